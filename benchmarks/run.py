@@ -1,0 +1,87 @@
+"""Rates and speeds of lgcodec and other codecs over a folder of images, into results/ and the README's table.
+
+Usage: python benchmarks/run.py FOLDER [--name kodak] [--effort 3 --effort 9] [--codecs png,webp,...] [--models default]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lgcodec.cli import bench, plot
+from lgcodec.cli.bench import Results, Summary
+
+HERE = Path(__file__).parent
+START, END = "<!-- results:start -->", "<!-- results:end -->"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--name", default="kodak", show_default=True, help="What the results are called.")
+@click.option("--codecs", default=",".join(bench.EXTERNALS), show_default=True)
+@click.option("--models", default="default", show_default=True)
+@click.option("--effort", "efforts", type=int, multiple=True, default=(3,), show_default=True)
+@click.option("-T", "--threads", type=int)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--readme", type=click.Path(path_type=Path), default=HERE.parent / "README.md")
+def main(
+    folder: Path,
+    name: str,
+    codecs: str,
+    models: str,
+    efforts: tuple[int, ...],
+    threads: int | None,
+    device: str,
+    readme: Path,
+) -> None:
+    replaced(readme.read_text(), "")  # raises now, rather than after minutes, where the markers are missing
+    contenders = bench.contenders(_listed(codecs), _listed(models), efforts, threads, device)
+    results = bench.run(folder, contenders, threads, device, lambda row: click.echo(bench.describe(row), err=True))
+    out = HERE / "results"
+    out.mkdir(exist_ok=True)
+    bench.write_csv(out / f"{name}.csv", results)
+    plot.draw(out / f"{name}.png", results.summaries, bench.title(name, results))
+    click.echo(bench.table(results.summaries))
+    text = replaced(readme.read_text(), markdown(results, name))
+    readme.write_text(text)
+
+
+def replaced(text: str, block: str) -> str:
+    """`text` with what stands between the markers replaced by `block`."""
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise click.ClickException(f"the README has no {START} ... {END}")
+    return f"{before}{START}\n{block}\n{END}{after}"
+
+
+def markdown(results: Results, name: str) -> str:
+    """The summaries as a Markdown table, best rate first, and what they were measured on."""
+    where = results.environment
+    lines = [
+        bench.HEAD,
+        ["---"] * len(bench.HEAD),
+        *(_cells(s) for s in sorted(results.summaries, key=lambda s: s.bpsp)),
+    ]
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    libraries = ", ".join(dict.fromkeys(s.library for s in results.summaries))
+    context = (
+        f"{name}, {results.summaries[0].images} images, every file decoded and compared. bpsp is the mean over images; "
+        f"{where.cpu}, {where.cores} cores, lgcodec on {where.threads} threads, the others on one, warm process; "
+        f"{libraries}; {where.date[:10]}."
+    )
+    return f"{rows}\n\n{context}"
+
+
+def _cells(summary: Summary) -> list[str]:
+    cells = bench.cells(summary)
+    return [f"**{cell}**" if cell else "" for cell in cells] if summary.codec.startswith("lgcodec") else list(cells)
+
+
+def _listed(names: str) -> list[str]:
+    return [name for name in names.split(",") if name]
+
+
+if __name__ == "__main__":
+    main()

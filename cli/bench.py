@@ -1,0 +1,431 @@
+"""Rate and speed of lgcodec's models and of other codecs, side by side over one folder of images.
+
+Every codec gets the bare pixels (no metadata), and nothing is reported that did not decode to the same pixels. Speeds
+are those of a warm process; the other codecs run on one thread.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import io
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import lgcodec
+from lgcodec.cli import files
+from lgcodec.errors import InputError, IntegrityError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]  # [H, W] or [H, W, 3]
+
+
+class Contender(Protocol):
+    """A codec to measure."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def library(self) -> str: ...
+
+    def encode(self, pixels: Pixels) -> bytes: ...
+
+    def decode(self, data: bytes) -> Pixels: ...
+
+
+@dataclass(frozen=True)
+class External:
+    """A codec of another library."""
+
+    name: str
+    library: str
+    encode: Callable[[Pixels], bytes]
+    decode: Callable[[bytes], Pixels]
+
+
+def _pillow(name: str, form: str, **options: Any) -> External:
+    import numpy as np
+    import PIL
+    from PIL import Image
+
+    def encode(pixels: Pixels) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, form, **options)
+        return file.getvalue()
+
+    return External(name, f"pillow {PIL.__version__}", encode, lambda data: np.asarray(Image.open(io.BytesIO(data))))
+
+
+def _jpeg2000(name: str) -> External:
+    import imagecodecs as ic
+
+    def encode(pixels: Pixels) -> bytes:
+        return bytes(ic.jpeg2k_encode(pixels, level=0, reversible=True, numthreads=1))
+
+    return External(name, ic.jpeg2k_version(), encode, lambda data: ic.jpeg2k_decode(data, numthreads=1))
+
+
+def _jpegxl(name: str, effort: int) -> External:
+    import imagecodecs as ic
+
+    def encode(pixels: Pixels) -> bytes:
+        return bytes(ic.jpegxl_encode(pixels, lossless=True, effort=effort, numthreads=1))
+
+    return External(name, ic.jpegxl_version(), encode, lambda data: ic.jpegxl_decode(data, numthreads=1))
+
+
+EXTERNALS: Mapping[str, Callable[[], External]] = {
+    "png": lambda: _pillow("png", "PNG", optimize=True, compress_level=9),
+    "webp": lambda: _pillow("webp", "WEBP", lossless=True, method=6),
+    "jpeg2000": lambda: _jpeg2000("jpeg2000"),
+    "jxl-e3": lambda: _jpegxl("jxl-e3", 3),
+    "jxl-e7": lambda: _jpegxl("jxl-e7", 7),
+    "jxl-e9": lambda: _jpegxl("jxl-e9", 9),
+}
+
+
+def external(name: str) -> External:
+    """The codec called `name`. Raises InputError where there is none or its library is not installed."""
+    if name not in EXTERNALS:
+        raise InputError(f"no codec {name!r} to compare with (there are: {', '.join(EXTERNALS)})")
+    try:
+        return EXTERNALS[name]()
+    except ImportError as error:
+        raise InputError(f"{name} needs the package {error.name} (pip install 'lgcodec[bench]')") from error
+
+
+class Learned:
+    """A model of ours at one effort. Its files are not verified while encoding, because `measure` decodes them."""
+
+    library = f"lgcodec {lgcodec.__version__}"
+
+    def __init__(self, model: str, effort: int, threads: int | None, device: str) -> None:
+        self.name = f"lgcodec-{Path(model).stem}-e{effort}"
+        self.model = model
+        self._codec = lgcodec.Codec(model=model, effort=effort, threads=threads, device=device, verify=False)
+
+    def encode(self, pixels: Pixels) -> bytes:
+        return self._codec.compress(pixels)
+
+    def decode(self, data: bytes) -> Pixels:
+        return self._codec.decompress(data)
+
+    def card(self) -> Mapping[str, Any]:
+        """What the model's record says about it; nothing for weights that do not ship."""
+        from lgcodec.models import registry
+
+        return next((record.card for record in registry.records() if record.name == self.model), {})
+
+
+def contenders(
+    codecs: Sequence[str], models: Sequence[str], efforts: Sequence[int], threads: int | None, device: str
+) -> list[Contender]:
+    """The codecs to compare with and each model at each effort. Raises InputError for a name that nothing has."""
+    ours = [Learned(model, effort, threads, device) for model in models for effort in efforts]
+    return [*(external(name) for name in codecs), *ours]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image under one codec. Size in bytes; ideal_bits, the code length of the model's tables, for ours only."""
+
+    image: str
+    codec: str
+    library: str
+    width: int
+    height: int
+    channels: int
+    size: int
+    encode_seconds: float
+    decode_seconds: float
+    ideal_bits: int | None = None
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def samples(self) -> int:
+        return self.pixels * self.channels
+
+    @property
+    def bpsp(self) -> float:
+        return 8 * self.size / self.samples
+
+    @property
+    def ideal_bpsp(self) -> float | None:
+        return None if self.ideal_bits is None else self.ideal_bits / self.samples
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One codec over all images. `bpsp` is the mean over images, as the field reports it; speeds in megapixels/s."""
+
+    codec: str
+    library: str
+    images: int
+    bpsp: float
+    total_bpsp: float
+    encode_mps: float
+    decode_mps: float
+    ideal_bpsp: float | None = None
+    gap_percent: float | None = None  # file bits over ideal bits
+    float_bpd: float | None = None  # of the float network on the record's held-out images, not on these
+    integer_bpd: float | None = None
+
+    @property
+    def quantisation_percent(self) -> float | None:
+        """What the integer network costs over the float one it was exported from."""
+        if self.float_bpd is None or self.integer_bpd is None:
+            return None
+        return 100 * (self.integer_bpd / self.float_bpd - 1)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a figure depends on besides the code that is measured."""
+
+    lgcodec: str
+    commit: str
+    python: str
+    numpy: str
+    cpu: str
+    cores: int
+    threads: int
+    device: str
+    date: str
+
+
+@dataclass(frozen=True)
+class Results:
+    environment: Environment
+    rows: list[Row]
+    summaries: list[Summary]
+
+
+def environment(threads: int | None, device: str) -> Environment:
+    return Environment(
+        lgcodec=lgcodec.__version__,
+        commit=_commit(),
+        python=platform.python_version(),
+        numpy=version("numpy"),
+        cpu=_cpu(),
+        cores=os.cpu_count() or 1,
+        threads=threads or os.cpu_count() or 1,
+        device=device,
+        date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%MZ"),
+    )
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """The commit of the checkout that lgcodec runs from, -dirty where it has changed; empty outside a checkout."""
+    folder = Path(lgcodec.__file__).parent
+    try:
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")  # another project's checkout may surround us
+        return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  fixed words, own folder
+    return run.stdout.strip()
+
+
+def run(
+    folder: Path, contenders: Sequence[Contender], threads: int | None, device: str, tell: Callable[[Row], None]
+) -> Results:
+    """Measures every contender on every image of `folder`; `tell` is given each row as it is there.
+
+    Raises InputError where there is no image, IntegrityError where one does not come back.
+    """
+    cards = {contender.name: contender.card() for contender in contenders if isinstance(contender, Learned)}
+    rows: list[Row] = []
+    for name, pixels in images(folder):
+        if not rows:
+            warm_up(contenders, pixels)
+        for contender in contenders:
+            rows.append(measure(name, pixels, contender))
+            tell(rows[-1])
+    if not rows:
+        raise InputError(f"no 8-bit grey or RGB image in {folder}")
+    return Results(environment(threads, device), rows, summarise(rows, cards))
+
+
+def warm_up(contenders: Sequence[Contender], pixels: Pixels) -> None:
+    """Loads libraries and models, and compiles what is compiled at first use."""
+    for contender in contenders:
+        contender.decode(contender.encode(pixels[:64, :64].copy()))
+
+
+def measure(name: str, pixels: Pixels, contender: Contender) -> Row:
+    """Encodes, decodes, compares. Raises IntegrityError where the pixels do not come back."""
+    import numpy as np
+
+    start = time.perf_counter()
+    data = contender.encode(pixels)
+    middle = time.perf_counter()
+    decoded = contender.decode(data)
+    end = time.perf_counter()
+    if decoded.ndim > pixels.ndim:  # a format without grey
+        decoded = decoded[..., 0]
+    if not np.array_equal(decoded, pixels):
+        raise IntegrityError(f"{contender.name} did not return the pixels of {name}")
+    height, width = pixels.shape[:2]
+    return Row(
+        image=name,
+        codec=contender.name,
+        library=contender.library,
+        width=width,
+        height=height,
+        channels=pixels[0, 0].size,
+        size=len(data),
+        encode_seconds=middle - start,
+        decode_seconds=end - middle,
+        ideal_bits=_ideal_bits(data) if isinstance(contender, Learned) else None,
+    )
+
+
+def _ideal_bits(data: bytes) -> int:
+    """What the file would take without its header, side information and coder: plain streams count as they are."""
+    info = lgcodec.inspect(data)
+    return info.ideal_bits + 8 * info.plain_bytes
+
+
+def describe(row: Row) -> str:
+    """One line about a row."""
+    encode, decode = (row.pixels / 1e6 / seconds for seconds in (row.encode_seconds, row.decode_seconds))
+    return f"{row.image}  {row.codec}  {row.bpsp:.3f} bpsp  encode {encode:.2f} MP/s  decode {decode:.2f} MP/s"
+
+
+def title(name: str, results: Results) -> str:
+    """A heading for a chart of these results."""
+    where = results.environment
+    return (
+        f"{name}: {results.summaries[0].images} images, {where.cpu}, {where.threads} threads for lgcodec, 1 for others"
+    )
+
+
+def summarise(rows: Sequence[Row], cards: Mapping[str, Mapping[str, Any]]) -> list[Summary]:
+    """One summary per codec, in the order of their first rows. `cards` gives the model's own rates by codec name."""
+    return [_summary([row for row in rows if row.codec == name], cards.get(name, {})) for name in _names(rows)]
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.codec for row in rows))
+
+
+def _summary(rows: Sequence[Row], card: Mapping[str, Any]) -> Summary:
+    pixels, samples = sum(row.pixels for row in rows), sum(row.samples for row in rows)
+    bits = 8 * sum(row.size for row in rows)
+    ideals = [row.ideal_bits for row in rows if row.ideal_bits is not None]
+    known = bool(ideals) and len(ideals) == len(rows)
+    return Summary(
+        codec=rows[0].codec,
+        library=rows[0].library,
+        images=len(rows),
+        bpsp=sum(row.bpsp for row in rows) / len(rows),
+        total_bpsp=bits / samples,
+        encode_mps=pixels / 1e6 / sum(row.encode_seconds for row in rows),
+        decode_mps=pixels / 1e6 / sum(row.decode_seconds for row in rows),
+        ideal_bpsp=sum(row.ideal_bpsp or 0 for row in rows) / len(rows) if known else None,
+        gap_percent=100 * (bits / sum(ideals) - 1) if known else None,
+        float_bpd=card.get("float_bpd"),
+        integer_bpd=card.get("integer_bpd"),
+    )
+
+
+def images(folder: Path) -> Iterator[tuple[str, Pixels]]:
+    """The 8-bit grey and RGB images below `folder`, by name. Others are left out: not every codec takes them."""
+    import numpy as np
+    from PIL import Image
+
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in files.IMAGES):
+        with Image.open(path) as image:
+            if image.mode in ("L", "RGB"):
+                yield str(path.relative_to(folder)), np.asarray(image)
+
+
+HEAD = (
+    "codec",
+    "bpsp",
+    "encode MP/s",
+    "decode MP/s",
+    "ideal bpsp",
+    "file over ideal",
+    "float NLL, held out",
+    "integer over float",
+)
+
+
+def cells(summary: Summary) -> tuple[str, ...]:
+    """A summary's figures under HEAD; those that are not known are empty."""
+    return (
+        summary.codec,
+        f"{summary.bpsp:.3f}",
+        f"{summary.encode_mps:.2f}",
+        f"{summary.decode_mps:.2f}",
+        _optional(summary.ideal_bpsp, ".3f"),
+        _optional(summary.gap_percent, "+.3f", " %"),
+        _optional(summary.float_bpd, ".3f", " bpd"),
+        _optional(summary.quantisation_percent, "+.2f", " %"),
+    )
+
+
+def _optional(value: float | None, form: str, unit: str = "") -> str:
+    return "" if value is None else f"{value:{form}}{unit}"
+
+
+def table(summaries: Sequence[Summary]) -> str:
+    """The summaries as text, one codec a line; columns that nothing fills are left out."""
+    columns = [column for column in zip(HEAD, *map(cells, summaries), strict=True) if any(column[1:])]
+    padded = [_padded(column, left=i == 0) for i, column in enumerate(columns)]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
+
+
+def _padded(column: Sequence[str], *, left: bool) -> list[str]:
+    width = max(map(len, column))
+    return [cell.ljust(width) if left else cell.rjust(width) for cell in column]
+
+
+def write_csv(file: Path, results: Results) -> None:
+    """One line per image and codec, each with the whole environment, so that lines of several runs may be joined."""
+    names = [field.name for field in dataclasses.fields(Row)]
+    derived = ["bpsp", "ideal_bpsp"]
+    context = dataclasses.asdict(results.environment)
+    with file.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow([*names, *derived, *context])
+        for row in results.rows:
+            writer.writerow([*(_plain(getattr(row, name)) for name in names + derived), *context.values()])
+
+
+def _plain(value: object) -> object:
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def write_json(file: Path, results: Results) -> None:
+    file.write_text(json.dumps(dataclasses.asdict(results), indent=1) + "\n")

@@ -1,0 +1,74 @@
+"""Image files that keep every pixel, to write a decoded picture into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from lgcodec.errors import InputError
+from lgcodec.image import Picture
+
+PNG = ".png"
+_TIFF = ("TIFF", {"compression": "tiff_adobe_deflate"})
+_PPM: tuple[str, dict[str, Any]] = ("PPM", {})
+# Pillow's name and options by suffix; PNG has a writer of our own, which keeps depth and chunks
+_OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".webp": ("WEBP", {"lossless": True, "exact": True, "method": 4}),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".bmp": ("BMP", {}),
+    ".ppm": _PPM,
+    ".pgm": _PPM,
+    ".pbm": _PPM,
+    ".pnm": _PPM,
+    ".tga": ("TGA", {}),
+}
+
+
+def suffix_of(target: Path | None) -> str:
+    """The format that a target's name asks for: PNG where it does not say. Raises InputError for a lossy one."""
+    suffix = PNG if target is None else target.suffix.lower() or PNG
+    if suffix != PNG and suffix not in _OTHERS:
+        kept = ", ".join(name[1:] for name in (PNG, *_OTHERS))
+        raise InputError(f"{suffix} files would not keep every pixel, or are unknown (there are: {kept})")
+    return suffix
+
+
+def write(picture: Picture, file: BinaryIO, suffix: str, *, check: bool) -> None:
+    """Writes the picture. Raises InputError where the format would change its pixels.
+
+    check: read PNG back as well, although its writer is our own and always keeps them.
+    """
+    if suffix == PNG:
+        picture.write_png(file)
+    else:
+        name, options = _OTHERS[suffix]
+        try:
+            _save(picture.image(), file, name, options)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{suffix} cannot hold this image: {error}") from error
+    if check or suffix != PNG:
+        file.seek(0)
+        with Image.open(file) as back:
+            if not _is_same(back, picture.image()):
+                raise InputError(f"{suffix} does not keep every pixel of mode {picture.mode.pillow} (use .png)")
+
+
+def _save(image: Image.Image, file: BinaryIO, name: str, options: dict[str, Any]) -> None:
+    """Saves in the image's own mode, or where the format has none such, in colours."""
+    try:
+        image.save(file, name, **options)
+    except OSError:
+        file.seek(0)
+        file.truncate()
+        image.convert("RGBA" if image.has_transparency_data else "RGB").save(file, name, **options)
+
+
+def _is_same(a: Image.Image, b: Image.Image) -> bool:
+    """Whether two images show the same pixels: of 16 bits as they are, others by their colours and alpha."""
+    if a.mode.startswith("I") or b.mode.startswith("I"):
+        return a.mode[0] == b.mode[0] and np.array_equal(np.asarray(a), np.asarray(b))
+    return a.size == b.size and a.convert("RGBA").tobytes() == b.convert("RGBA").tobytes()

@@ -1,0 +1,299 @@
+"""The commands. What is heavy is imported inside the command that needs it, so that --help and info start at once."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+import lgcodec
+from lgcodec.cli import files, report
+from lgcodec.cli.files import Outputs, Source
+from lgcodec.errors import LgcodecError
+
+if TYPE_CHECKING:
+    from lgcodec import Codec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+INTERRUPTED = 130
+EXPECTED = (LgcodecError, OSError, MemoryError)  # what a file or a machine can cause; anything else is a bug
+
+
+class Program(click.Group):
+    """A group whose errors are one line, and whose exit code is what the command returns: 0 or 1."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            hint = f" (see {context.command_path} --help)" if context else ""
+            report.complain(error.format_message() + hint)
+            code = 1
+        except click.Abort:
+            code = INTERRUPTED
+        except EXPECTED as error:
+            report.complain(error)
+            code = 1
+        sys.exit(code)
+
+
+@click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(lgcodec.__version__, prog_name="lgcodec", message="%(prog)s %(version)s")
+@click.pass_context
+def program(context: click.Context) -> None:
+    """Lossless image compression with learned likelihoods.
+
+    `-` is stdin or stdout. Nothing is overwritten without -f, and inputs stay as they are.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def main() -> None:
+    """The console script."""
+    program(prog_name="lgcodec")
+
+
+def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+_INPUTS = click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+_OUTPUT = _all(
+    click.option("-o", "--output", metavar="OUT", help="Output file, or folder for several inputs; - is stdout."),
+    click.option("-c", "--stdout", is_flag=True, help="Write to stdout."),
+    click.option("-f", "--force", is_flag=True, help="Replace existing outputs."),
+    click.option("--rm", "remove", is_flag=True, help="Remove each input once its output is verified and in place."),
+    click.option("-r", "--recursive", is_flag=True, help="Walk folders."),
+)
+_MACHINE = _all(
+    click.option(
+        "-T", "--threads", type=click.IntRange(0), default=0, metavar="N", help="0, the default, is all cores."
+    ),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+)
+_MODEL = click.option(
+    "--model", default="default", show_default=True, metavar="NAME", help="A model's name, or a weights file."
+)
+_LOUDNESS = _all(
+    click.option("-q", "--quiet", is_flag=True, help="Only errors."),
+    click.option("-v", "--verbose", is_flag=True, help="More about each file."),
+)
+
+
+def _codec(model: str, device: str, threads: int, **options: Any) -> Codec:
+    """The codec that does the work. Loads numpy and Pillow; a model only when it is used."""
+    import warnings
+
+    from PIL import Image
+
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit itself stands, as an error
+    return lgcodec.Codec(model=model, device=device, threads=threads or None, **options)
+
+
+def _each(sources: Iterable[Source], work: Callable[[Source], None]) -> int:
+    """Runs `work` on every source, whatever becomes of the others. Returns the exit code."""
+    code = 0
+    for source in sources:
+        try:
+            work(source)
+        except BrokenPipeError:  # whoever reads our output has left
+            raise
+        except EXPECTED as error:
+            report.complain(error, source.name)
+            code = 1
+    return code
+
+
+def _convert(
+    outputs: Outputs, suffix: str, suffixes: Iterable[str], work: Callable[[Source, Path | None], None]
+) -> int:
+    """Calls `work(source, target)` for each input, and removes the input where that is asked for."""
+
+    def one(source: Source) -> None:
+        work(source, outputs.claim(source, suffix))
+        if outputs.remove and source.path is not None:
+            source.path.unlink()
+
+    return _each(files.sources(outputs.inputs, recursive=outputs.recursive, suffixes=suffixes), one)
+
+
+@program.command()
+@_INPUTS
+@_OUTPUT
+@_MACHINE
+@_MODEL
+@click.option("--effort", type=click.IntRange(1, 9), default=3, show_default=True, help="Higher is smaller and slower.")
+@click.option("--no-verify", is_flag=True, help="Do not decode each result to compare it with the input.")
+@_LOUDNESS
+def compress(
+    model: str, device: str, threads: int, effort: int, no_verify: bool, quiet: bool, verbose: bool, **options: Any
+) -> int:
+    """Compress images: img.png becomes img.lgc beside it, or what -o says."""
+    outputs = Outputs(**options)
+    if no_verify and outputs.remove:
+        raise click.UsageError("--rm and --no-verify exclude each other")
+    codec = _codec(model, device, threads, effort=effort, verify=not no_verify)
+
+    def work(source: Source, target: Path | None) -> None:
+        start = time.perf_counter()
+        with source.opened() as file:
+            size = files.size_of(file)
+            with report.Progress(source.name, enabled=not quiet) as progress:
+                data = codec.compress(file, progress=progress)
+        with outputs.writing(target) as out:
+            out.write(data)
+        if not quiet:
+            info, seconds = lgcodec.inspect(data), time.perf_counter() - start
+            report.conversion(source.name, target, info, (size, len(data)), seconds, verbose=verbose)
+
+    return _convert(outputs, files.PACKED, files.IMAGES, work)
+
+
+@program.command()
+@_INPUTS
+@_OUTPUT
+@_MACHINE
+@_MODEL
+@_LOUDNESS
+def decompress(model: str, device: str, threads: int, quiet: bool, verbose: bool, **options: Any) -> int:
+    """Decompress files: img.lgc becomes img.png beside it, or what -o says.
+
+    The suffix of -o chooses the format, of those that keep every pixel: png, webp, tiff, bmp, ppm, tga.
+    """
+    outputs = Outputs(**options)
+    codec = _codec(model, device, threads)
+    from lgcodec.cli import formats
+
+    def work(source: Source, target: Path | None) -> None:
+        start = time.perf_counter()
+        suffix = formats.suffix_of(target)
+        with source.opened() as file:
+            info, size = lgcodec.inspect(file), files.size_of(file)
+            with report.Progress(source.name, enabled=not quiet) as progress:
+                picture = codec.decode(file, progress=progress)
+        with outputs.writing(target) as out:
+            formats.write(picture, out, suffix, check=outputs.remove)
+            written = files.size_of(out)
+        if not quiet:
+            seconds = time.perf_counter() - start
+            report.conversion(source.name, target, info, (size, written), seconds, verbose=verbose)
+
+    return _convert(outputs, ".png", {files.PACKED}, work)
+
+
+@program.command()
+@click.argument("file", metavar="FILE")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+def info(file: str, as_json: bool) -> int:
+    """Show what a file holds, from its header: nothing is decoded."""
+
+    def work(source: Source) -> None:
+        with source.opened() as opened:
+            found = lgcodec.inspect(opened)
+        click.echo(report.as_json(found) if as_json else f"{source.name}\n{report.details(found)}")
+
+    return _each(files.sources([file], recursive=False, suffixes=()), work)
+
+
+@program.command()
+@click.argument("inputs", metavar="FILE...", nargs=-1, required=True)
+@_MACHINE
+@_MODEL
+@_LOUDNESS
+def verify(inputs: tuple[str, ...], model: str, device: str, threads: int, quiet: bool, verbose: bool) -> int:
+    """Decode files in memory and check every checksum and the digest of the pixels."""
+    codec = _codec(model, device, threads)
+
+    def work(source: Source) -> None:
+        start = time.perf_counter()
+        with source.opened() as file, report.Progress(source.name, enabled=not quiet) as progress:
+            found = lgcodec.inspect(file)
+            file.seek(0)
+            codec.decode(file, progress=progress)
+        if not quiet:
+            speed = report.speed(found.pixels, time.perf_counter() - start)
+            click.echo(f"{source.name}: OK, {report.size(found)}, {speed}")
+            if verbose:
+                click.echo(report.details(found))
+
+    return _each(files.sources(inputs, recursive=False, suffixes=()), work)
+
+
+@program.command()
+@click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
+def models(as_json: bool) -> int:
+    """List the models in this installation."""
+    from lgcodec.models import registry
+
+    click.echo(report.models_json(registry.records()) if as_json else report.models(registry.records()))
+    return 0
+
+
+@program.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--codecs", default="png,webp,jpeg2000,jxl-e3,jxl-e7,jxl-e9", show_default=True, help="To compare with.")
+@click.option("--models", default="default", show_default=True, help="Names or weights files, with commas.")
+@click.option("--effort", "efforts", type=click.IntRange(1, 9), multiple=True, default=(3,), show_default=True)
+@_MACHINE
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything here.")
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a row per image here.")
+@click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Draw rate against speed.")
+@click.option("-q", "--quiet", is_flag=True, help="Only the table.")
+def bench(
+    folder: Path,
+    codecs: str,
+    models: str,
+    efforts: tuple[int, ...],
+    threads: int,
+    device: str,
+    json_file: Path | None,
+    csv_file: Path | None,
+    plot_file: Path | None,
+    quiet: bool,
+) -> int:
+    """Measure rate and speed on a folder of images, side by side with other codecs.
+
+    Every result is decoded and compared. lgcodec uses the threads that -T gives, the other codecs one.
+    """
+    from lgcodec.cli import bench as benchmark
+    from lgcodec.cli import plot
+
+    def tell(row: benchmark.Row) -> None:
+        if not quiet:
+            click.echo(benchmark.describe(row), err=True)
+
+    contenders = benchmark.contenders(_listed(codecs), _listed(models), efforts, threads or None, device)
+    results = benchmark.run(folder, contenders, threads or None, device, tell)
+    click.echo(benchmark.table(results.summaries))
+    if json_file is not None:
+        benchmark.write_json(json_file, results)
+    if csv_file is not None:
+        benchmark.write_csv(csv_file, results)
+    if plot_file is not None:
+        plot.draw(plot_file, results.summaries, benchmark.title(folder.resolve().name, results))
+    return 0
+
+
+def _listed(names: str) -> list[str]:
+    return [name for name in names.split(",") if name]

@@ -1,0 +1,128 @@
+"""What a command says: one line per file, one line per error, and a bar when it takes long.
+
+About conversions all goes to stderr, because stdout may carry an image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from lgcodec.codec import Info
+    from lgcodec.models.registry import Record
+
+DELAY = 1.0  # seconds before a bar appears
+
+
+def complain(error: BaseException | str, name: str | None = None) -> None:
+    """Prints `lgcodec: NAME: message` on one line; `name` is the file in hand."""
+    parts = ["lgcodec", name]
+    message = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:  # str() would repeat the name and add a number
+        other = None if error.filename is None else click.format_filename(error.filename)
+        parts.append(other if other != name else None)
+        message = error.strerror
+    click.echo(": ".join([part for part in parts if part] + [" ".join(message.split())]), err=True)
+
+
+def speed(pixels: int, seconds: float) -> str:
+    return f"{pixels / 1e6 / max(seconds, 1e-9):.2f} MP/s"
+
+
+def size(info: Info) -> str:
+    return f"{info.width}x{info.height} {info.mode}, {info.pixels:,} pixels"
+
+
+def conversion(
+    name: str, target: Path | None, info: Info, sizes: tuple[int, int], seconds: float, *, verbose: bool
+) -> None:
+    """One line about a file: sizes are its bytes before and after, and `info` is about the compressed side."""
+    before, after = sizes
+    shown = "stdout" if target is None else click.format_filename(target)
+    click.echo(
+        f"{name} -> {shown}: {size(info)}, {before:,} -> {after:,} bytes ({after / max(before, 1):.1%}), "
+        f"{info.bpsp:.3f} bpsp, {speed(info.pixels, seconds)}",
+        err=True,
+    )
+    if verbose:
+        click.echo(details(info), err=True)
+
+
+def details(info: Info) -> str:
+    """What a header says, one fact a line, indented."""
+    streams = ", ".join(f"{count} {method}" for method, count in info.methods.items())
+    tiles = " and ".join(f"{width}x{height}" for width, height in info.tile_sizes)
+    facts = {
+        "image": f"{size(info)}, bit depth {info.depth}",
+        "file": f"{info.file_bytes:,} bytes, {info.bpsp:.3f} bpsp",
+        "parts": (
+            f"{info.header_bytes:,} bytes header, {info.chunk_bytes:,} metadata, "
+            f"{info.model_bytes:,} by the model, {info.plain_bytes:,} by plain methods"
+        ),
+        "streams": f"{info.tiles} ({streams}), tiles of {tiles}",
+        "transform": info.transform,
+        "metadata": ", ".join(info.chunks) or "none",
+    }
+    if info.model_id is not None:
+        over = 100 * (8 * info.model_bytes / max(info.ideal_bits, 1) - 1)
+        facts["model"] = f"id {info.model_id}, digest {info.model_digest}, {info.adaptation_bytes:,} bytes adaptation"
+        facts["ideal"] = f"{info.ideal_bits:,} bits; the model's streams take {over:+.3f} %"
+    return "\n".join(f"  {name:<10} {fact}" for name, fact in facts.items())
+
+
+def as_json(info: Info) -> str:
+    derived = {"pixels": info.pixels, "tiles": info.tiles, "bpsp": info.bpsp}
+    return json.dumps(dataclasses.asdict(info) | derived, indent=2)
+
+
+def models(records: Iterable[Record]) -> str:
+    """One line per model: its name, what it is, and the rates of its card in bits per dim."""
+    lines = [["name", "id", "family", "float bpd", "integer bpd", "digest"]]
+    for record in records:
+        rates = (record.card.get(key) for key in ("float_bpd", "integer_bpd"))
+        shown = ("" if rate is None else f"{rate:.3f}" for rate in rates)
+        lines.append([record.name, str(record.wire_id), record.family, *shown, record.digest[:32]])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def models_json(records: Iterable[Record]) -> str:
+    return json.dumps([dataclasses.asdict(record) | {"card": record.card} for record in records], indent=2)
+
+
+class Progress:
+    """A callback `(done, total)` in pixels that draws a bar on a terminal once the work has taken `DELAY` seconds."""
+
+    def __init__(self, label: str, *, enabled: bool) -> None:
+        self._label = label
+        self._enabled = enabled and sys.stderr.isatty()
+        self._start = time.perf_counter()
+        self._bar: Any = None
+        self._exit = ExitStack()
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self._enabled or time.perf_counter() - self._start < DELAY:
+            return
+        if self._bar is None:
+            self._bar = self._exit.enter_context(
+                click.progressbar(length=total, label=self._label, file=sys.stderr, show_percent=True)
+            )
+        self._bar.update(max(done - self._bar.pos, 0))
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.__exit__(kind, error, trace)

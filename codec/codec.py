@@ -1,0 +1,703 @@
+"""Images to bytes and back: the public API, and the plan by which an image becomes streams.
+
+Compressing and decompressing are generators that yield `Request`s for model work and are sent its results, so that one
+loop (`_run`) serves a single image, tile batch by tile batch, and many small images whose tiles share the batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, TypeVar, Union
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lgcodec import colour, container, plain
+from lgcodec.colour import Component
+from lgcodec.container import File, ModelReference, tile_boxes
+from lgcodec.errors import InputError, IntegrityError, LimitError
+from lgcodec.image import Box, Picture, Samples, Source, array_of, read
+from lgcodec.models.interface import ImageModel, Stream
+
+TILE = (512, 256)  # width, height of the tiles that models code
+EFFORT = 3
+_PLAIN_AREA = 1 << 23  # pixels of a tile where nothing needs a model
+_ADAPT_AREA = 1 << 23  # pixels that a model is shown to adapt to
+_ADAPT_EFFORT = 7
+_WINDOW_AREA = 1 << 24  # pixels of a batch of images that are in work together
+_WINDOW_IMAGES = 1024
+
+_HASTE = 1  # effort of plain methods beside a model; a plan without one is where they get all
+
+S = TypeVar("S")
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+Model = Union[str, "os.PathLike[str]", ImageModel]
+Data = Union[bytes, bytearray, memoryview, str, "os.PathLike[str]", IO[bytes]]
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a file's header says. Sizes in bytes, `ideal_bits` and bpsp in bits.
+
+    channels: samples a pixel. tile_sizes: (width, height) for each component. methods: how many streams use each.
+    model_id, model_digest (the first 16 bytes, hexadecimal): None where no stream needs a model.
+    ideal_bits: the exact code length of the model's streams; overhead of these is 8 * model_bytes - ideal_bits.
+    """
+
+    width: int
+    height: int
+    mode: str
+    channels: int
+    depth: int
+    transform: str
+    tile_sizes: tuple[tuple[int, int], ...]
+    methods: dict[str, int]
+    model_id: int | None
+    model_digest: str | None
+    adaptation_bytes: int
+    ideal_bits: int
+    file_bytes: int
+    header_bytes: int
+    chunk_bytes: int
+    model_bytes: int
+    plain_bytes: int
+    chunks: tuple[str, ...]
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def tiles(self) -> int:
+        return sum(self.methods.values())
+
+    @property
+    def bpsp(self) -> float:
+        """Bits per sub-pixel of the whole file."""
+        return 8 * self.file_bytes / (self.pixels * self.channels)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A reusable compressor: settings only, so it may be shared by threads and sent to worker processes.
+
+    model: a name that `lgcodec models` lists, a weights file's path, or an ImageModel. Decoding takes the model that a
+    file names, wherever it is found, and this one only if it is that one.
+    device: "auto", "cpu" or "cuda". threads: of the model; None for all cores.
+    effort: 1 to 9, encoding time for size; from 7 on the model is adapted to each image.
+    verify: decode what was compressed and compare, before returning it.
+    tile: (width, height) of the tiles that the model codes, None for the default.
+    max_pixels: the largest image accepted, None for twice PIL.Image.MAX_IMAGE_PIXELS.
+    """
+
+    model: Model = "default"
+    device: str = "auto"
+    threads: int | None = None
+    effort: int = EFFORT
+    verify: bool = True
+    tile: tuple[int, int] | None = None
+    max_pixels: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.effort not in range(1, 10):
+            raise InputError(f"effort is a whole number from 1 to 9, not {self.effort!r}")
+        if self.tile is not None and (len(self.tile) != 2 or min(self.tile) < 1):
+            raise InputError(f"tile is (width, height), both at least 1, not {self.tile!r}")
+
+    def compress(self, image: Source | Picture, *, progress: Progress | None = None) -> bytes:
+        """The compressed file of a Pillow image, an array, or an image file (path, bytes or file object).
+
+        Arrays: bool or uint16 [H, W]; uint8 [H, W] or [H, W, 1 to 4]. progress: called with pixels done and in all.
+        Raises InputError, LimitError, ModelError, or IntegrityError where `verify` finds that the pixels would not come
+        back, and OSError for a path that cannot be opened.
+        """
+        return _run([self._compress(self._read(image), progress)])[0]
+
+    def compress_batch(self, images: Iterable[Source | Picture]) -> list[bytes]:
+        """As `compress` for each image; small images share the model's batches."""
+        return _in_windows(map(self._read, images), _area, lambda picture: self._compress(picture, None))
+
+    def decompress(self, data: Data, *, region: Box | None = None, progress: Progress | None = None) -> NDArray[Any]:
+        """The pixels: bool, uint8 or uint16, of the shape that was compressed; indices for images of mode P.
+
+        data: a file's bytes, its path, or a file object. region: (x0, y0, x1, y1), to decode no more than the tiles
+        under it; the checksums of these are checked, but the digest of all pixels cannot be.
+        Raises FormatError (damaged file), LimitError, ModelError, or InputError for a region outside the image.
+        """
+        file = self._parse(data)
+        if region is not None:
+            _check_region(region, file)
+        return array_of(_run([self._decompress(file, region, progress)])[0], file.header.mode)
+
+    def decompress_batch(self, data: Iterable[Data]) -> list[NDArray[Any]]:
+        """As `decompress` for each file; small images share the model's batches."""
+
+        def decode(file: File) -> Generator[Request, list[Any], NDArray[Any]]:
+            return array_of((yield from self._decompress(file, None, None)), file.header.mode)
+
+        return _in_windows(map(self._parse, data), lambda file: file.header.width * file.header.height, decode)
+
+    def decode(self, data: Data, *, progress: Progress | None = None) -> Picture:
+        """As `decompress`, with all that belongs to the image: `Picture.image()` and `Picture.write_png(file)`."""
+        file = self._parse(data)
+        samples = _run([self._decompress(file, None, progress)])[0]
+        header = file.header
+        return Picture(header.mode, header.width, header.height, header.depth, file.chunks, samples)
+
+    def _read(self, image: Source | Picture) -> Picture:
+        picture = image if isinstance(image, Picture) else read(image)
+        limit = container.default_max_pixels() if self.max_pixels is None else self.max_pixels
+        if limit is not None and _area(picture) > limit:
+            raise LimitError(f"the image has {picture.width} x {picture.height} pixels, more than the limit of {limit}")
+        return picture
+
+    def _parse(self, data: Data) -> File:
+        return container.read(_bytes_of(data), max_pixels=self.max_pixels)
+
+    def _compress(self, picture: Picture, progress: Progress | None) -> Generator[Request, list[Any], bytes]:
+        plans = _plans(picture, self.tile or TILE)
+        meter = _Meter(progress, _area(picture), len(plans) + self.verify)
+        digest = _digest(picture.strips())
+        candidates = []
+        for plan in plans:
+            coded = yield from self._encode(picture, plan, meter)
+            data = container.write(
+                mode=picture.mode,
+                depth=picture.depth,
+                size=(picture.width, picture.height),
+                transform=plan.transform,
+                digest=digest,
+                chunks=picture.chunks,
+                model=coded.model,
+                tiles=plan.tiles,
+                streams=coded.streams,
+            )
+            candidates.append(data)
+        best = min(candidates, key=len)
+        if self.verify:
+            yield from self._compare(picture, best, meter)
+        return best
+
+    def _encode(self, picture: Picture, plan: _Plan, meter: _Meter) -> Generator[Request, list[Any], _Coded]:
+        model = self._load() if plan.transform != colour.PLAIN else None
+        adaptation = b"" if model is None or self.effort < _ADAPT_EFFORT else self._adapt(model, picture, plan)
+        streams: list[tuple[int, bytes]] = []
+        ideal = 0.0
+        for place, component in enumerate(plan.components):
+            boxes = list(tile_boxes(picture.width, picture.height, *plan.tiles[place]))
+            for batch in _batches(boxes, model.batch if model is not None else 1):
+                tiles = [component.take(picture.samples(box)) for box in batch]
+                cheap = [self._cheap(tile, model is None) for tile in tiles]
+                wanted = [i for i, code in enumerate(cheap) if code is None or code[0] != _SOLID]
+                coded: dict[int, Stream] = {}
+                if model is not None and wanted:
+                    planes = [colour.forward(tiles[i], plan.transform) for i in wanted]
+                    answer = yield _Encode(model, b"" if place else adaptation, planes)
+                    coded = dict(zip(wanted, answer, strict=True))
+                for i, tile in enumerate(tiles):
+                    method, data, bits = _shortest(tile, cheap[i], coded.get(i))
+                    streams.append((method, data))
+                    ideal += bits
+                meter.add(sum(map(_box_area, batch)) * component.share(picture.mode.channels))
+        if model is None or all(method != plain.MODEL for method, _ in streams):
+            return _Coded(None, streams)
+        digest = model.digest[: container.MODEL_DIGEST_SIZE]
+        return _Coded(ModelReference(model.wire_id, digest, adaptation, round(ideal)), streams)
+
+    def _cheap(self, tile: Samples, always: bool) -> tuple[int, bytes] | None:
+        if always:
+            return plain.encode(tile, self.effort)
+        return plain.encode(tile, _HASTE) if plain.is_promising(tile) else None
+
+    def _adapt(self, model: ImageModel, picture: Picture, plan: _Plan) -> bytes:
+        boxes = list(tile_boxes(picture.width, picture.height, *plan.tiles[0]))
+        shown = max(1, _ADAPT_AREA // (plan.tiles[0][0] * plan.tiles[0][1]))
+        places = np.unique(np.linspace(0, len(boxes) - 1, min(shown, len(boxes))).round().astype(int))
+        tiles = [plan.components[0].take(picture.samples(boxes[i])) for i in places]
+        return model.adapt([colour.forward(tile, plan.transform) for tile in tiles], self.effort)
+
+    def _compare(self, picture: Picture, data: bytes, meter: _Meter) -> Generator[Request, list[Any], None]:
+        file = container.read(data, max_pixels=_area(picture))
+
+        def check(component: Component, box: Box, part: Samples) -> None:
+            if not np.array_equal(part, picture.samples(box)[..., component.first : component.stop]):
+                raise IntegrityError(f"the pixels at {box[:2]} would not come back: please report this")
+
+        if file.chunks != tuple(picture.chunks):
+            raise IntegrityError("the metadata would not come back: please report this")
+        yield from self._decode_tiles(file, None, check, meter)
+
+    def _decompress(
+        self, file: File, region: Box | None, progress: Progress | None
+    ) -> Generator[Request, list[Any], Samples]:
+        header = file.header
+        x0, y0, x1, y1 = region or (0, 0, header.width, header.height)
+        samples = np.zeros((y1 - y0, x1 - x0, header.mode.channels), np.uint8)
+
+        def place(component: Component, box: Box, part: Samples) -> None:
+            left, top, right, bottom = _intersection(box, (x0, y0, x1, y1))
+            cut = part[top - box[1] : bottom - box[1], left - box[0] : right - box[0]]
+            samples[top - y0 : bottom - y0, left - x0 : right - x0, component.first : component.stop] = cut
+
+        yield from self._decode_tiles(file, region, place, _Meter(progress, header.width * header.height, 1))
+        if region is None and _digest([samples]) != header.digest:
+            raise IntegrityError("the decoded pixels have another digest than the file says: it is damaged")
+        return samples
+
+    def _decode_tiles(
+        self, file: File, region: Box | None, give: Callable[[Component, Box, Samples], None], meter: _Meter
+    ) -> Generator[Request, list[Any], None]:
+        """Decodes the tiles under the region (None for all) and passes their samples to `give`."""
+        header = file.header
+        parts = file.components()
+        model = self._find(header.model) if header.model is not None else None
+        jobs = [
+            _Job(place, parts[component], component == 0, box)
+            for place, (component, box) in enumerate(header.boxes())
+            if region is None or _box_area(_intersection(box, region)) > 0
+        ]
+        modelled = [job for job in jobs if header.index[job.place].method == plain.MODEL]
+        for job in jobs:
+            entry = header.index[job.place]
+            if entry.method != plain.MODEL:
+                tile = plain.decode(entry.method, file.stream(job.place), job.tile_shape)
+                give(job.component, job.box, job.component.give(tile))
+                meter.add(job.work(header.mode.channels))
+        if model is None or header.model is None:
+            return
+        for first in (True, False):
+            adaptation = header.model.adaptation if first else b""
+            for batch in _batches([job for job in modelled if job.is_first == first], model.batch):
+                items = [(job.planes_shape, _words(file.stream(job.place))) for job in batch]
+                for job, planes in zip(batch, (yield _Decode(model, adaptation, items)), strict=True):
+                    give(job.component, job.box, job.component.give(colour.inverse(planes, header.transform)))
+                    meter.add(job.work(header.mode.channels))
+
+    def _load(self) -> ImageModel:
+        if not isinstance(self.model, (str, os.PathLike)):
+            return self.model
+        from lgcodec.models import registry
+
+        return registry.load(self.model, device=self.device, threads=self.threads)
+
+    def _find(self, reference: ModelReference) -> ImageModel:
+        """The model that a file names: this codec's own if it is that one, or the registry's."""
+        if self.model != "default" and _is_same(own := self._load(), reference):
+            return own
+        from lgcodec.models import registry
+
+        name = registry.find(reference.wire_id, reference.digest)
+        return registry.load(name, device=self.device, threads=self.threads)
+
+
+def compress(
+    image: Source,
+    *,
+    model: Model = "default",
+    effort: int = EFFORT,
+    device: str = "auto",
+    threads: int | None = None,
+    verify: bool = True,
+    tile: tuple[int, int] | None = None,
+    max_pixels: int | None = None,
+    progress: Progress | None = None,
+) -> bytes:
+    """The compressed file of an image. Options as in `Codec`, arguments and errors as in `Codec.compress`."""
+    codec = Codec(model, device, threads, effort, verify, tile, max_pixels=max_pixels)
+    return codec.compress(image, progress=progress)
+
+
+def decompress(
+    data: Data,
+    *,
+    region: Box | None = None,
+    model: Model = "default",
+    device: str = "auto",
+    threads: int | None = None,
+    max_pixels: int | None = None,
+    progress: Progress | None = None,
+) -> NDArray[Any]:
+    """The identical pixels. Arguments, result and errors as in `Codec.decompress`."""
+    codec = Codec(model, device, threads, max_pixels=max_pixels)
+    return codec.decompress(data, region=region, progress=progress)
+
+
+def open(
+    file: Data,
+    *,
+    model: Model = "default",
+    device: str = "auto",
+    threads: int | None = None,
+    max_pixels: int | None = None,
+    progress: Progress | None = None,
+) -> Image.Image:
+    """The Pillow image in an lgcodec file (path, file object or bytes), with its mode, palette and `info`.
+
+    Raises OSError where the file cannot be read, and as `Codec.decompress` does.
+    """
+    return Codec(model, device, threads, max_pixels=max_pixels).decode(file, progress=progress).image()
+
+
+def save(
+    file: str | os.PathLike[str] | IO[bytes],
+    image: Source,
+    *,
+    model: Model = "default",
+    effort: int = EFFORT,
+    device: str = "auto",
+    threads: int | None = None,
+    verify: bool = True,
+    tile: tuple[int, int] | None = None,
+    max_pixels: int | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Compresses an image into a file, which appears whole or not at all; returns its bytes' number.
+
+    file: a path, which is replaced if it exists, or a writable file object.
+    Raises OSError, and as `Codec.compress` does.
+    """
+    codec = Codec(model, device, threads, effort, verify, tile, max_pixels=max_pixels)
+    data = codec.compress(image, progress=progress)
+    if isinstance(file, (str, os.PathLike)):
+        write_atomically(Path(file), data)
+    else:
+        file.write(data)
+    return len(data)
+
+
+def verify(
+    data: Data,
+    *,
+    model: Model = "default",
+    device: str = "auto",
+    threads: int | None = None,
+    max_pixels: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Decodes a file and checks every checksum and the pixels' digest. Raises as `Codec.decompress` does."""
+    Codec(model, device, threads, max_pixels=max_pixels).decode(data, progress=progress)
+
+
+def inspect(data: Data) -> Info:
+    """What a file's header says: no pixel is decoded, no model loaded, and of a file no more is read than its header.
+
+    Raises FormatError; of the streams only the lengths are checked.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        with Path(data).open("rb") as file:
+            return _inspect(file)
+    return _inspect(io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file under a temporary name beside `path`, and then gives it that name."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One way to code an image: its transform, components, and the size of their tiles."""
+
+    transform: int
+    components: tuple[Component, ...]
+    tiles: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class _Coded:
+    model: ModelReference | None
+    streams: list[tuple[int, bytes]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One stream to decode, and where its samples go. is_first: of the component that the adaptation is for."""
+
+    place: int
+    component: Component
+    is_first: bool
+    box: Box
+
+    @property
+    def tile_shape(self) -> tuple[int, int, int]:
+        x0, y0, x1, y1 = self.box
+        return y1 - y0, x1 - x0, self.component.planes
+
+    @property
+    def planes_shape(self) -> tuple[int, int, int]:
+        height, width, planes = self.tile_shape
+        return planes, height, width
+
+    def work(self, channels: int) -> float:
+        return _box_area(self.box) * self.component.share(channels)
+
+
+@dataclass(frozen=True)
+class _Encode:
+    """A request: int16 tiles [C, H, W] of one C; answered by a Stream for each."""
+
+    model: ImageModel
+    adaptation: bytes
+    items: list[NDArray[np.int16]]
+
+    def planes(self) -> int:
+        return int(self.items[0].shape[0])
+
+    def answer(self, items: Sequence[NDArray[np.int16]]) -> list[Any]:
+        from lgcodec import coder
+
+        return coder.encode(self.model, items, self.adaptation)
+
+
+@dataclass(frozen=True)
+class _Decode:
+    """A request: (C, H, W) and words of each stream, one C; answered by int16 [C, H, W] for each."""
+
+    model: ImageModel
+    adaptation: bytes
+    items: list[tuple[tuple[int, int, int], NDArray[np.uint32]]]
+
+    def planes(self) -> int:
+        return self.items[0][0][0]
+
+    def answer(self, items: Sequence[tuple[tuple[int, int, int], NDArray[np.uint32]]]) -> list[Any]:
+        from lgcodec import coder
+
+        return coder.decode(self.model, [shape for shape, _ in items], [words for _, words in items], self.adaptation)
+
+
+Request = _Encode | _Decode
+
+
+class _Meter:
+    """Turns work done in several passes over an image into its pixels, for a progress callback."""
+
+    def __init__(self, progress: Progress | None, pixels: int, passes: int) -> None:
+        self.progress = progress
+        self.pixels = pixels
+        self.passes = passes
+        self.done = 0.0
+
+    def add(self, pixels: float) -> None:
+        self.done += pixels
+        if self.progress is not None:
+            self.progress(min(self.pixels, round(self.done / self.passes)), self.pixels)
+
+
+_SOLID = next(wire_id for wire_id, method in plain.METHODS.items() if method.name == "solid")
+
+
+def _run(work: Sequence[Generator[Request, list[Any], T]]) -> list[T]:
+    """Runs generators side by side; requests that one model call can answer share its batches."""
+    results: dict[int, T] = {}
+    answers: dict[int, list[Any] | None] = dict.fromkeys(range(len(work)))
+    while answers:
+        requests: dict[int, Request] = {}
+        for place, answer in answers.items():
+            try:
+                requests[place] = next(work[place]) if answer is None else work[place].send(answer)
+            except StopIteration as stop:
+                results[place] = stop.value
+        answers = dict(_answers(requests))
+    return [results[place] for place in range(len(work))]
+
+
+def _answers(requests: dict[int, Request]) -> Iterator[tuple[int, list[Any]]]:
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place, request in requests.items():
+        key = (type(request), id(request.model), request.adaptation, request.planes())
+        groups.setdefault(key, []).append(place)
+    for places in groups.values():
+        first: Any = requests[places[0]]
+        items = [item for place in places for item in requests[place].items]
+        results = iter([result for batch in _batches(items, first.model.batch) for result in first.answer(batch)])
+        for place in places:
+            yield place, [next(results) for _ in requests[place].items]
+
+
+def _in_windows(
+    inputs: Iterable[S], area: Callable[[S], int], work: Callable[[S], Generator[Request, list[Any], T]]
+) -> list[T]:
+    """Runs `work` over all inputs, so many at a time that their pixels stay within a bound."""
+    results: list[T] = []
+    window: list[S] = []
+    pixels = 0
+    for item in inputs:
+        window.append(item)
+        pixels += area(item)
+        if pixels >= _WINDOW_AREA or len(window) >= _WINDOW_IMAGES:
+            results += _run([work(x) for x in window])
+            window, pixels = [], 0
+    return results + _run([work(x) for x in window])
+
+
+def _plans(picture: Picture, tile: tuple[int, int]) -> list[_Plan]:
+    """The ways worth trying: without any model, with one, or both where neither is sure to win."""
+    without = _plan(picture, colour.PLAIN, None, tile)
+    if picture.mode.pillow in ("1", "I;16") or _is_solid(picture):
+        return [without]
+    palette = picture.palette()
+    if palette is not None and not colour.is_reversible(_used(picture), palette):
+        return [without]
+    promising = plain.is_promising(_sample(picture))
+    if palette is not None and promising:
+        return [without]
+    with_model = _plan(picture, _transform(picture, palette), palette, tile)
+    return [without, with_model] if promising or palette is not None else [with_model]
+
+
+def _plan(picture: Picture, transform: int, palette: Samples | None, tile: tuple[int, int]) -> _Plan:
+    parts = colour.components(picture.mode.pillow, picture.mode.channels, transform, palette)
+    if transform == colour.PLAIN:
+        tile = _plain_tile(picture)
+    size = (min(tile[0], picture.width), min(tile[1], picture.height))
+    sizes = [size] * len(parts)
+    if len(parts) > 1 and plain.is_promising(parts[-1].take(_sample(picture, alpha=True))):
+        sizes[-1] = _plain_tile(picture)  # a flat alpha plane is cheapest in one piece
+    return _Plan(transform, parts, tuple(sizes))
+
+
+def _plain_tile(picture: Picture) -> tuple[int, int]:
+    width = min(picture.width, 1 << 13)
+    return width, min(picture.height, max(1, _PLAIN_AREA // width))
+
+
+def _transform(picture: Picture, palette: Samples | None) -> int:
+    if palette is not None:
+        shown = palette[_used(picture)][None]
+        return colour.GREY if colour.is_grey(shown) else colour.STANDARD
+    if picture.mode.pillow in ("L", "LA") or all(map(colour.is_grey, picture.strips())):
+        return colour.GREY
+    return colour.choose(_sample(picture))
+
+
+def _sample(picture: Picture, alpha: bool = False) -> Samples:
+    """Six bands of up to 16 rows, spread over the image, [h, W, channels]; alpha only if asked for."""
+    rows = min(16, picture.height)
+    starts = sorted({int(y) for y in np.linspace(0, picture.height - rows, 6)})
+    sample = np.concatenate([picture.samples((0, y, picture.width, y + rows)) for y in starts])
+    return sample[..., :-1] if picture.mode.pillow in ("LA", "RGBA") and not alpha else sample
+
+
+def _is_solid(picture: Picture) -> bool:
+    corner = picture.samples((0, 0, 1, 1))
+    return all(bool((strip == corner).all()) for strip in picture.strips())
+
+
+def _used(picture: Picture) -> NDArray[np.intp]:
+    """The values that occur in a one-channel image, in order."""
+    counts = np.zeros(256, np.int64)
+    for strip in picture.strips():
+        counts += np.bincount(strip.ravel(), minlength=256)
+    return np.flatnonzero(counts)
+
+
+def _shortest(tile: Samples, cheap: tuple[int, bytes] | None, coded: Stream | None) -> tuple[int, bytes, float]:
+    """Method, bytes, and ideal bits if the method is the model, of whichever code is shortest."""
+    if coded is None:
+        return *(cheap or plain.encode(tile, _HASTE)), 0.0
+    data = coded.words.astype("<u4").tobytes()
+    if cheap is None and len(data) > tile.size:
+        cheap = plain.encode(tile, _HASTE)  # noise, or something else that no model expects
+    if cheap is not None and len(cheap[1]) <= len(data):
+        return *cheap, 0.0
+    return plain.MODEL, data, coded.ideal_bits
+
+
+def _digest(strips: Iterable[Samples]) -> bytes:
+    sha = hashlib.sha256()
+    for strip in strips:
+        sha.update(np.ascontiguousarray(strip).data)
+    return sha.digest()[: container.DIGEST_SIZE]
+
+
+def _words(data: bytes) -> NDArray[np.uint32]:
+    return np.frombuffer(data, "<u4").astype(np.uint32)
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), max(1, size)))
+
+
+def _area(picture: Picture) -> int:
+    return picture.width * picture.height
+
+
+def _box_area(box: Box) -> int:
+    return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
+
+
+def _intersection(a: Box, b: Box) -> Box:
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+
+
+def _check_region(region: Box, file: File) -> None:
+    x0, y0, x1, y1 = region
+    width, height = file.header.width, file.header.height
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise InputError(f"region {region} is not x0 < x1 <= {width}, y0 < y1 <= {height}, from 0 on")
+
+
+def _is_same(model: ImageModel, reference: ModelReference) -> bool:
+    return model.wire_id == reference.wire_id and model.digest[: len(reference.digest)] == reference.digest
+
+
+def _bytes_of(data: Data) -> bytes | bytearray | memoryview:
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return data
+    if isinstance(data, (str, os.PathLike)):
+        return Path(data).read_bytes()
+    content: bytes = data.read()
+    return content
+
+
+def _inspect(file: IO[bytes]) -> Info:
+    start = file.read(20)
+    need = container.header_size(start)
+    start += file.read(need - len(start)) if need > len(start) else b""
+    header = container.read_header(start, max_pixels=1 << 62)
+    end = header.size + header.chunks[0]
+    start += file.read(end - len(start)) if end > len(start) else b""
+    chunks = container.read_chunks(header, start)
+    size = file.seek(0, os.SEEK_END) if file.seekable() else len(start) + len(file.read())
+    container.check_size(header, size)
+    model = header.model
+    lengths = Counter[bool]()
+    for entry in header.index:
+        lengths[entry.method == plain.MODEL] += entry.length
+    return Info(
+        width=header.width,
+        height=header.height,
+        mode=header.mode.pillow,
+        channels=header.mode.subpixels,
+        depth=header.depth,
+        transform=colour.NAMES[header.transform],
+        tile_sizes=header.tiles,
+        methods=dict(Counter(plain.NAMES[entry.method] for entry in header.index)),
+        model_id=None if model is None else model.wire_id,
+        model_digest=None if model is None else model.digest.hex(),
+        adaptation_bytes=0 if model is None else len(model.adaptation),
+        ideal_bits=0 if model is None else model.ideal_bits,
+        file_bytes=size,
+        header_bytes=header.size,
+        chunk_bytes=header.chunks[0],
+        model_bytes=lengths[True],
+        plain_bytes=lengths[False],
+        chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),
+    )

@@ -1,0 +1,136 @@
+"""The entropy coder: one ANS stack, and the two loops that join a model's program to it.
+
+The stack is range ANS with 24-bit precision, 32-bit words and a 64-bit state, run by constriction. A table reaches it as
+integers, so that the words below are fixed by FORMAT.md and not by a library:
+
+    0            start      start + frequency                2**24
+    |------------|xxxxxxxxxxxx|---------------------------------|      push: state -> start + a point inside x,
+                                                                       pop:  the quantile tells which symbol x is
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from lgcodec.errors import FormatError
+from lgcodec.models.interface import TOTAL, Explicit, ImageModel, IntArray, Intervals, Stream, Table
+
+T = TypeVar("T")
+Words = NDArray[np.uint32]
+
+# constriction adds one unit to each probability it is given, so `frequency - 1` (as float, exact below 2**53) makes its
+# integer table equal to ours; without perfect=False it would optimise the table away from these integers.
+_categorical = constriction.stream.model.Categorical(perfect=False)
+
+
+def _weights(frequency: IntArray) -> NDArray[np.float64]:
+    # C order matters: constriction 0.5 reads the rows of a Fortran-ordered array wrongly, without a word.
+    return np.ascontiguousarray(np.subtract(frequency, 1, dtype=np.float64))
+
+
+class Stack:
+    """The ANS stack of one stream.
+
+    words: uint32 [m], a stream's content as `words()` returned it; empty for a new stack.
+    Raises FormatError where `words` cannot be a stack's content.
+    """
+
+    def __init__(self, words: Words | None = None) -> None:
+        if words is None or len(words) == 0:
+            self._coder = constriction.stream.stack.AnsCoder()
+            return
+        if words[-1] == 0:
+            raise FormatError("a stream ends in a zero word, which no encoder writes")
+        self._coder = constriction.stream.stack.AnsCoder(np.ascontiguousarray(words, dtype=np.uint32))
+
+    def push(self, intervals: Intervals) -> None:
+        """Pushes symbols so that they pop in the order given. Only shares of the line are needed, not whole tables."""
+        if len(intervals.start) == 0:
+            return
+        start = intervals.start.astype(np.int64)
+        frequency = intervals.frequency.astype(np.int64)
+        after = TOTAL - start - frequency
+        # The symbol among two neighbours that stand for all below and all above it. constriction has no zero
+        # frequencies: where one side is empty, the other is cut in two (a Table has at least three symbols).
+        first, last = start == 0, after == 0
+        triple = np.stack([start, frequency, after], axis=1)
+        triple[first] = np.stack([frequency, after - 1, np.ones_like(after)], axis=1)[first]
+        triple[last] = np.stack([np.ones_like(start), start - 1, frequency], axis=1)[last]
+        symbols = np.where(first, 0, np.where(last, 2, 1)).astype(np.int32)
+        self._coder.encode_reverse(symbols, _categorical, _weights(triple))
+
+    def pop(self, cdf: NDArray[np.uint32]) -> NDArray[np.int32]:
+        """Pops one symbol for each row of cdf [n, A+1]; returns int32 [n]."""
+        if len(cdf) == 0:
+            return np.zeros(0, np.int32)
+        return self._coder.decode(_categorical, _weights(np.diff(cdf.astype(np.int64), axis=1)))
+
+    def words(self) -> Words:
+        """The content, uint32 [m], last pushed last."""
+        return self._coder.get_compressed()
+
+    def is_empty(self) -> bool:
+        return bool(self._coder.is_empty())
+
+
+def encode(model: ImageModel, tiles: Sequence[NDArray[np.int16]], adaptation: bytes = b"") -> list[Stream]:
+    """Codes each tile (int16 [C, H, W]) into a stream of its own; the same words whichever machine computes them."""
+    if model.compiled is not None:
+        return model.compiled.encode(tiles, adaptation)
+    program = model.program([tile.shape for tile in tiles], adaptation)  # type: ignore[misc]
+    return push_program(program, list(tiles))
+
+
+def decode(
+    model: ImageModel, shapes: Sequence[tuple[int, int, int]], words: Sequence[Words], adaptation: bytes = b""
+) -> list[NDArray[np.int16]]:
+    """The inverse of `encode`. Raises FormatError where a stream is not one that `encode` makes for these shapes."""
+    if model.compiled is not None:
+        tiles = model.compiled.decode(shapes, words, adaptation)
+    else:
+        tiles = pop_program(model.program(shapes, adaptation), words)
+    return tiles
+
+
+def push_program(program: Explicit[T], value: T) -> list[Stream]:
+    """Codes `value` under an explicit model, one stream for each entry of its tables' `counts`."""
+    parts: list[list[Intervals]] = []
+    for step in program.symbols(value):
+        ends = np.cumsum(step.counts)
+        parts = parts or [[] for _ in ends]
+        for part, end, count in zip(parts, ends, step.counts, strict=True):
+            rows = slice(end - count, end)
+            part.append(Intervals(step.start[rows], step.frequency[rows], np.array([count])))
+    streams = []
+    for part in parts:
+        whole = Intervals(
+            np.concatenate([p.start for p in part]),
+            np.concatenate([p.frequency for p in part]),
+            np.array([sum(len(p.start) for p in part)]),
+        )
+        stack = Stack()
+        stack.push(whole)
+        streams.append(Stream(stack.words(), whole.ideal_bits()))
+    return streams
+
+
+def pop_program(program: Explicit[T], words: Sequence[Words]) -> T:
+    """Decodes the value of an explicit model. Raises FormatError where a stream holds more or less than the value."""
+    stacks = [Stack(w) for w in words]
+    steps = program.steps()
+    try:
+        table = next(steps)
+        while True:
+            ends = np.cumsum(table.counts)
+            rows = zip(stacks, ends - table.counts, ends, strict=True)
+            table = steps.send(np.concatenate([stack.pop(table.cdf[low:high]) for stack, low, high in rows]))
+    except StopIteration as stop:
+        value: T = stop.value
+    if not all(stack.is_empty() for stack in stacks):
+        raise FormatError("a stream holds more than its tile")
+    return value

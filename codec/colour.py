@@ -1,0 +1,145 @@
+"""How an image's samples become the planes that are coded: components, and a reversible colour transform.
+
+    samples  uint8 [H, W, channels]   --Component.take-->   tile uint8 [H, W, planes]   (what plain methods code)
+                                                            tile --forward-->  int16 [planes, H, W]  (what models code)
+
+A transform's wire id says both: which components there are, and in which order R, G, B enter YCoCg-R.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgcodec.errors import FormatError, IntegrityError
+
+Samples = NDArray[np.uint8]
+Plane = NDArray[np.int16]
+
+PLAIN = 0  # one component, all channels, plain methods only
+GREY = 1  # R = G = B, or one channel: coded once
+PERMUTATIONS = {2: (0, 1, 2), 3: (1, 0, 2), 4: (0, 2, 1), 5: (2, 1, 0), 6: (2, 0, 1), 7: (1, 2, 0)}
+STANDARD = 2
+NAMES = {PLAIN: "plain", GREY: "grey"} | {
+    wire_id: "YCoCg-R of " + "".join("RGB"[c] for c in order) for wire_id, order in PERMUTATIONS.items()
+}
+# Models know the standard order best: another one must look this much better (bits a pixel).
+_MARGIN = 0.1
+
+
+@dataclass(frozen=True)
+class Component:
+    """Consecutive channels of the samples, coded together.
+
+    first, stop: the channels. planes: C of its tiles. palette: uint8 [n, 3], where indices are coded as their colours.
+    """
+
+    first: int
+    stop: int
+    planes: int
+    palette: Samples | None = None
+
+    def share(self, channels: int) -> float:
+        """How much of a pixel of `channels` bytes this is."""
+        return (self.stop - self.first) / channels
+
+    def take(self, samples: Samples) -> Samples:
+        """The tile uint8 [H, W, planes] of samples uint8 [H, W, channels]; palette indices must be below n."""
+        part = samples[..., self.first : self.stop]
+        if self.palette is not None:
+            part = self.palette[part[..., 0]]
+        return part[..., : self.planes]
+
+    def give(self, tile: Samples) -> Samples:
+        """The inverse: uint8 [H, W, stop - first]. Raises IntegrityError for a colour outside the palette."""
+        if self.palette is not None:
+            return _index(np.broadcast_to(tile, (*tile.shape[:2], 3)), self.palette)
+        return np.broadcast_to(tile, (*tile.shape[:2], self.stop - self.first))
+
+
+def components(mode: str, channels: int, transform: int, palette: Samples | None = None) -> tuple[Component, ...]:
+    """The components of an image of Pillow mode `mode` with `channels` bytes a pixel.
+
+    palette: uint8 [n, 3], for mode P only. Raises FormatError where mode and transform do not go together.
+    """
+    if transform == PLAIN:
+        return (Component(0, channels, channels),)
+    alpha = (Component(channels - 1, channels, 1),) if mode in ("LA", "RGBA") else ()
+    colours = channels - len(alpha)
+    if transform == GREY and mode in ("L", "LA", "RGB", "RGBA", "P"):
+        return (Component(0, colours, 1, palette), *alpha)
+    if transform in PERMUTATIONS and mode in ("RGB", "RGBA", "P"):
+        return (Component(0, colours, 3, palette), *alpha)
+    raise FormatError(f"mode {mode} has no transform {transform}")
+
+
+def is_reversible(indices: NDArray[np.intp], palette: Samples) -> bool:
+    """Whether each of these used indices [n] is the first one of its colour in the palette uint8 [m, 3]."""
+    if len(indices) and int(indices.max()) >= len(palette):
+        return False
+    colours = palette[indices][None]
+    return bool((_index(colours, palette)[0, :, 0] == indices).all())
+
+
+def forward(tile: Samples, transform: int) -> Plane:
+    """uint8 [H, W, 3] -> int16 [3, H, W]: Y 0..255, Co and Cg -255..255. uint8 [H, W, 1] -> int16 [1, H, W]."""
+    planes = np.ascontiguousarray(tile.transpose(2, 0, 1)).astype(np.int16)  # [C, H, W]
+    if len(planes) == 1:
+        return planes
+    red, green, blue = planes[list(PERMUTATIONS[transform])]
+    co = red - blue
+    middle = blue + (co >> 1)
+    cg = green - middle
+    return np.stack([middle + (cg >> 1), co, cg])
+
+
+def inverse(planes: Plane, transform: int) -> Samples:
+    """The inverse of `forward`. Raises IntegrityError for planes that no image gives."""
+    if len(planes) == 3:
+        y, co, cg = planes
+        middle = y - (cg >> 1)
+        blue = middle - (co >> 1)
+        order = PERMUTATIONS[transform]
+        planes = np.stack([blue + co, cg + middle, blue])[list(np.argsort(order))]
+    if planes.min() < 0 or planes.max() > 255:
+        raise IntegrityError("a tile decodes to colours outside 0..255")
+    return planes.astype(np.uint8).transpose(1, 2, 0)
+
+
+def choose(sample: Samples) -> int:
+    """The transform for an image, from a sample of it, uint8 [H, W, 3] of whole rows. Never GREY."""
+    costs = {transform: _cost(forward(sample, transform)) for transform in PERMUTATIONS}
+    best = min(costs, key=lambda transform: costs[transform])
+    return best if costs[best] < costs[STANDARD] - _MARGIN else STANDARD
+
+
+def is_grey(samples: Samples) -> bool:
+    """Whether R = G = B throughout uint8 [H, W, 3 or more]."""
+    return bool((samples[..., :1] == samples[..., 1:3]).all())
+
+
+def _cost(planes: Plane) -> float:
+    """About the bits a pixel costs, up to a constant: Laplacian residuals of the left neighbour."""
+    if planes.shape[2] < 2:
+        return 0.0
+    size = np.abs(np.diff(planes, axis=2)).mean(axis=(1, 2))
+    return float(np.log2(size + 0.25).sum())
+
+
+def _index(colours: Samples, palette: Samples) -> Samples:
+    """The first index in palette [n, 3] of each colour [H, W, 3], as uint8 [H, W, 1]."""
+    if len(palette) == 0:
+        raise FormatError("an image of mode P needs a palette")
+    known, first = np.unique(_key(palette), return_index=True)
+    keys = _key(colours)
+    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    if bool((known[place] != keys).any()):
+        raise IntegrityError("a tile decodes to a colour that is not in the palette")
+    return first[place].astype(np.uint8)[..., None]
+
+
+def _key(colours: Samples) -> NDArray[np.uint32]:
+    wide = colours.astype(np.uint32)
+    return wide @ np.array([1 << 16, 1 << 8, 1], np.uint32)

@@ -1,0 +1,341 @@
+"""The file format: a header that says everything, then the bytes it announces, with nothing between or after them.
+
+    file    magic(8) || version(1) || features(1) || length(varint) || body(length) || crc32(4) || chunks || stream ...
+    body    mode(1) depth(1) width height transform(1) digest(8) || chunks || model? || tile sizes || one entry a stream
+
+FORMAT.md has every field. Integers are little-endian; those without a size here are varints (7 bits a byte, low first).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from lgcodec.colour import Component, components
+from lgcodec.errors import FormatError, IntegrityError, LimitError, TruncatedError, VersionError
+from lgcodec.image import MODES, Box, Chunk, Mode, check_chunks, palette_of
+from lgcodec.plain import METHODS, MODEL, deflate, inflate
+
+MAGIC = b"\x89LGC\r\n\x1a\n"
+VERSION = 1
+HAS_MODEL = 1  # the only feature bit of this version
+DIGEST_SIZE = 8
+MODEL_DIGEST_SIZE = 16
+MAX_CHUNKS = 1 << 26  # bytes of PNG chunks
+_MAX_SIDE = (1 << 31) - 1
+_ENTRY_SIZE = 6  # the least an index entry takes: method, length, CRC
+_PREFIX = len(MAGIC) + 2
+
+Data = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """The model that the model streams need.
+
+    digest: the first 16 bytes of ImageModel.digest. adaptation: side information for the first component's streams.
+    ideal_bits: the exact code length of all model streams together, rounded to whole bits.
+    """
+
+    wire_id: int
+    digest: bytes
+    adaptation: bytes
+    ideal_bits: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stream in the index. method: 0 for the model, or of `plain.METHODS`. length: bytes. crc: CRC-32 of them."""
+
+    method: int
+    length: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """All of a file but its chunks' and streams' bytes.
+
+    transform: `colour`'s wire id. digest: the first 8 bytes of the SHA-256 of the samples, row by row.
+    tiles: (width, height) of each component's tiles. index: the streams, component by component, tiles in raster order.
+    chunks: lengths of the PNG chunks as stored and unpacked, and their CRC-32.
+    """
+
+    mode: Mode
+    depth: int
+    width: int
+    height: int
+    transform: int
+    digest: bytes
+    model: ModelReference | None
+    tiles: tuple[tuple[int, int], ...]
+    index: tuple[Entry, ...]
+    chunks: tuple[int, int, int]
+    size: int  # bytes, with its CRC
+
+    @property
+    def file_size(self) -> int:
+        return self.size + self.chunks[0] + sum(entry.length for entry in self.index)
+
+    def boxes(self) -> Iterator[tuple[int, Box]]:
+        """The component and the place of each stream in the index."""
+        for component, (width, height) in enumerate(self.tiles):
+            for box in tile_boxes(self.width, self.height, width, height):
+                yield component, box
+
+
+@dataclass(frozen=True)
+class File:
+    """A file's contents. streams: the bytes of each entry in the header's index, unchecked until `stream` is called."""
+
+    header: Header
+    chunks: tuple[Chunk, ...]
+    streams: Sequence[Data]
+
+    def components(self) -> tuple[Component, ...]:
+        mode, transform = self.header.mode, self.header.transform
+        palette = palette_of(self.chunks) if mode.pillow == "P" else None
+        return components(mode.pillow, mode.channels, transform, palette)
+
+    def stream(self, place: int) -> bytes:
+        """The bytes of one stream. Raises IntegrityError where their checksum is wrong."""
+        data = bytes(self.streams[place])
+        if zlib.crc32(data) != self.header.index[place].crc:
+            raise IntegrityError(f"the checksum of stream {place} is wrong: the file is damaged")
+        return data
+
+
+def tile_boxes(width: int, height: int, tile_width: int, tile_height: int) -> Iterator[Box]:
+    """The tiles of an image in raster order; those at the right and bottom are cut."""
+    for y in range(0, height, tile_height):
+        for x in range(0, width, tile_width):
+            yield x, y, min(x + tile_width, width), min(y + tile_height, height)
+
+
+def default_max_pixels() -> int | None:
+    """The limit that Pillow enforces: twice `PIL.Image.MAX_IMAGE_PIXELS`, or none."""
+    return None if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
+
+
+def write(
+    *,
+    mode: Mode,
+    depth: int,
+    size: tuple[int, int],
+    transform: int,
+    digest: bytes,
+    chunks: Sequence[Chunk],
+    model: ModelReference | None,
+    tiles: Sequence[tuple[int, int]],
+    streams: Sequence[tuple[int, bytes]],
+) -> bytes:
+    """A whole file. size: width, height. tiles: as in Header. streams: (method, bytes) in the index's order."""
+    listed = _pack_chunks(chunks)
+    packed = min(listed, deflate(listed), key=len)
+    body = [bytes([mode.wire_id, depth]), _varint(size[0]), _varint(size[1]), bytes([transform]), digest]
+    body.append(_varint(len(packed)))
+    if packed:
+        body += [_varint(len(listed)), struct.pack("<I", zlib.crc32(packed))]
+    if model is not None:
+        body += [_varint(model.wire_id), model.digest, _varint(len(model.adaptation)), model.adaptation]
+        body.append(_varint(model.ideal_bits))
+    for tile_width, tile_height in tiles:
+        body += [_varint(tile_width), _varint(tile_height)]
+    for method, data in streams:
+        body += [bytes([method]), _varint(len(data)), struct.pack("<I", zlib.crc32(data))]
+    joined = b"".join(body)
+    head = MAGIC + bytes([VERSION, HAS_MODEL if model is not None else 0]) + _varint(len(joined)) + joined
+    return b"".join([head, struct.pack("<I", zlib.crc32(head)), packed, *(data for _, data in streams)])
+
+
+def read(data: Data, *, max_pixels: int | None = None) -> File:
+    """The contents of a file. Streams are cut out, but neither checked nor decoded.
+
+    max_pixels: the largest image accepted; None for `default_max_pixels()`.
+    Raises FormatError (its subclasses say how the bytes are wrong) and LimitError.
+    """
+    view = memoryview(data)
+    header = read_header(view, max_pixels=max_pixels)
+    check_size(header, len(view))
+    place = header.size + header.chunks[0]
+    streams = []
+    for entry in header.index:
+        streams.append(view[place : place + entry.length])
+        place += entry.length
+    return File(header, read_chunks(header, view), streams)
+
+
+def check_size(header: Header, size: int) -> None:
+    """Raises TruncatedError or FormatError unless the file has `size` bytes."""
+    if size < header.file_size:
+        raise TruncatedError(f"the file has {size} bytes of the {header.file_size} that its header announces")
+    if size > header.file_size:
+        raise FormatError(f"the file goes on for {size - header.file_size} bytes after its end")
+
+
+def header_size(prefix: Data) -> int:
+    """How many bytes the header takes, with its CRC, by the first 20 bytes of a file (or all of them).
+
+    Raises FormatError where it does not begin like one of our files.
+    """
+    reader = _start(memoryview(prefix))
+    length = reader.varint()
+    return reader.place + length + 4
+
+
+def read_header(data: Data, *, max_pixels: int | None = None) -> Header:
+    """The header alone; `data` may end after it."""
+    view = memoryview(data)
+    size = header_size(view)
+    if len(view) < size:
+        raise TruncatedError(f"the file ends inside its header: {len(view)} of {size} bytes")
+    if struct.unpack_from("<I", view, size - 4)[0] != zlib.crc32(view[: size - 4]):
+        raise IntegrityError("the checksum of the header is wrong: the file is damaged")
+    features = view[len(MAGIC) + 1]
+    if features & ~HAS_MODEL:
+        raise VersionError(f"features {features & ~HAS_MODEL:#04x} are unknown to this release")
+    reader = _start(view[: size - 4])
+    reader.varint()
+    return _read_body(reader, size, bool(features & HAS_MODEL), max_pixels)
+
+
+def read_chunks(header: Header, data: Data) -> tuple[Chunk, ...]:
+    """The PNG chunks; `data` may end after them."""
+    stored, size, crc = header.chunks
+    packed = memoryview(data)[header.size : header.size + stored]
+    if len(packed) < stored:
+        raise TruncatedError("the file ends inside its PNG chunks")
+    if zlib.crc32(packed) != crc:
+        raise IntegrityError("the checksum of the PNG chunks is wrong: the file is damaged")
+    chunks = _unpack_chunks(bytes(packed) if stored == size else inflate(bytes(packed), size))
+    check_chunks(chunks)
+    return chunks
+
+
+class _Reader:
+    """Fields of the header one after the other; never reads past its end."""
+
+    def __init__(self, view: memoryview, place: int) -> None:
+        self.view = view
+        self.place = place
+
+    def left(self) -> int:
+        return len(self.view) - self.place
+
+    def take(self, size: int) -> bytes:
+        if size > self.left():
+            raise TruncatedError("the header ends inside a field")
+        self.place += size
+        return bytes(self.view[self.place - size : self.place])
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def crc(self) -> int:
+        return int.from_bytes(self.take(4), "little")
+
+    def varint(self, low: int = 0, high: int = (1 << 63) - 1) -> int:
+        value = shift = 0
+        while True:
+            byte = self.byte()
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+            if shift >= 63:
+                raise FormatError("a number in the header takes more than 9 bytes")
+        if shift > 7 and byte == 0:
+            raise FormatError("a number in the header takes more bytes than it needs")
+        if not low <= value <= high:
+            raise FormatError(f"the header holds {value} where {low} to {high} is possible")
+        return value
+
+
+def _varint(value: int) -> bytes:
+    data = bytearray()
+    while value > 127:
+        data.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*data, value])
+
+
+def _start(view: memoryview) -> _Reader:
+    """A reader at the header's length, behind magic, version and features."""
+    magic = bytes(view[: len(MAGIC)])
+    if magic != MAGIC:
+        if MAGIC.startswith(magic):
+            raise TruncatedError(f"the file ends after {len(magic)} bytes")
+        if magic[1:4] == MAGIC[1:4]:
+            raise FormatError("the file was changed in transfer: its first bytes look as after a text-mode conversion")
+        raise FormatError("not an lgcodec file")
+    reader = _Reader(view, len(MAGIC))
+    version = reader.byte()
+    if version != VERSION:
+        raise VersionError(f"format version {version} is unknown to this release, which knows version {VERSION}")
+    reader.byte()
+    return reader
+
+
+def _read_body(reader: _Reader, size: int, has_model: bool, max_pixels: int | None) -> Header:
+    mode_id, depth = reader.byte(), reader.byte()
+    if mode_id not in MODES:
+        raise VersionError(f"image mode {mode_id} is unknown to this release")
+    mode = MODES[mode_id]
+    if depth not in mode.depths:
+        raise FormatError(f"mode {mode.pillow} does not have {depth} bits a sample")
+    width, height = reader.varint(1, _MAX_SIDE), reader.varint(1, _MAX_SIDE)
+    limit = default_max_pixels() if max_pixels is None else max_pixels
+    if limit is not None and width * height > limit:
+        raise LimitError(f"the image has {width} x {height} pixels, more than the limit of {limit}")
+    transform = reader.byte()
+    digest = reader.take(DIGEST_SIZE)
+    chunks = _read_chunk_sizes(reader)
+    model = _read_model(reader) if has_model else None
+    parts = components(mode.pillow, mode.channels, transform)
+    tiles = tuple((reader.varint(1, width), reader.varint(1, height)) for _ in parts)
+    count = sum(-(-width // w) * -(-height // h) for w, h in tiles)
+    if count * _ENTRY_SIZE > reader.left():
+        raise FormatError(f"the header has no room for the index of {count} streams")
+    index = tuple(Entry(reader.byte(), reader.varint(), reader.crc()) for _ in range(count))
+    if reader.left():
+        raise FormatError(f"the header goes on for {reader.left()} bytes after its end")
+    _check_methods(index, model is not None, transform)
+    return Header(mode, depth, width, height, transform, digest, model, tiles, index, chunks, size)
+
+
+def _read_chunk_sizes(reader: _Reader) -> tuple[int, int, int]:
+    stored = reader.varint(0, MAX_CHUNKS)
+    return (stored, reader.varint(stored, MAX_CHUNKS), reader.crc()) if stored else (0, 0, 0)
+
+
+def _read_model(reader: _Reader) -> ModelReference:
+    wire_id = reader.varint()
+    digest = reader.take(MODEL_DIGEST_SIZE)
+    adaptation = reader.take(reader.varint())
+    return ModelReference(wire_id, digest, adaptation, reader.varint())
+
+
+def _check_methods(index: Sequence[Entry], has_model: bool, transform: int) -> None:
+    used = {entry.method for entry in index}
+    if unknown := used - {MODEL, *METHODS}:
+        raise VersionError(f"coding method {min(unknown)} is unknown to this release")
+    if (MODEL in used) != has_model or (has_model and transform == 0):
+        raise FormatError("a file names a model if, and only if, it holds streams of that model")
+    if any(entry.method == MODEL and entry.length % 4 for entry in index):
+        raise FormatError("a model's stream consists of whole words of 4 bytes")
+
+
+def _pack_chunks(chunks: Sequence[Chunk]) -> bytes:
+    return b"".join(part for kind, data in chunks for part in (kind, _varint(len(data)), data))
+
+
+def _unpack_chunks(listed: bytes) -> tuple[Chunk, ...]:
+    reader = _Reader(memoryview(listed), 0)
+    chunks = []
+    while reader.left():
+        chunks.append((reader.take(4), reader.take(reader.varint())))
+    return tuple(chunks)

@@ -1,0 +1,39 @@
+"""Every exception lgcodec raises on purpose. All derive from LgcodecError."""
+
+from lgcodec.models.errors import ExactnessError, LgcodecError, ModelError
+
+__all__ = [
+    "ExactnessError",
+    "FormatError",
+    "InputError",
+    "IntegrityError",
+    "LgcodecError",
+    "LimitError",
+    "ModelError",
+    "TruncatedError",
+    "VersionError",
+]
+
+
+class InputError(LgcodecError):
+    """An image, path or option that cannot be used: unreadable, or of a mode that lgcodec does not keep."""
+
+
+class FormatError(LgcodecError):
+    """Bytes that are not a well-formed lgcodec file."""
+
+
+class TruncatedError(FormatError):
+    """The file ends before its contents do."""
+
+
+class VersionError(FormatError):
+    """A format version, model or feature that this release does not know."""
+
+
+class IntegrityError(FormatError):
+    """A checksum or the digest of the decoded pixels disagrees: the file is damaged."""
+
+
+class LimitError(LgcodecError):
+    """The image is larger than the limit in force."""

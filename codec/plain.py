@@ -1,0 +1,289 @@
+"""Plain methods: codes for tiles that need no model, and beat it on flat graphics, tiny images and noise.
+
+A plain tile is uint8 [H, W, C], C = 1 to 4. One method is one `Method` below and one line of `METHODS`; wire ids are
+append-only, and 0 is the model's. No decoder allocates more than its tile, whatever the bytes say.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, WebPImagePlugin, features
+
+from lgcodec.errors import FormatError, VersionError
+
+MODEL = 0
+Tile = NDArray[np.uint8]
+Shape = tuple[int, int, int]
+
+_LZMA_WINDOW = 1 << 23
+_WEBP_SIDE = 1 << 14
+_WEBP_AREA = 1 << 26
+_WEBP_STRONG = 1 << 18
+# Below this many bytes a tile costs less to try than to think about.
+_TINY = 1 << 14
+# Deflate, at its fastest, leaves 0.53 to 0.97 of photographs and 0.01 to 0.40 of drawings, screenshots and sprites.
+_PROMISING_RATIO = 0.45
+_BANDS = (0.25, 0.5, 0.75)
+_BAND_ROWS = 16
+
+
+class Method(Protocol):
+    """A pair of inverses. `decode` raises FormatError where `data` is not what `encode` makes for that shape."""
+
+    @property
+    def name(self) -> str: ...
+
+    def encode(self, tile: Tile, effort: int) -> bytes | None:
+        """The tile's bytes, or None where the method does not apply. effort: 1 to 9."""
+        ...
+
+    def decode(self, data: bytes, shape: Shape) -> Tile: ...
+
+
+@dataclass(frozen=True)
+class Solid:
+    """One colour: its C bytes."""
+
+    name: str = "solid"
+
+    def encode(self, tile: Tile, effort: int) -> bytes | None:
+        return tile[0, 0].tobytes() if bool((tile == tile[0, 0]).all()) else None
+
+    def decode(self, data: bytes, shape: Shape) -> Tile:
+        if len(data) != shape[2]:
+            raise FormatError(f"a solid tile of {shape[2]} channels takes {shape[2]} bytes, not {len(data)}")
+        return np.broadcast_to(np.frombuffer(data, np.uint8), shape)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Packed, differenced rows in one of three wrappings. The first byte says how: bits | left << 4 | up << 5.
+
+    bits: 1, 2, 4 or 8 a sample; rows of narrow samples are packed, the first sample in a byte's highest bits (C = 1).
+    left, up: each byte less the same channel's one before it / above it, modulo 256, in this order.
+    """
+
+    name: str
+    wrapping: str  # "raw", "deflate" or "lzma"
+
+    def encode(self, tile: Tile, effort: int) -> bytes | None:
+        bits = _narrowest(tile)
+        rows = _pack(tile, bits)
+        if self.wrapping == "raw":
+            return bytes([bits]) + rows.tobytes()
+        flag = min(_differences(bits), key=lambda flag: _roughness(_difference(rows, flag)))
+        flags = {0, flag} if tile.size <= _TINY else {flag}
+        return min((bytes([bits | f]) + self._wrap(_difference(rows, f).tobytes()) for f in sorted(flags)), key=len)
+
+    def decode(self, data: bytes, shape: Shape) -> Tile:
+        bits, flag = (data[0] & 15, data[0] & ~15) if data else (0, 0)
+        if bits not in (1, 2, 4, 8) or flag & ~0x30 or (bits < 8 and shape[2] != 1) or flag not in _differences(bits):
+            raise FormatError(f"a tile of rows begins with how they are packed, and {data[:1].hex()!r} is no way")
+        height, width, channels = shape
+        packed = (height, (width * bits + 7) // 8, channels)
+        content = self._unwrap(data[1:], packed[0] * packed[1] * packed[2])
+        return _unpack(_undifference(np.frombuffer(content, np.uint8).reshape(packed), flag), bits, width)
+
+    def _wrap(self, content: bytes) -> bytes:
+        if self.wrapping == "lzma":
+            return lzma.compress(content, lzma.FORMAT_RAW, filters=_lzma_filters(len(content)))
+        return deflate(content)
+
+    def _unwrap(self, data: bytes, size: int) -> bytes:
+        if self.wrapping == "raw":
+            if len(data) != size:
+                raise FormatError(f"a raw tile takes {size} bytes, not {len(data)}")
+            return data
+        if self.wrapping == "lzma":
+            return _unlzma(data, size)
+        return inflate(data, size)
+
+
+@dataclass(frozen=True)
+class WebP:
+    """The VP8L bit stream of RFC 9649 after its 5 header bytes, which the tile's shape implies.
+
+    C = 3 and 4 are RGB and RGBA; one channel goes to green, a second one to alpha, the others are zero.
+    """
+
+    name: str = "webp"
+
+    def encode(self, tile: Tile, effort: int) -> bytes | None:
+        height, width, channels = tile.shape
+        if not features.check("webp") or max(height, width) >= _WEBP_SIDE or height * width > _WEBP_AREA:
+            return None
+        pixels = tile
+        if channels < 3:
+            pixels = np.zeros((height, width, 2 + channels), np.uint8)
+            pixels[..., 1::2] = tile
+        file = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels)).save(
+            file, "WEBP", lossless=True, exact=True, **_webp_options(height * width, effort)
+        )
+        data = file.getvalue()
+        if data[12:16] != b"VP8L":
+            return None
+        return data[25 : 20 + struct.unpack_from("<I", data, 16)[0]]
+
+    def decode(self, data: bytes, shape: Shape) -> Tile:
+        height, width, channels = shape
+        if max(height, width) >= _WEBP_SIDE or height * width > _WEBP_AREA:
+            raise FormatError(f"a WebP tile has sides below {_WEBP_SIDE}, and at most {_WEBP_AREA} pixels")
+        if not features.check("webp"):
+            raise VersionError("this file holds WebP tiles, and this build of Pillow has no WebP")
+        alpha = channels % 2 == 0
+        head = struct.pack("<BI", 0x2F, (width - 1) | (height - 1) << 14 | alpha << 28)
+        pad = (len(head) + len(data)) % 2
+        chunk = struct.pack("<4sI", b"VP8L", len(head) + len(data)) + head + data + bytes(pad)
+        file = struct.pack("<4sI4s", b"RIFF", 4 + len(chunk), b"WEBP") + chunk
+        try:
+            with WebPImagePlugin.WebPImageFile(io.BytesIO(file)) as image:
+                pixels = np.asarray(image)
+        except (OSError, EOFError, SyntaxError, ValueError) as error:
+            raise FormatError("a WebP tile cannot be decoded") from error
+        if pixels.shape != (height, width, 4 if alpha else 3):
+            raise FormatError("a WebP tile has another shape than its place")
+        return pixels if channels > 2 else pixels[..., 1::2]
+
+
+METHODS: dict[int, Method] = {
+    1: Rows("raw", "raw"),
+    2: Solid(),
+    3: Rows("deflate", "deflate"),
+    4: Rows("lzma", "lzma"),
+    5: WebP(),
+}
+NAMES = {MODEL: "model"} | {wire_id: method.name for wire_id, method in METHODS.items()}
+
+
+def encode(tile: Tile, effort: int) -> tuple[int, bytes]:
+    """The shortest plain code of uint8 [H, W, C]: its method's wire id and its bytes."""
+    solid = METHODS[2].encode(tile, effort)
+    if solid is not None:
+        return 2, solid
+    codes = {wire_id: method.encode(tile, effort) for wire_id, method in METHODS.items()}
+    return min(((wire_id, code) for wire_id, code in codes.items() if code is not None), key=lambda item: len(item[1]))
+
+
+def decode(wire_id: int, data: bytes, shape: Shape) -> Tile:
+    """The tile, uint8 [H, W, C], perhaps read-only. Raises FormatError, or VersionError for an unknown method."""
+    if wire_id not in METHODS:
+        raise VersionError(f"coding method {wire_id} is unknown to this release, which knows 0 to {max(METHODS)}")
+    return METHODS[wire_id].decode(data, shape)
+
+
+def is_promising(tile: Tile) -> bool:
+    """Whether plain methods may beat a model on uint8 [H, W, C]: a cheap guess from a few rows."""
+    if tile.size <= _TINY:
+        return True
+    starts = [int(len(tile) * band) for band in _BANDS]
+    bands = b"".join(tile[start : start + _BAND_ROWS].tobytes() for start in starts)
+    return len(zlib.compress(bands, 1)) < _PROMISING_RATIO * len(bands)
+
+
+def deflate(data: bytes) -> bytes:
+    """`data` as raw deflate (RFC 1951), without the zlib wrapper."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
+    return packer.compress(data) + packer.flush()
+
+
+def inflate(data: bytes, size: int) -> bytes:
+    """The inverse of `deflate`. Raises FormatError unless `data` is one whole stream of exactly `size` bytes."""
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        content = unpacker.decompress(data, size + 1)
+    except zlib.error as error:
+        raise FormatError("a deflate stream is damaged") from error
+    if len(content) != size or not unpacker.eof or unpacker.unused_data:
+        raise FormatError(f"a deflate stream does not hold exactly {size} bytes")
+    return content
+
+
+def _lzma_filters(size: int) -> list[dict[str, int]]:
+    """LZMA2 for `size` bytes of content; its properties (lc 3, lp 0, pb 2) are in the stream itself."""
+    window = min(_LZMA_WINDOW, max(4096, 1 << (size - 1).bit_length()))
+    return [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": window}]
+
+
+def _unlzma(data: bytes, size: int) -> bytes:
+    unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_lzma_filters(size))
+    try:
+        content = unpacker.decompress(data, size + 1)
+    except (lzma.LZMAError, EOFError) as error:
+        raise FormatError("an LZMA2 stream is damaged") from error
+    if len(content) != size or not unpacker.eof or unpacker.unused_data:
+        raise FormatError(f"an LZMA2 stream does not hold exactly {size} bytes")
+    return content
+
+
+def _webp_options(area: int, effort: int) -> dict[str, int]:
+    """What libwebp should spend: its strongest setting takes 3 to 14 seconds a megapixel."""
+    if effort < 3:
+        return {"quality": 75, "method": 4}
+    return {"quality": 100, "method": 6 if effort > 6 or area <= _WEBP_STRONG else 5}
+
+
+def _narrowest(tile: Tile) -> int:
+    if tile.shape[2] > 1:
+        return 8
+    return next(bits for bits in (1, 2, 4, 8) if int(tile.max()) < 1 << bits)
+
+
+def _pack(tile: Tile, bits: int) -> Tile:
+    if bits == 8:
+        return tile
+    return pack_rows(tile[..., 0], bits)[..., None]
+
+
+def pack_rows(samples: Tile, bits: int) -> Tile:
+    """Samples below 2**bits, [H, W], as rows of bytes [H, ceil(W * bits / 8)], the first in the highest bits."""
+    per_byte = 8 // bits
+    height, width = samples.shape
+    padded = np.zeros((height, -(-width // per_byte) * per_byte), np.uint8)
+    padded[:, :width] = samples
+    packed = np.zeros((height, padded.shape[1] // per_byte), np.uint8)
+    for place in range(per_byte):
+        packed |= padded[:, place::per_byte] << (8 - bits * (place + 1))
+    return packed
+
+
+def _unpack(rows: Tile, bits: int, width: int) -> Tile:
+    if bits == 8:
+        return rows
+    per_byte = 8 // bits
+    samples = np.empty((rows.shape[0], rows.shape[1] * per_byte), np.uint8)
+    for place in range(per_byte):
+        samples[:, place::per_byte] = rows[..., 0] >> (8 - bits * (place + 1)) & ((1 << bits) - 1)
+    return samples[:, :width, None]
+
+
+def _differences(bits: int) -> tuple[int, ...]:
+    return (0x00, 0x10, 0x20, 0x30) if bits == 8 else (0x00, 0x20)
+
+
+def _difference(rows: Tile, flag: int) -> Tile:
+    if flag & 0x10:
+        rows = np.diff(rows, axis=1, prepend=np.uint8(0))
+    if flag & 0x20:
+        rows = np.diff(rows, axis=0, prepend=np.uint8(0))
+    return rows
+
+
+def _undifference(rows: Tile, flag: int) -> Tile:
+    if flag & 0x20:
+        rows = np.cumsum(rows, axis=0, dtype=np.uint8)
+    if flag & 0x10:
+        rows = np.cumsum(rows, axis=1, dtype=np.uint8)
+    return rows
+
+
+def _roughness(rows: Tile) -> int:
+    return int(np.abs(rows.view(np.int8).astype(np.int16)).sum())

@@ -1,0 +1,367 @@
+"""The causal family (PixelCNN line): a small network of 1x1 layers over a causal neighbourhood, in integers.
+
+References: van den Oord et al. 2016 (PixelRNN, PixelCNN), Salimans et al. 2017 (PixelCNN++: mixtures of discretised
+logistics, channels in turn). What is new here is the input: the network sees the neighbourhood relative to predictions that
+learn online (`online.py`) and where those went wrong, so it adapts to the image without being retrained.
+
+    neighbours - anchor ---+                          +-- out(Y)  -> mixture of Y
+    errors of the online   |  first, relu             |
+    predictors around      +----> h + relu(W h) x D --+-- out(Co) -> mixture of Co, seeing Y's error
+    how far apart they are |                          |
+    ------------------------                          +-- out(Cg) -> mixture of Cg, seeing Y's and Co's error
+
+A mixture's means are the anchor (the mean of both online predictions) plus a linear function of the neighbourhood, plus a
+gated share of the predictions' difference, plus (but for the first component) what the other channels' errors make
+expected (`Coupling`), plus what the head adds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgcodec.models import mixture, online
+from lgcodec.models.errors import ModelError
+from lgcodec.models.integer import Executor, Layer, NumpyExecutor
+from lgcodec.models.interface import Compiled, IntArray, Intervals, Table
+from lgcodec.models.weights import Weights
+
+Shape = tuple[int, int, int]
+Tile = NDArray[np.int16]
+
+# Where the online predictors' own errors are looked at.
+ERRORS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, -1), (-2, 1))
+
+DIFFERENCE_LIMIT = 2047  # neighbours less anchor, Q3
+OFFSET = 8.0  # pixels per unit of the network's mean output
+LOG_SCALE_BIAS, LOG_SCALE_LOW, LOG_SCALE_HIGH = 1.0, -4.0, 6.0
+GATE_UNIT = 256
+COMPAND_UNIT = 128
+SIZES = (256, 512, 512)  # alphabets of Y, Co, Cg
+ORIGINS = (0, -256, -256)  # the value of their symbol 0
+EXTRAS = (0, 2, 3)  # what the heads see besides h: errors of the channels before, the expected error of this one
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of one network. `left`, `rows`, `reach` bound the neighbourhood (slope 2: up to 2 r - 1 right in row -r).
+
+    Hidden activations are integers 0..limit in units of 2**-fraction.
+    """
+
+    width: int = 128
+    depth: int = 3
+    hidden: int = 48
+    components: int = 3
+    rows: int = 3
+    left: int = 4
+    reach: int = 4
+    fraction: int = 7
+    limit: int = 2047
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "width": 1024, "depth": 32, "hidden": 512, "components": 16, "rows": online.UP, "left": online.LEFT,
+            "reach": online.RIGHT, "fraction": 12, "limit": 8191,
+        }  # fmt: skip
+        for name, high in bounds.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 0 < value <= high:
+                raise ModelError(f"causal model: {name} is {value!r}, expected 1 to {high}")
+
+    def neighbours(self) -> list[tuple[int, int]]:
+        """Offsets (dy, dx) of the pixels the first layer sees."""
+        above = [
+            (-r, dx) for r in range(1, self.rows + 1) for dx in range(-self.left, min(2 * r - 1, self.reach) + 1)
+        ]
+        return [(0, -i) for i in range(1, self.left + 1)] + above
+
+    def layers(self) -> dict[str, tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]]:
+        """Each layer's input limits, and its outputs' lowest and highest value."""
+        seen = np.full(3 * len(self.neighbours()), DIFFERENCE_LIMIT)
+        other = np.full(6 * len(ERRORS) + 3, COMPAND_LIMIT)
+        h = np.full(self.width, self.limit)
+        ends = {"logit": (-4095, 4095), "offset": (-32768, 32767), "log_scale": (0, 160), "gate": (-1023, 1023)}
+        kinds = [k for k in ("logit", "offset", "log_scale") for _ in range(self.components)] + ["gate"]
+        outputs = np.array([ends[k] for k in kinds])
+
+        def hidden(limits: IntArray, n: int) -> tuple[IntArray, IntArray, IntArray]:
+            return limits, np.zeros(n), np.full(n, self.limit)
+
+        layers = {"first": hidden(np.concatenate([seen, other]), self.width)}
+        layers |= {f"middle.{i}": hidden(h, self.width) for i in range(self.depth)}
+        # The residual sum must fit the limit too: the running sum is clipped, not each term.
+        layers |= {"linear": (seen, np.full(3, -65536), np.full(3, 65535))}
+        for c in range(3):
+            extra = np.full(EXTRAS[c], COMPAND_LIMIT)
+            layers[f"head.{c}"] = hidden(np.concatenate([h, extra]), self.hidden)
+            layers[f"out.{c}"] = (np.full(self.hidden, self.limit), outputs[:, 0], outputs[:, 1])
+        return {name: tuple(a.astype(np.int32) for a in ends) for name, ends in layers.items()}  # type: ignore[misc]
+
+
+COMPAND_LIMIT = 511
+
+
+def output_units(config: Config) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Integer units per float unit of each output of a head, and what is added to it."""
+    kinds = ["logit", "offset", "log_scale"]
+    unit = {"logit": mixture.LOGIT_UNIT, "offset": OFFSET * mixture.MEAN_UNIT, "log_scale": mixture.LOG_SCALE_UNIT}
+    add = {"logit": 0, "offset": 0, "log_scale": (LOG_SCALE_BIAS - LOG_SCALE_LOW) * mixture.LOG_SCALE_UNIT}
+    repeat = config.components
+    return (
+        np.array([unit[k] for k in kinds for _ in range(repeat)] + [GATE_UNIT], float),
+        np.array([add[k] for k in kinds for _ in range(repeat)] + [0], float),
+    )
+
+
+@dataclass(frozen=True)
+class Network:
+    """The integers of one model, checked."""
+
+    config: Config
+    layers: dict[str, Layer]
+    fine: NDArray[np.int32]
+    coarse: NDArray[np.int32]
+    tables: mixture.Tables
+
+    @classmethod
+    def of(cls, weights: Weights) -> Network:
+        """Raises ModelError where tensors are missing, misshapen or out of the exact range."""
+        config = Config(**weights.config)
+        try:
+            layers = {
+                name: Layer(*(weights.tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift")), *ends)
+                for name, ends in config.layers().items()
+            }
+            tables = [weights.tensors[name] for name in ("sigmoid", "exponential", "inverse", "fine", "coarse")]
+        except KeyError as e:
+            raise ModelError(f"causal model: tensor {e} is missing") from e
+        sigmoid, exponential, inverse, fine, coarse = tables
+        steps = 2 * mixture.SIGMOID_RANGE * mixture.SIGMOID_STEPS + 1
+        if (
+            [len(t) for t in (sigmoid, inverse, fine, coarse)] != [steps, 161, 4096, 4096]
+            or (np.diff(sigmoid.astype(np.int64)) < 0).any()
+            or sigmoid.min() < 0
+            or sigmoid.max() > 1 << mixture.SIGMOID_BITS
+            or exponential.min() < 0
+            or exponential[0] < 1
+            or max(fine.max(), coarse.max()) > COMPAND_LIMIT
+        ):
+            raise ModelError("causal model: malformed tables")
+        return cls(config, layers, fine, coarse, mixture.Tables(sigmoid, exponential, inverse))
+
+    def adapted(self, adaptation: bytes) -> Network:
+        """With each bias moved by the image's own deltas (quarters of an output unit). Raises ModelError if malformed."""
+        if not adaptation:
+            return self
+        deltas = np.frombuffer(adaptation, np.int8).astype(np.int64)
+        if len(deltas) != sum(len(layer.bias) for layer in self.layers.values()):
+            raise ModelError("causal model: the file's adaptation does not fit this model")
+        layers, at = {}, 0
+        for name, layer in self.layers.items():
+            delta = (deltas[at : at + len(layer.bias)] << layer.shift.astype(np.int64)) >> 2
+            at += len(delta)
+            layers[name] = replace(layer, bias=(layer.bias + delta).astype(np.int32))
+        return replace(self, layers=layers)
+
+
+class Program:
+    """The model of a batch of tiles of one shape [C, H, W], C = 1 or 3; one stream per tile."""
+
+    def __init__(self, network: Network, executor: Executor, shapes: Sequence[Shape]) -> None:
+        self.network, self.executor = network, executor
+        self.loaded = {name: executor.load(layer) for name, layer in network.layers.items()}
+        if len(set(shapes)) != 1:
+            raise ValueError("a batch holds tiles of one shape")
+        self.tiles = len(shapes)
+        self.channels, self.height, self.width = shapes[0]
+
+    def symbols(self, value: list[Tile]) -> Sequence[Intervals]:
+        """Runs the decoder's own loop with the true symbols: equal tables on both sides by construction."""
+        intervals: list[Intervals] = []
+        truth = np.stack(value).astype(np.int64)
+        steps = self._run(lambda rows, cols, c: truth[:, c, rows, cols])
+        symbols = None
+        try:
+            while True:
+                table, known = steps.send(symbols)  # type: ignore[arg-type]
+                symbols = known
+                intervals.append(Intervals.of(table, known))
+        except StopIteration:
+            return intervals
+
+    def steps(self) -> Generator[Table, IntArray, list[Tile]]:
+        run = self._run(None)
+        symbols = None
+        while True:
+            try:
+                table, _ = run.send(symbols)  # type: ignore[arg-type]
+            except StopIteration as stop:
+                result: list[Tile] = stop.value
+                return result
+            symbols = yield table
+
+    def _run(
+        self, truth: Callable[[IntArray, IntArray, int], IntArray] | None
+    ) -> Generator[tuple[Table, IntArray], IntArray, list[Tile]]:
+        """Yields (table, true symbols if known) front by front: per channel the high symbols, then the low ones."""
+        T, C, H, W = self.tiles, self.channels, self.height, self.width
+        net, size = self.network, (online.UP + H, online.LEFT + W + online.RIGHT)
+        P = np.zeros((3, T, *size))
+        P[0] = online.START[0]
+        errors = np.zeros((online_windows, 3, T, *size), np.int64)
+        solvers = [online.Solver(w, (C, T), H) for w in online.WINDOWS]
+        coupling = online.Coupling(T, H)
+        stride = size[1]
+        around = np.array([dy * stride + dx for dy, dx in net.config.neighbours()])
+        error_places = np.array([dy * stride + dx for dy, dx in ERRORS])
+        taps = np.array([dy * stride + dx for dy, dx in online.TAPS])
+        flat_p, flat_e = P.reshape(3, T, -1), errors.reshape(online_windows, 3, T, -1)
+        for rows, cols, low, high in fronts(H, W):
+            n = len(rows)
+            at = (rows + online.UP) * stride + cols + online.LEFT
+            near = flat_p[:C, :, taps[:, None] + at]  # [C, T, taps, n]
+            reference = np.floor((3 * near[:, :, 0] + 3 * near[:, :, 1] + near[:, :, 2] + near[:, :, 3]) * 0.125)
+            v = np.moveaxis(near - reference[:, :, None], 2, 0)
+            predictions = np.zeros((online_windows, 3, T, n))
+            for s, solver in enumerate(solvers):
+                predictions[s, :C] = solver.predict(v[: solver.taps], reference, low, high)
+            predictions = np.clip(predictions, 8 * LOWEST, 8 * 255)
+            anchor = np.floor((predictions[0] + predictions[1]) * 0.5)  # [3, T, n]
+            spread = np.floor((predictions[0] - predictions[1]) * 0.5)
+            h, linear = self._trunk(flat_p[:, :, around[:, None] + at], flat_e[..., error_places[:, None] + at], anchor, spread)
+            coupling.merge(low, high)
+            known = np.zeros((3, T, n))
+            for c in range(C):
+                expected = (np.zeros((T, n)), *([] if c == 0 else [self._expect(coupling, c, known)]))[-1]
+                tables = self._mixture(c, h, linear[:, c], anchor[c], spread[c], known, expected)
+                true = None if truth is None else (truth(rows, cols, c) - ORIGINS[c]).reshape(-1)
+                counts = np.full(T, n)
+                high_symbols = yield Table(tables.high_table(), counts), true if true is None else true >> 4  # type: ignore[misc]
+                high_symbols = np.asarray(high_symbols, np.int64)
+                low_symbols = yield Table(tables.low_table(high_symbols), counts), true if true is None else true & 15  # type: ignore[misc]
+                x = (high_symbols * 16 + low_symbols + ORIGINS[c]).reshape(T, n)
+                known[c] = 8 * x - anchor[c]
+                self._place(P[c], rows, cols, x)
+            for c in range(C):
+                flat_e[:, c, :, at] = np.moveaxis(8 * flat_p[c][:, at] - predictions[:, c], -1, 0)
+            error = flat_p[:C, :, at] - reference
+            for solver in solvers:
+                solver.learn(v[: solver.taps], error, low, high)
+            if C == 3:
+                coupling.learn(known[2])
+        return list(P[:C, :, online.UP :, online.LEFT : online.LEFT + W].swapaxes(0, 1).astype(np.int16))
+
+    def _expect(self, coupling: online.Coupling, c: int, known: NDArray[np.float64]) -> NDArray[np.float64]:
+        return coupling.chroma_orange(known[0]) if c == 1 else coupling.chroma_green(known[1])
+
+    def _trunk(
+        self, around: NDArray[Any], errors: NDArray[Any], anchor: NDArray[Any], spread: NDArray[Any]
+    ) -> tuple[Any, NDArray[np.int64]]:
+        """around [3, T, neighbours, n], errors [2, 3, T, places, n] Q3 -> hidden [T n, width], linear [T n, 3] in 1/64."""
+        T, n = anchor.shape[1:]
+        seen = np.clip(8 * around - anchor[:, :, None], -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
+        seen = seen.transpose(1, 3, 2, 0).reshape(T * n, -1)  # [T n, neighbours x 3]
+        other = compand(self.network.fine, errors).transpose(2, 4, 3, 0, 1).reshape(T * n, -1)
+        apart = compand(self.network.fine, spread).transpose(1, 2, 0).reshape(T * n, 3)
+        run = self.executor
+        a = run.array(seen.astype(np.float32))
+        linear = run.numpy(run.apply(self.loaded["linear"], a)).astype(np.int64)
+        inputs = run.array(np.concatenate([other, apart], axis=1).astype(np.float32))
+        h = run.apply(self.loaded["first"], run.join(a, inputs))
+        for i in range(self.network.config.depth):
+            h = (h + run.apply(self.loaded[f"middle.{i}"], h)).clip(0, self.network.config.limit)
+        return h, linear
+
+    def _mixture(
+        self,
+        c: int,
+        h: Any,
+        linear: NDArray[np.int64],
+        anchor: NDArray[Any],
+        spread: NDArray[Any],
+        known: NDArray[Any],
+        expected: NDArray[Any],
+    ) -> mixture.Mixture:
+        run, K = self.executor, self.network.config.components
+        if c:
+            extras = [*compand(self.network.coarse, known[:c]), compand(self.network.fine, expected)]
+            h = run.join(h, run.array(np.stack(extras, axis=-1).reshape(-1, c + 1).astype(np.float32)))
+        q = run.numpy(run.apply(self.loaded[f"out.{c}"], run.apply(self.loaded[f"head.{c}"], h))).astype(np.int64).T
+        gate = (q[3 * K] * spread.reshape(-1).astype(np.int64)) >> 5  # 2**-8 of Q3 -> 1/64
+        mean = q[K : 2 * K] + anchor.reshape(-1).astype(np.int64) * 8 + linear + gate
+        mean[1:] += 8 * expected.reshape(-1).astype(np.int64)
+        return mixture.Mixture.of(self.network.tables, q[:K], mean, q[2 * K : 3 * K], SIZES[c], ORIGINS[c])
+
+    def _place(self, P: NDArray[np.float64], rows: IntArray, cols: IntArray, x: IntArray) -> None:
+        """Writes a front's values x [T, n] into P [T, H', W'], and the cells around the tile that repeat them (`pad`)."""
+        W = self.width
+        P[:, rows + online.UP, cols + online.LEFT] = x
+        for j in np.flatnonzero((cols == 0) | (cols == W - 1) | (rows == 0)):
+            y, column, value = rows[j] + online.UP, cols[j], x[:, j : j + 1]
+            if column == 0 and y + 1 < P.shape[1]:
+                P[:, y + 1, : online.LEFT] = value
+            if column == W - 1:
+                P[:, y, online.LEFT + W :] = value
+            if rows[j] == 0:
+                for r in range(1, online.UP + 1):
+                    start = column + online.LEFT + 2 * r
+                    P[:, y - r, start : None if column == W - 1 else start + 1] = value
+
+
+online_windows = len(online.WINDOWS)
+LOWEST = np.array(online.LOW)[:, None, None]
+
+
+def compand(table: NDArray[np.int32], e: NDArray[Any]) -> NDArray[np.int64]:
+    """sign(e) table[|e|], |e| clipped to the table."""
+    index = np.minimum(np.abs(e), len(table) - 1).astype(np.int64)
+    return np.sign(e).astype(np.int64) * table[index]
+
+
+def fronts(height: int, width: int) -> Iterator[tuple[IntArray, IntArray, int, int]]:
+    """Wavefronts of slope 2: rows, columns (of t = x + 2 y), first row, one past the last."""
+    for t in range(width + 2 * (height - 1)):
+        low, high = max(0, (t - width + 2) // 2), min(height, t // 2 + 1)
+        rows = np.arange(low, high)
+        if low < high:  # one-pixel-wide tiles have empty fronts
+            yield rows, t - 2 * rows, low, high
+
+
+class Model:
+    """interface.ImageModel of this family. machine: "numpy", "numba", "torch" or "cuda"."""
+
+    def __init__(self, weights: Weights, name: str, wire_id: int, machine: str, threads: int | None) -> None:
+        self.name, self.wire_id, self.weights = name, wire_id, weights
+        self.digest = weights.digest()
+        self.network = Network.of(weights)
+        self.threads = threads or os.cpu_count() or 1
+        self.compiled: Compiled | None = None
+        self.batch = 16
+        if machine == "numba":
+            from lgcodec.models.compiled import CompiledCausal
+
+            self.compiled = CompiledCausal(self.network, self.threads)
+            self.batch = 2 * self.threads
+        elif machine in ("torch", "cuda"):
+            from lgcodec.models.torch_executor import TorchExecutor
+
+            self.executor: Executor = TorchExecutor("cpu" if machine == "torch" else "cuda")
+        elif machine == "numpy":
+            self.executor = NumpyExecutor()
+        else:
+            raise ModelError(f"no machine {machine!r}: expected numpy, numba, torch or cuda")
+
+    def program(self, shapes: Sequence[Shape], adaptation: bytes) -> Program:
+        return Program(self.network.adapted(adaptation), self.executor, shapes)
+
+    def adapt(self, tiles: Sequence[Tile], effort: int) -> bytes:
+        """Biases fitted to these tiles by gradient descent (needs torch); `adapted` says how they are stored."""
+        from lgcodec.models.causal_training import adapt
+
+        return adapt(self.weights, self.network, tiles, effort)

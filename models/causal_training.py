@@ -1,0 +1,177 @@
+"""The causal family in floats: the network that is trained, and the features it sees.
+
+Shapes: features are laid out [feature, pixel], so that a layer is one matrix product W @ x.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lgcodec.models import causal, compiled, mixture, online
+from lgcodec.models.integer import quantise
+from lgcodec.models.weights import Weights
+
+COARSE = 16.0  # the second companding curve is linear up to about this many pixels
+
+
+def compand(e: Tensor, scale: float = 1.0) -> Tensor:
+    """e: Q3 integers -> sign(e) log(1 + 2 |e| / (8 scale)) / 2: fine near zero, short in the tails."""
+    return torch.sign(e) * torch.log1p(e.abs() * (0.25 / scale)) / 2
+
+
+class Features:
+    """One tile's features, kept padded as int16 so that any crop of it has its true context.
+
+    x: int16 [3, H, W]. values [3, UP+H, LEFT+W+RIGHT]; predictions [2, 3, H, W], errors (padded) [2, 3, ...] and coupled
+    [3, H, W] in Q3.
+    """
+
+    def __init__(self, x: NDArray[np.int16]) -> None:
+        self.values = online.pad(x)
+        self.predictions, self.coupled = compiled.features(x)
+        margin = ((0, 0), (0, 0), (online.UP, 0), (online.LEFT, online.RIGHT))
+        self.errors = np.pad(8 * x[None] - self.predictions, margin).astype(np.int16)
+        self.height, self.width = x.shape[1:]
+
+    def crop(self, y: int, x: int, height: int, width: int) -> list[NDArray[np.int16]]:
+        far = np.s_[..., y : y + height + online.UP, x : x + width + online.LEFT + online.RIGHT]
+        near = np.s_[..., y : y + height, x : x + width]
+        return [self.values[far], self.errors[far], self.predictions[near], self.coupled[near]]
+
+
+class Causal(nn.Module):
+    """values [B, 3, H', W'], errors [B, 2, 3, H', W'], predictions [B, 2, 3, H, W], coupled [B, 3, H, W] -> nats [3]."""
+
+    def __init__(self, config: causal.Config) -> None:
+        super().__init__()
+        self.config = config
+        self.offsets = config.neighbours()
+        width, hidden, outputs = config.width, config.hidden, 3 * config.components + 1
+        self.seen = 3 * len(self.offsets)
+        inputs = self.seen + 6 * len(causal.ERRORS) + 3
+        self.first = nn.Linear(inputs, width)
+        self.middle = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth))
+        self.linear = nn.Parameter(torch.zeros(3, self.seen))
+        self.head = nn.Linear(width, 3 * hidden)
+        self.known = nn.ModuleList(nn.Linear(n, hidden, bias=False) for n in (2, 3))  # see `extras` below
+        self.out = nn.ModuleList(nn.Linear(hidden, outputs) for _ in range(3))
+        with torch.no_grad():
+            for layer in self.out:
+                layer.weight.mul_(0.1)
+                layer.bias.zero_()
+
+    def inputs(self, values: Tensor, errors: Tensor, predictions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """-> differences [seen, N] in pixels, other features [51, N], anchor [3, N] in Q3."""
+        B, _, _, H, W = predictions.shape
+        flat = lambda a: a.movedim(0, -3).reshape(-1, B * H * W)  # noqa: E731
+        anchor = flat((predictions[:, 0] + predictions[:, 1]) >> 1)
+        spread = flat((predictions[:, 0] - predictions[:, 1]) >> 1)
+
+        def shifted(a: Tensor, dy: int, dx: int) -> Tensor:
+            return a[..., online.UP + dy :, online.LEFT + dx :][..., :H, :W]
+
+        limit = causal.DIFFERENCE_LIMIT
+        around = torch.stack([flat(shifted(values, *o)) for o in self.offsets])  # [neighbours, 3, N]
+        seen = (around * 8 - anchor).clamp_(-limit, limit).flatten(0, 1).float().div_(8)
+        companded = compand(errors.flatten(1, 2).float())
+        other = torch.cat([flat(shifted(companded, *o)) for o in causal.ERRORS] + [compand(spread.float())])
+        return seen, other, anchor
+
+    def forward(self, values: Tensor, errors: Tensor, predictions: Tensor, coupled: Tensor) -> Tensor:
+        c_ = self.config
+        B, _, _, H, W = predictions.shape
+        K = c_.components
+        seen, other, anchor = self.inputs(values, errors, predictions)
+        flat = lambda a: a.movedim(0, -3).reshape(-1, B * H * W)  # noqa: E731
+        spread = flat((predictions[:, 0] - predictions[:, 1]) >> 1).float() / 8
+        x = flat(values[..., online.UP :, online.LEFT : -online.RIGHT])
+        known = x * 8 - anchor
+        k = flat(coupled)
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            linear = self.linear @ seen  # [3, N]
+        unit = torch.tensor([1 / 32, 1 / 16, 1 / 16], device=seen.device).repeat(len(self.offsets)).view(-1, 1)
+        half = torch.bfloat16 if torch.is_autocast_enabled(seen.device.type) else torch.float32
+
+        def product(layer: nn.Linear, a: Tensor) -> Tensor:
+            return torch.addmm(layer.bias.to(half)[:, None], layer.weight.to(half), a)
+
+        h = product(self.first, torch.cat([(seen * unit).to(half), other.to(half)])).relu()  # [width, N]
+        for layer in self.middle:
+            h = h + product(layer, h).relu()
+        centre = anchor.float() / 8 + linear
+        e = compand(known[:2].float(), COARSE)
+        expected = compand(k[1:].float())
+        extras = ((), (e[:1], expected[:1]), (e, expected[1:]))  # what each channel's head knows besides h
+        shared = product(self.head, h).chunk(3)
+        nats = []
+        for c in range(3):
+            z = shared[c]
+            if c:
+                z = torch.addmm(z, self.known[c - 1].weight.to(half), torch.cat(extras[c]).to(half))
+            q = product(self.out[c], z.relu()).float()  # [3 K + 1, N]
+            mean = q[K : 2 * K] * causal.OFFSET + centre[c] + q[3 * K] * spread[c]
+            if c:
+                mean = torch.cat([mean[:1], mean[1:] + k[c].float() / 8])
+            log_scale = (q[2 * K : 3 * K] + causal.LOG_SCALE_BIAS).clamp(causal.LOG_SCALE_LOW, causal.LOG_SCALE_HIGH)
+            nats.append(logistic_mixture_nats(x[c].float(), q[:K], mean, log_scale, online.LOW[c], online.HIGH[c]))
+        return torch.stack(nats)
+
+
+def logistic_mixture_nats(x: Tensor, logit: Tensor, mean: Tensor, log_scale: Tensor, low: int, high: int) -> Tensor:
+    """Summed negative log-likelihood of x [N] under a mixture of K discretised logistics [K, N] (PixelCNN++, eq. 2)."""
+    inverse = torch.exp(-log_scale)
+    above = torch.where(x >= high, 1.0, torch.sigmoid((x + 0.5 - mean) * inverse))
+    below = torch.where(x <= low, 0.0, torch.sigmoid((x - 0.5 - mean) * inverse))
+    log_p = torch.logsumexp(torch.log_softmax(logit, 0) + torch.log((above - below).clamp_min(1e-9)), 0)
+    # The integer tables give no symbol less than 2**-24: say the same here, so that training does not fear the tails.
+    return -torch.log(torch.exp(log_p) * (1 - 2e-5) + 4e-8).sum()
+
+
+def bits_per_dim(nats: Tensor, pixels: int) -> Tensor:
+    return nats.sum() / (math.log(2) * 3 * pixels)
+
+
+def integer_layers(model: Causal) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Each layer's weight [O, I] and bias [O] in integer output units per integer input unit."""
+    array = lambda p: p.detach().double().cpu().numpy()  # noqa: E731
+    config, seen = model.config, model.seen
+    activation, compand_unit = 2.0**config.fraction, float(causal.COMPAND_UNIT)
+    layers = {}
+    first = array(model.first.weight) * activation
+    unit = np.tile([1 / 32, 1 / 16, 1 / 16], seen // 3) / 8
+    layers["first"] = (np.concatenate([first[:, :seen] * unit, first[:, seen:] / compand_unit], 1), model.first.bias)
+    for i, layer in enumerate(model.middle):
+        layers[f"middle.{i}"] = (array(layer.weight), layer.bias)
+    layers = {name: (weight, array(bias) * activation) for name, (weight, bias) in layers.items()}
+    layers["linear"] = (array(model.linear) * (mixture.MEAN_UNIT / 8), np.zeros(3))
+    heads = zip(array(model.head.weight).reshape(3, config.hidden, -1), array(model.head.bias).reshape(3, -1), strict=True)
+    scale, add = causal.output_units(config)
+    for c, (weight, bias) in enumerate(heads):
+        if c:
+            weight = np.concatenate([weight, array(model.known[c - 1].weight) * (activation / compand_unit)], 1)
+        layers[f"head.{c}"] = (weight, bias * activation)
+        out = model.out[c]
+        layers[f"out.{c}"] = (array(out.weight) * scale[:, None] / activation, array(out.bias) * scale + add)
+    return layers
+
+
+def export(model: Causal, card: dict[str, Any]) -> Weights:
+    """The integer network. Raises ModelError where a layer cannot be held within the exact range."""
+    tensors: dict[str, NDArray[Any]] = {}
+    limits = model.config.layers()
+    for name, (weight, bias) in integer_layers(model).items():
+        layer = quantise(weight, bias, *limits[name])
+        tensors |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias, f"{name}.shift": layer.shift}
+    tables = mixture.Tables.make()
+    tensors |= {"sigmoid": tables.sigmoid, "exponential": tables.exponential, "inverse": tables.inverse}
+    e = torch.arange(4096, dtype=torch.float64)
+    for name, width in (("fine", 1.0), ("coarse", COARSE)):
+        tensors[name] = (compand(e, width) * causal.COMPAND_UNIT).round().int().numpy()
+    return Weights("causal", asdict(model.config), tensors, card)

@@ -1,0 +1,586 @@
+"""The default model's program compiled by numba: the same integers, one tile per core, no Python per front.
+
+Everything here repeats `online.py`, `causal.py` and `mixture.py` number for number; tests hold the two against each other.
+Inner loops run along the rows of a front, so they compile to vector instructions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from lgcodec.models import causal, mixture, online
+from lgcodec.models.causal import Network
+from lgcodec.models.errors import ModelError
+from lgcodec.models.integer import Layer
+from lgcodec.models.interface import TOTAL, Intervals, Stream
+from lgcodec.models.kernels import LANES, ROWS, multiply
+
+_UP, _LEFT, _RIGHT = online.UP, online.LEFT, online.RIGHT
+_RIDGE, _W_SCALE, _W_LIMIT, _G_SCALE = online.RIDGE, online.W_SCALE, online.W_LIMIT, online.G_SCALE
+_COUPLING_DECAY = online.COUPLING_DECAY
+_PULL = np.array(online.PULL)
+_DY = np.array([dy for dy, _ in online.TAPS])
+_DX = np.array([dx for _, dx in online.TAPS])
+_TAPS = np.array([window.taps for window in online.WINDOWS])
+_DECAYS = np.array([window.decay / 512 for window in online.WINDOWS])
+_TOTAL = TOTAL
+_FRACTION_BITS = mixture.FRACTION_BITS
+_FRACTION_MASK = (1 << mixture.FRACTION_BITS) - 1
+_SIGMOID_MIDDLE = mixture.SIGMOID_RANGE << (6 + mixture.INVERSE_BITS)
+_MASS_BITS = mixture.WEIGHT_BITS + mixture.SIGMOID_BITS
+_MASK, _WORD = np.uint64(TOTAL - 1), np.uint64(1 << 32)
+_U24, _U32, _U40 = np.uint64(24), np.uint64(32), np.uint64(40)
+_ONE, _TWO = np.uint64(1), np.uint64(2)
+
+_jit = nb.njit(cache=True, nogil=True, error_model="numpy")
+
+
+@_jit
+def _merge(state, low, high, decay):  # type: ignore[no-untyped-def]
+    """state: [coefficients, rows + 1]; descending rows, so that each row still sees its upper neighbour's old state."""
+    for k in range(state.shape[0]):
+        for j in range(high, low, -1):
+            state[k, j] = np.floor((state[k, j] + state[k, j - 1]) * decay)
+
+
+@_jit
+def _solve(gram, moment, weights, v, reference, low, high, decay, out, scratch):  # type: ignore[no-untyped-def]
+    """One window, one channel: Solver.predict. v: [taps, rows of the front]; out: [rows of the front], Q3."""
+    taps = moment.shape[0]
+    n = high - low
+    _merge(gram, low, high, decay)
+    _merge(moment, low, high, decay)
+    _merge(weights, low, high, 0.5)
+    for i in range(taps):
+        pull = _PULL[i] * _W_SCALE if i < 3 else 0.0
+        for j in range(n):
+            scratch[j] = moment[i, low + 1 + j] * _W_SCALE + _RIDGE * (pull - weights[i, low + 1 + j])
+        for k in range(taps):
+            t = i * (i + 1) // 2 + k if k <= i else k * (k + 1) // 2 + i
+            for j in range(n):
+                scratch[j] -= gram[t, low + 1 + j] * weights[k, low + 1 + j]
+        t = i * (i + 1) // 2 + i
+        for j in range(n):
+            w = weights[i, low + 1 + j] + np.floor(scratch[j] / (gram[t, low + 1 + j] + _RIDGE))
+            weights[i, low + 1 + j] = min(max(w, -_W_LIMIT), _W_LIMIT)
+    for j in range(n):
+        scratch[j] = reference[j] * _W_SCALE
+    for i in range(taps):
+        for j in range(n):
+            scratch[j] += weights[i, low + 1 + j] * v[i, j]
+    for j in range(n):
+        out[j] = np.floor(scratch[j] * (8.0 / _W_SCALE))
+
+
+@_jit
+def _learn(gram, moment, v, error, low, high):  # type: ignore[no-untyped-def]
+    for i in range(moment.shape[0]):
+        for j in range(high - low):
+            moment[i, low + 1 + j] += v[i, j] * _G_SCALE * error[j]
+        for k in range(i + 1):
+            t = i * (i + 1) // 2 + k
+            for j in range(high - low):
+                gram[t, low + 1 + j] += v[i, j] * _G_SCALE * v[k, j]
+
+
+@_jit
+def _pad_start(P):  # type: ignore[no-untyped-def]
+    """P: float64 [3, H + UP, LEFT + W + RIGHT]; what stands around a tile before its first pixel."""
+    for c in range(P.shape[0]):
+        P[c] = 128.0 if c == 0 else 0.0
+
+
+@_jit
+def _place(P, c, y, x, value):  # type: ignore[no-untyped-def]
+    """Writes a decoded value, and the cells outside the tile that repeat it (`pad` in online.py)."""
+    W = P.shape[2] - _LEFT - _RIGHT
+    P[c, y + _UP, x + _LEFT] = value
+    if x == 0 and y + _UP + 1 < P.shape[1]:
+        P[c, y + _UP + 1, :_LEFT] = value
+    if x == W - 1:
+        P[c, y + _UP, W + _LEFT :] = value
+    if y == 0:
+        for r in range(1, _UP + 1):
+            at = x + _LEFT + 2 * r
+            if at < P.shape[2]:
+                P[c, _UP - r, at] = value
+                if x == W - 1:
+                    P[c, _UP - r, at:] = value
+
+
+@_jit
+def _neighbours(P, c, t, low, high, v, reference):  # type: ignore[no-untyped-def]
+    """v: [taps, front] the taps of channel c less the local mean `reference` [front]."""
+    for j in range(high - low):
+        y = low + j + _UP
+        x = t - 2 * (low + j) + _LEFT
+        west, north = P[c, y, x - 1], P[c, y - 1, x]
+        ref = np.floor((3.0 * west + 3.0 * north + P[c, y - 1, x - 1] + P[c, y - 1, x + 1]) * 0.125)
+        reference[j] = ref
+        for i in range(v.shape[0]):
+            v[i, j] = P[c, y + _DY[i], x + _DX[i]] - ref
+
+
+@_jit
+def _slope(product, square):  # type: ignore[no-untyped-def]
+    return min(max(np.floor(product * 4096.0 / (square + 256.0)), -16384.0), 16384.0)
+
+
+@_jit
+def _couple(s, c, e):  # type: ignore[no-untyped-def]
+    """s: [5] one pixel's Coupling state; e: [3] errors in Q3, those below c known. -> expected error of channel c."""
+    if c == 0:
+        return 0.0
+    co_part = np.floor(_slope(s[1], s[0]) * e[0] / 4096.0)
+    if c == 1:
+        return co_part
+    return np.floor(_slope(s[3], s[0]) * e[0] / 4096.0) + np.floor(_slope(s[4], s[2]) * (e[1] - co_part) / 4096.0)
+
+
+@_jit
+def _couple_learn(s, e):  # type: ignore[no-untyped-def]
+    rest = e[1] - np.floor(_slope(s[1], s[0]) * e[0] / 4096.0)
+    cg_part = np.floor(_slope(s[3], s[0]) * e[0] / 4096.0)
+    s[0] += e[0] * e[0]
+    s[1] += e[0] * e[1]
+    s[2] += rest * rest
+    s[3] += e[0] * e[2]
+    s[4] += rest * (e[2] - cg_part)
+
+
+@_jit
+def _new_solver(taps, channels, rows):  # type: ignore[no-untyped-def]
+    gram = np.zeros((channels, taps * (taps + 1) // 2, rows + 1))
+    moment = np.zeros((channels, taps, rows + 1))
+    weights = np.zeros((channels, taps, rows + 1))
+    for i in range(3):
+        weights[:, i] = _PULL[i] * _W_SCALE
+    return gram, moment, weights
+
+
+@_jit
+def _predict(P, solvers, decays, c, t, low, high, v, reference, p, scratch):  # type: ignore[no-untyped-def]
+    """Both windows' predictions p [windows, front] of channel c, clipped to its range, Q3."""
+    _neighbours(P, c, t, low, high, v, reference)
+    gram, moment, weights = solvers[0]
+    _solve(gram[c], moment[c], weights[c], v, reference, low, high, decays[0], p[0], scratch)
+    gram, moment, weights = solvers[1]
+    _solve(gram[c], moment[c], weights[c], v, reference, low, high, decays[1], p[1], scratch)
+    for s in range(2):
+        for j in range(high - low):
+            p[s, j] = min(max(p[s, j], 0.0 if c == 0 else -2040.0), 2040.0)
+
+
+@_jit
+def _learn_both(solvers, c, v, error, low, high):  # type: ignore[no-untyped-def]
+    gram, moment, _ = solvers[0]
+    _learn(gram[c], moment[c], v, error, low, high)
+    gram, moment, _ = solvers[1]
+    _learn(gram[c], moment[c], v, error, low, high)
+
+
+@_jit
+def _features(x, taps, decays):  # type: ignore[no-untyped-def]
+    C, H, W = x.shape
+    P = np.zeros((C, H + _UP, _LEFT + W + _RIGHT))
+    _pad_start(P)
+    predictions = np.zeros((2, C, H, W), np.int16)
+    coupled = np.zeros((C, H, W), np.int16)
+    solvers = (_new_solver(taps[0], C, H), _new_solver(taps[1], C, H))
+    coupling = np.zeros((5, H + 1))
+    v = np.zeros((C, taps[1], H))
+    reference, error, scratch = np.zeros((C, H)), np.zeros(H), np.zeros(H)
+    p = np.zeros((2, H))
+    e = np.zeros((H, 3))
+    for t in range(W + 2 * (H - 1)):
+        low, high = max(0, (t - W + 2) // 2), min(H, t // 2 + 1)
+        for c in range(C):
+            _predict(P, solvers, decays, c, t, low, high, v[c], reference[c], p, scratch)
+            for j in range(high - low):
+                y = low + j
+                at = t - 2 * y
+                predictions[0, c, y, at], predictions[1, c, y, at] = p[0, j], p[1, j]
+                e[j, c] = 8.0 * x[c, y, at] - np.floor((p[0, j] + p[1, j]) * 0.5)
+                error[j] = x[c, y, at] - reference[c, j]
+            _learn_both(solvers, c, v[c], error, low, high)
+        if C == 3:
+            _merge(coupling, low, high, _COUPLING_DECAY)
+            for j in range(high - low):
+                for c in range(1, 3):
+                    coupled[c, low + j, t - 2 * (low + j)] = _couple(coupling[:, low + j + 1], c, e[j])
+                _couple_learn(coupling[:, low + j + 1], e[j])
+        for j in range(high - low):
+            for c in range(C):
+                _place(P, c, low + j, t - 2 * (low + j), x[c, low + j, t - 2 * (low + j)])
+    return predictions, coupled
+
+
+def features(x: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """What the online predictors say of a known tile x, int16 [C, H, W].
+
+    Returns predictions [windows, C, H, W] and expected errors by coupling [C, H, W], int16 in Q3.
+    """
+    result: tuple[NDArray[np.int16], NDArray[np.int16]] = _features(x, _TAPS, _DECAYS)
+    return result
+
+
+@_jit
+def _cumulative(v, mixture, sigmoid):  # type: ignore[no-untyped-def]
+    """Mixture.cumulative of one symbol.
+
+    mixture: int64, flat: size, origin, then mean, inverse, weight of each component. sigmoid: int64, flat pairs of a table entry
+    and the step to the next. Unsigned indices spare numba's check for negative ones, a third of the time here.
+    """
+    size = mixture[0]
+    if v == 0:
+        return np.int64(0)
+    if v == size:
+        return np.int64(_TOTAL)
+    edge = (v + mixture[1]) * 64 - 32
+    total = np.int64(0)
+    for b in range(np.uint64(2), np.uint64(len(mixture)), np.uint64(3)):
+        t = min(max((edge - mixture[b]) * mixture[b + _ONE] + _SIGMOID_MIDDLE, 0), 2 * _SIGMOID_MIDDLE - 1)
+        i = (np.uint64(t) >> np.uint64(_FRACTION_BITS)) << _ONE
+        total += mixture[b + _TWO] * (sigmoid[i] + ((sigmoid[i + _ONE] * (t & _FRACTION_MASK)) >> _FRACTION_BITS))
+    return v + ((total * (_TOTAL - size)) >> _MASS_BITS)
+
+
+@_jit
+def _refill(state, words, at):  # type: ignore[no-untyped-def]
+    """at: how many words are left."""
+    if state < _WORD and at > 0:
+        at -= 1
+        state = (state << _U32) | np.uint64(words[at])
+    return state, at
+
+
+@_jit
+def _set_mixture(mixture, q, K, centre, shift, inverses, exponential):  # type: ignore[no-untyped-def]
+    """Mixture.of: q float32, the head's outputs; centre: mean of the first component, shift: what the others add, 1/64."""
+    top = q[0]
+    for k in range(1, K):
+        top = max(top, q[k])
+    total = np.int64(0)
+    for k in range(K):
+        share = np.int64(exponential[min(np.int64(top - q[k]), len(exponential) - 1)])
+        mixture[2 + 3 * k] = np.int64(q[K + k]) + centre + (shift if k else np.int64(0))
+        mixture[3 + 3 * k] = inverses[np.int64(q[2 * K + k])]
+        mixture[4 + 3 * k] = share
+        total += share
+    rest = np.int64(65536)
+    for k in range(K):
+        share = (mixture[4 + 3 * k] << 16) // total
+        mixture[4 + 3 * k] = share
+        rest -= share
+    mixture[4] += rest
+
+
+@_jit
+def _compand(table, e):  # type: ignore[no-untyped-def]
+    value = table[min(np.uint64(abs(e)), np.uint64(len(table) - 1))]
+    return value if e >= 0 else -value
+
+
+@_jit
+def _layer(a, layer, out, n):  # type: ignore[no-untyped-def]
+    """layer: weight [I, O], bias, scale, low, high [O], float32."""
+    weight, bias, scale, low, high = layer
+    multiply(a, weight, out, n)
+    for j in range(n):
+        for o in range(out.shape[1]):
+            out[j, o] = min(max(np.floor((out[j, o] + bias[o]) * scale[o]), low[o]), high[o])
+
+
+@_jit
+def _find_high(point, mixture, sigmoid):  # type: ignore[no-untyped-def]
+    """The high symbol whose share holds `point`, with its ends: (symbol, C(16 symbol), C(16 symbol + 16))."""
+    low, high = np.int64(0), mixture[0] >> 4
+    start, end = np.int64(0), np.int64(_TOTAL)
+    while high - low > 1:
+        middle = (low + high) >> 1
+        c = _cumulative(middle << 4, mixture, sigmoid)
+        if c <= point:
+            low, start = middle, c
+        else:
+            high, end = middle, c
+    return low, start, end
+
+
+@_jit
+def _low_cumulative(j, first, base, span, mixture, sigmoid):  # type: ignore[no-untyped-def]
+    """Mixture.low_table's entry j, 0 < j < 16; first: the high symbol's first value, base, span: its share."""
+    return (_cumulative(first + j, mixture, sigmoid) - base) * (_TOTAL - 16) // span + j
+
+
+@_jit
+def _find_low(point, first, base, span, mixture, sigmoid):  # type: ignore[no-untyped-def]
+    """The low symbol whose share holds `point`, with its ends."""
+    low, high = np.int64(0), np.int64(16)
+    start, end = np.int64(0), np.int64(_TOTAL)
+    while high - low > 1:
+        middle = (low + high) >> 1
+        c = _low_cumulative(middle, first, base, span, mixture, sigmoid)
+        if c <= point:
+            low, start = middle, c
+        else:
+            high, end = middle, c
+    return low, start, end
+
+
+@_jit
+def _code(tile, words, encoding, taps, decays, around, places, network, tables, K):  # type: ignore[no-untyped-def]
+    """Program._run over one tile, int16 [C, H, W]: read when encoding, written when decoding.
+
+    words: the stream when decoding. Returns start, frequency uint32 of the symbols in order (when encoding), and whether the
+    stream held exactly the tile (when decoding).
+    """
+    C, H, W = tile.shape
+    first, middle, linear_layer, head, out = network
+    fine, coarse, sigmoid, exponential, inverses = tables
+    P = np.zeros((3, H + _UP, _LEFT + W + _RIGHT))
+    _pad_start(P)
+    errors = np.zeros((2, 3, H + _UP, _LEFT + W + _RIGHT), np.float32)  # companded
+    solvers = (_new_solver(taps[0], C, H), _new_solver(taps[1], C, H))
+    coupling = np.zeros((5, H + 1))
+    rows = (min(H, (W + 1) // 2) + ROWS - 1) // ROWS * ROWS
+    v, reference = np.zeros((3, taps[1], rows)), np.zeros((3, rows))
+    error, scratch = np.zeros(rows), np.zeros(rows)
+    p, anchor, spread, known = np.zeros((3, 2, rows)), np.zeros((3, rows)), np.zeros((3, rows)), np.zeros((rows, 3))
+    width, hidden = first[0].shape[1], out[0].shape[1]
+    flat_p, flat_e = P.reshape(-1), errors.reshape(-1)
+    stride, plane = np.uint64(P.shape[2]), np.uint64(P.shape[1] * P.shape[2])
+    inputs = np.zeros((rows, first[0].shape[0]), np.float32)
+    seen = np.zeros((rows, linear_layer[0].shape[0]), np.float32)
+    linear = np.zeros((rows, linear_layer[0].shape[1]), np.float32)
+    h, more = np.zeros((rows, width), np.float32), np.zeros((rows, width), np.float32)
+    shared, z = np.zeros((rows, head[0].shape[1]), np.float32), np.zeros((rows, hidden), np.float32)
+    q = np.zeros((rows, out[0].shape[2]), np.float32)
+    mixtures = np.zeros((rows, 2 + 3 * K), np.int64)
+    extra = np.zeros(3, np.float32)
+    shift, symbols = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    bases, spans = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    starts = np.zeros(2 * C * H * W if encoding else 0, np.uint32)
+    frequencies = np.zeros(len(starts), np.uint32)
+    coded = 0
+    state, left = np.uint64(0), len(words)
+    if not encoding:
+        state, left = _refill(state, words, left)
+        state, left = _refill(state, words, left)
+    limit = middle[4][0, 0]
+    for t in range(W + 2 * (H - 1)):
+        low, high = max(0, (t - W + 2) // 2), min(H, t // 2 + 1)
+        n = high - low
+        for c in range(C):
+            _predict(P, solvers, decays, c, t, low, high, v[c], reference[c], p[c], scratch)
+            for j in range(n):
+                anchor[c, j] = np.floor((p[c, 0, j] + p[c, 1, j]) * 0.5)
+                spread[c, j] = np.floor((p[c, 0, j] - p[c, 1, j]) * 0.5)
+        for j in range(n):
+            here = np.uint64(low + j + _UP) * stride + np.uint64(t - 2 * (low + j) + _LEFT)
+            for c in range(3):
+                at = np.uint64(c)
+                start = here + np.uint64(c) * plane
+                for i in range(len(around)):
+                    d = np.float32(min(max(8.0 * flat_p[start - around[i]] - anchor[c, j], -2047.0), 2047.0))
+                    seen[j, at] = d
+                    inputs[j, at] = d
+                    at += np.uint64(3)
+            at = np.uint64(3 * len(around))
+            for i in range(len(places)):
+                for m in range(6):
+                    inputs[j, at] = flat_e[here + np.uint64(m) * plane - places[i]]
+                    at += _ONE
+            for c in range(3):
+                inputs[j, at] = _compand(fine, spread[c, j])
+                at += _ONE
+        _layer(seen, linear_layer, linear, n)
+        _layer(inputs, first, h, n)
+        for i in range(len(middle[0])):
+            _layer(h, (middle[0][i], middle[1][i], middle[2][i], middle[3][i], middle[4][i]), more, n)
+            for j in range(n):
+                for o in range(width):
+                    h[j, o] = min(h[j, o] + more[j, o], limit)
+        multiply(h, head[0], shared, n)
+        if C == 3:
+            _merge(coupling, low, high, _COUPLING_DECAY)
+        for c in range(C):
+            size, origin = (256, 0) if c == 0 else (512, -256)
+            for j in range(n):
+                expected = _couple(coupling[:, low + j + 1], c, known[j])
+                extra[0] = _compand(coarse, known[j, 0])
+                extra[1] = _compand(coarse, known[j, 1])
+                if c:
+                    extra[c] = _compand(fine, expected)
+                first_o = c * hidden
+                for o in range(hidden):
+                    z[j, o] = shared[j, first_o + o] + head[2][first_o + o]
+                for i in range(c + 1 if c else 0):
+                    for o in range(hidden):
+                        z[j, o] += head[1][c, i, o] * extra[i]
+                for o in range(hidden):
+                    a = np.floor(z[j, o] * head[3][first_o + o])
+                    z[j, o] = min(max(a, head[4][first_o + o]), head[5][first_o + o])
+                shift[j] = 8 * np.int64(expected)
+            _layer(z, (out[0][c], out[1][c], out[2][c], out[3][c], out[4][c]), q, n)
+            for j in range(n):
+                gate = (np.int64(q[j, 3 * K]) * np.int64(spread[c, j])) >> 5
+                centre = np.int64(anchor[c, j]) * 8 + np.int64(linear[j, c]) + gate
+                mixtures[j, 0], mixtures[j, 1] = size, origin
+                _set_mixture(mixtures[j], q[j], K, centre, shift[j], inverses, exponential)
+            for j in range(n):
+                mixture = mixtures[j]
+                if encoding:
+                    symbol = (np.int64(tile[c, low + j, t - 2 * (low + j)]) - origin) >> 4
+                    start = _cumulative(symbol << 4, mixture, sigmoid)
+                    end = _cumulative((symbol << 4) + 16, mixture, sigmoid)
+                    starts[coded + j], frequencies[coded + j] = start, end - start
+                else:
+                    point = np.int64(state & _MASK)
+                    symbol, start, end = _find_high(point, mixture, sigmoid)
+                    state = np.uint64(end - start) * (state >> _U24) + np.uint64(point - start)
+                    state, left = _refill(state, words, left)
+                symbols[j], bases[j], spans[j] = symbol << 4, start, end - start
+            coded += n
+            for j in range(n):
+                y, x = low + j, t - 2 * (low + j)
+                mixture = mixtures[j]
+                if encoding:
+                    value = np.int64(tile[c, y, x])
+                    start, end = np.int64(0), np.int64(_TOTAL)
+                    within = value - origin - symbols[j]
+                    if within > 0:
+                        start = _low_cumulative(within, symbols[j], bases[j], spans[j], mixture, sigmoid)
+                    if within < 15:
+                        end = _low_cumulative(within + 1, symbols[j], bases[j], spans[j], mixture, sigmoid)
+                    starts[coded + j], frequencies[coded + j] = start, end - start
+                else:
+                    point = np.int64(state & _MASK)
+                    within, start, end = _find_low(point, symbols[j], bases[j], spans[j], mixture, sigmoid)
+                    state = np.uint64(end - start) * (state >> _U24) + np.uint64(point - start)
+                    state, left = _refill(state, words, left)
+                    value = symbols[j] + within + origin
+                    tile[c, y, x] = value
+                known[j, c] = 8.0 * value - anchor[c, j]
+                error[j] = value - reference[c, j]
+                for s in range(2):
+                    errors[s, c, y + _UP, x + _LEFT] = _compand(fine, 8.0 * value - p[c, s, j])
+                _place(P, c, y, x, value)
+            coded += n
+            _learn_both(solvers, c, v[c], error, low, high)
+        if C == 3:
+            for j in range(n):
+                _couple_learn(coupling[:, low + j + 1], known[j])
+    return starts, frequencies, state == 0 and left == 0
+
+
+@_jit
+def _push(starts, frequencies):  # type: ignore[no-untyped-def]
+    """The ANS stack's words after pushing the symbols last to first (coder.Stack.push)."""
+    words = np.zeros(len(starts) + 2, np.uint32)
+    n, state = 0, np.uint64(0)
+    for i in range(len(starts) - 1, -1, -1):
+        frequency = np.uint64(frequencies[i])
+        if (state >> _U40) >= frequency:
+            words[n] = np.uint32(state & np.uint64(0xFFFFFFFF))
+            n += 1
+            state >>= _U32
+        state = ((state // frequency) << _U24) + state % frequency + np.uint64(starts[i])
+    while state:
+        words[n] = np.uint32(state & np.uint64(0xFFFFFFFF))
+        n += 1
+        state >>= _U32
+    return words[:n].copy()
+
+
+def _padded(layer: Layer, inputs: int) -> tuple[NDArray[np.float32], ...]:
+    """weight [inputs, O'], bias, scale, low, high [O'] with O' a multiple of 16; the added outputs are zero."""
+    O, I = layer.weight.shape
+    wide = -(-O // LANES) * LANES
+    weight = np.zeros((inputs, wide), np.float32)
+    weight[:I, :O] = layer.weight.T
+    vectors = []
+    for a in (layer.bias, np.exp2(-layer.shift.astype(np.float64)), layer.low, layer.high):
+        vectors.append(np.pad(np.asarray(a, np.float32), (0, wide - O)))
+    return (weight, *vectors)
+
+
+class CompiledCausal:
+    """interface.Compiled for the causal family; tiles run on as many threads as asked for."""
+
+    def __init__(self, network: Network, threads: int) -> None:
+        self.network, self.threads = network, threads
+        config = network.config
+        self.around = np.array(config.neighbours())
+        self.places = np.array(causal.ERRORS)
+        self.prepared = functools.lru_cache(maxsize=8)(self._prepare)
+
+    def _prepare(self, adaptation: bytes) -> tuple[Any, ...]:
+        layers = self.network.adapted(adaptation).layers
+        config = self.network.config
+        first = _padded(layers["first"], layers["first"].weight.shape[1])
+        width = first[0].shape[1]
+        middle = tuple(
+            np.stack(parts)
+            for parts in zip(*(_padded(layers[f"middle.{i}"], width) for i in range(config.depth)), strict=True)
+        )
+        linear = _padded(layers["linear"], layers["linear"].weight.shape[1])
+        heads, extras = [], []
+        for c in range(3):
+            layer = layers[f"head.{c}"]
+            weight, *rest = _padded(replace(layer, weight=layer.weight[:, : config.width], limit=layer.limit[: config.width]), width)
+            heads.append((weight, *rest))
+            extra = np.zeros((3, weight.shape[1]), np.float32)
+            extra[: causal.EXTRAS[c], : config.hidden] = layer.weight[:, config.width :].T
+            extras.append(extra)
+        joined = tuple(np.ascontiguousarray(np.concatenate(parts, axis=-1)) for parts in zip(*heads, strict=True))
+        head = (joined[0], np.stack(extras), *joined[1:])
+        hidden = heads[0][0].shape[1]
+        out = tuple(np.stack(p) for p in zip(*(_padded(layers[f"out.{c}"], hidden) for c in range(3)), strict=True))
+        tables = self.network.tables
+        fine, coarse = (np.ascontiguousarray(t, np.float32) for t in (self.network.fine, self.network.coarse))
+        steps = np.diff(tables.sigmoid.astype(np.int64), append=0)
+        sigmoid = np.stack([tables.sigmoid, steps], axis=1).reshape(-1)
+        inverse, exponential = (np.ascontiguousarray(t, np.int64) for t in (tables.inverse, tables.exponential))
+        return (first, middle, linear, head, out), (fine, coarse, sigmoid, exponential, inverse)
+
+    def _run(self, tile: NDArray[np.int16], words: NDArray[np.uint32], encoding: bool, adaptation: bytes) -> Any:
+        network, tables = self.prepared(adaptation)
+        stride = _LEFT + tile.shape[2] + _RIGHT
+        places = ((-dy * stride - dx).astype(np.uint64) for dy, dx in (self.around.T, self.places.T))
+        return _code(tile, words, encoding, _TAPS, _DECAYS, *places, network, tables, self.network.config.components)
+
+    def _map(self, function: Callable[..., Any], *items: Sequence[Any]) -> list[Any]:
+        if self.threads == 1 or len(items[0]) == 1:
+            return list(map(function, *items))
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(function, *items))
+
+    def encode(self, tiles: Sequence[NDArray[np.int16]], adaptation: bytes) -> list[Stream]:
+        def one(tile: NDArray[np.int16]) -> Stream:
+            starts, frequencies, _ = self._run(np.ascontiguousarray(tile), np.zeros(0, np.uint32), True, adaptation)
+            intervals = Intervals(starts, frequencies, np.array([len(starts)]))
+            return Stream(_push(starts, frequencies), intervals.ideal_bits())
+
+        return self._map(one, tiles)
+
+    def decode(
+        self, shapes: Sequence[tuple[int, int, int]], words: Sequence[NDArray[np.uint32]], adaptation: bytes
+    ) -> list[NDArray[np.int16]]:
+        """Raises ModelError where a stream is not exactly one tile."""
+
+        def one(shape: tuple[int, int, int], stream: NDArray[np.uint32]) -> NDArray[np.int16]:
+            tile = np.zeros(shape, np.int16)
+            stream = np.ascontiguousarray(stream, np.uint32)
+            if len(stream) and stream[-1] == 0 or not self._run(tile, stream, False, adaptation)[2]:
+                raise ModelError("a stream does not hold exactly its tile")
+            return tile
+
+        return self._map(one, shapes, words)

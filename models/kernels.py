@@ -1,0 +1,77 @@
+"""Matrix products for numba: one register-blocked kernel, written as vector instructions for LLVM.
+
+float32 sums of integers below 2**24 are exact in any order, so LLVM may fuse and reorder as it likes ("contract" lets it use
+fused multiply-adds where there are any).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+LANES = 16  # floats in a vector; LLVM splits it where registers are narrower
+ROWS = 6  # rows of a block: ROWS * 4 accumulators fit in 32 registers
+
+
+def _make_block(vectors: int) -> Any:
+    """c[row : row + ROWS, col : col + 16 vectors] = a[row : row + ROWS] @ w[:, col : col + 16 vectors], all float32."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def block(typingctx, a, row, w, col, c):  # type: ignore[no-untyped-def]  # noqa: ARG001
+        signature = types.void(a, row, w, col, c)
+
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            arrays = (context.make_array(t)(context, builder, v) for t, v in zip(sig.args[::2], args[::2], strict=True))
+            left, right, out = arrays
+            i64, i32 = ir.IntType(64), ir.IntType(32)
+            vector = ir.VectorType(ir.FloatType(), LANES)
+            first_row, first_col = args[1], args[3]
+            depth, stride_w, stride_c = (builder.extract_value(m.shape, 1) for m in (left, right, out))
+            zero = ir.Constant(vector, None)
+            sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(vectors)] for _ in range(ROWS)]
+            rows = [builder.add(first_row, i64(r)) for r in range(ROWS)]
+            starts = [builder.gep(left.data, [builder.mul(r, depth)]) for r in rows]
+
+            def at(pointer: Any, v: int) -> Any:
+                return builder.bitcast(builder.gep(pointer, [i64(v * LANES)]), vector.as_pointer())
+
+            with cgutils.for_range(builder, depth) as loop:
+                w_row = builder.gep(right.data, [builder.add(builder.mul(loop.index, stride_w), first_col)])
+                weights = [builder.load(at(w_row, v), align=4) for v in range(vectors)]
+                for r in range(ROWS):
+                    scalar = builder.load(builder.gep(starts[r], [loop.index]))
+                    lone = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, i32(0))
+                    spread = builder.shuffle_vector(
+                        lone, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(i32, LANES), None)
+                    )
+                    for v in range(vectors):
+                        product = builder.fmul(spread, weights[v], flags=["contract"])
+                        total = builder.fadd(builder.load(sums[r][v]), product, flags=["contract"])
+                        builder.store(total, sums[r][v])
+            for r in range(ROWS):
+                target = builder.gep(out.data, [builder.add(builder.mul(rows[r], stride_c), first_col)])
+                for v in range(vectors):
+                    builder.store(builder.load(sums[r][v]), at(target, v), align=4)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return block
+
+
+_wide, _narrow = _make_block(4), _make_block(1)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def multiply(a, w, c, n):  # type: ignore[no-untyped-def]
+    """c[:n] = a[:n] @ w. a [N, I], w [I, O], c [N, O], float32 and C-contiguous; N >= n rounded up to ROWS, O = 16 m."""
+    wide = w.shape[1] // 64 * 64
+    for row in range(0, n, ROWS):
+        for col in range(0, wide, 64):
+            _wide(a, row, w, col, c)
+        for col in range(wide, w.shape[1], 16):
+            _narrow(a, row, w, col, c)

@@ -1,0 +1,152 @@
+"""The models that ship, by name and wire id, and the one way to load them or your own.
+
+A new family adds its file to this folder and a record here. Wire ids are append-only and never reused. Loading chooses the
+machine: numba for tiles on the CPU where it is installed, else numpy; torch where a CUDA device is asked for or found.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import threading
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+
+from lgcodec.models.errors import ModelError
+from lgcodec.models.interface import ImageModel
+
+
+@dataclass(frozen=True)
+class Record:
+    """A shipped model. wire_id: the byte in a file's header; digest: 32 bytes, hexadecimal; card: facts for people."""
+
+    name: str
+    wire_id: int
+    family: str
+    weights: str
+    digest: str
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Architecture, data, training time, float and integer rates (models/weights/*.json)."""
+        card: dict[str, Any] = json.loads((files("lgcodec.models") / "weights" / f"{self.name}.json").read_text("utf-8"))
+        return card
+
+
+OWN = 255  # wire id of weights that do not ship: the digest alone names them
+
+RECORDS = (
+    Record(
+        name="default",
+        wire_id=1,
+        family="causal",
+        weights="default.safetensors",
+        digest="c0d0c3897e19df19cba2c30b8fafb66a8e9bbb7cd699ca6271ad5faf107915c9",
+    ),
+)
+
+_loaded: dict[tuple[bytes, str, int | None], ImageModel] = {}
+_paths: dict[bytes, str] = {}
+_lock = threading.Lock()
+
+
+def names() -> list[str]:
+    return [record.name for record in RECORDS]
+
+
+def records() -> tuple[Record, ...]:
+    return RECORDS
+
+
+def find(wire_id: int, digest: bytes) -> str:
+    """The name or path of the weights whose digest begins with `digest` (16 bytes or more).
+
+    Own weights are found once they were loaded in this process, or in the folders of LGCODEC_WEIGHTS.
+    Raises ModelError that says which weights are needed.
+    """
+    for record in RECORDS:
+        if record.wire_id == wire_id and bytes.fromhex(record.digest).startswith(digest):
+            return record.name
+    for known, path in _paths.items():
+        if known.startswith(digest):
+            return path
+    for folder in filter(None, os.environ.get("LGCODEC_WEIGHTS", "").split(os.pathsep)):
+        for candidate in sorted(Path(folder).glob("*.safetensors")):
+            if _read(candidate).digest().startswith(digest):
+                return str(candidate)
+    name = next((r.name for r in RECORDS if r.wire_id == wire_id), "weights that do not ship with lgcodec")
+    raise ModelError(
+        f"this file needs {name} with digest {digest.hex()}, which this release does not have; "
+        "give them with --model PATH or in a folder named by LGCODEC_WEIGHTS"
+    )
+
+
+def load(
+    name_or_path: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None, machine: str | None = None
+) -> ImageModel:
+    """A model ready to code. device: "auto", "cpu" or "cuda"; threads: for work on the CPU, None for all cores.
+
+    machine: "numpy", "numba", "torch" or "cuda" instead of the one that suits the device; all give the same bytes.
+    Loaded models are kept and shared between threads. Raises ModelError.
+    """
+    from lgcodec.models import weights
+
+    machine = machine or _machine(device)
+    record = next((r for r in RECORDS if r.name == os.fspath(name_or_path)), None)
+    if record is not None:
+        data = (files("lgcodec.models") / "weights" / record.weights).read_bytes()
+        content = weights.read(data, record.weights)
+        if content.digest().hex() != record.digest:
+            raise ModelError(f"{record.weights}: the installed weights are damaged (digest differs from the registry's)")
+    elif Path(name_or_path).is_file():
+        content = _read(Path(name_or_path))
+    else:
+        raise ModelError(f"no model {os.fspath(name_or_path)!r}: expected one of {', '.join(names())} or a weights file")
+    digest = content.digest()
+    key = (digest, machine, threads)
+    with _lock:
+        if key not in _loaded:
+            wire_id = OWN if record is None else record.wire_id
+            _loaded[key] = _build(content, os.fspath(name_or_path), wire_id, machine, threads)
+        if record is None:
+            _paths[digest] = os.fspath(name_or_path)
+        return _loaded[key]
+
+
+def _read(path: Path) -> Any:
+    from lgcodec.models import weights
+
+    try:
+        return weights.read(path.read_bytes(), str(path))
+    except OSError as e:
+        raise ModelError(f"{path}: cannot be read: {e.strerror}") from e
+
+
+def _machine(device: str) -> str:
+    """Which executor serves a device: "numba", "numpy" or "cuda"."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ModelError(f"no device {device!r}: expected auto, cpu or cuda")
+    if device == "cuda":
+        if importlib.util.find_spec("torch") is None:
+            raise ModelError("device cuda needs torch: pip install 'lgcodec[torch]'")
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ModelError("device cuda: torch finds no CUDA device here")
+        return "cuda"
+    return "numpy" if importlib.util.find_spec("numba") is None else "numba"
+
+
+def _build(content: Any, name: str, wire_id: int, machine: str, threads: int | None) -> ImageModel:
+    from lgcodec.models import causal
+
+    families = {"causal": causal.Model}
+    if content.family not in families:
+        raise ModelError(f"{name}: unknown model family {content.family!r}, expected one of {', '.join(families)}")
+    return families[content.family](content, name, wire_id, machine, threads)
+
+

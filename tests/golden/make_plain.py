@@ -1,0 +1,57 @@
+"""Makes golden files for the plain methods: `python tests/golden/make_plain.py`, once for each version of the format.
+
+Never run by tests. It refuses to touch what exists: files of old versions must decode for ever.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import lgcodec
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from strategies import FakeModel  # noqa: E402  a model that none of these images suits
+
+
+def images() -> dict[str, NDArray[Any]]:
+    random = np.random.default_rng(20)
+    bits = random.integers(0, 2, (9, 13)).astype(bool)
+    wide = (np.add.outer(np.arange(24) * 300, np.arange(20) * 7) + random.integers(0, 9, (24, 20))).astype(np.uint16)
+    blocks = np.kron(random.integers(0, 9, (8, 8, 3)), np.ones((6, 6, 1))).astype(np.uint8) * 25
+    ramp = np.add.outer(np.arange(4) * 7, np.arange(6) * 3)
+    words = random.integers(0, 256, 2000)
+    phrases = np.concatenate([words[start : start + 50] for start in random.integers(0, 1900, 120)])
+    return {
+        "one": np.array([[[1, 2, 3]]], np.uint8),
+        "flat": np.full((40, 30, 4), 7, np.uint8),
+        "bits": bits,
+        "wide": wide,
+        "blocks": blocks,
+        "ramp": np.repeat(ramp[..., None], 3, axis=2).astype(np.uint8),
+        "phrases": phrases[: 60 * 40 * 2].reshape(60, 40, 2).astype(np.uint8),
+        "noise": random.integers(0, 256, (5, 7, 4)).astype(np.uint8),
+        "few": random.integers(0, 4, (30, 17)).astype(np.uint8),
+    }
+
+
+def main() -> None:
+    for name, image in images().items():
+        path = HERE / f"plain-{name}.lgc"
+        data = lgcodec.compress(image, model=FakeModel())
+        if "model" in lgcodec.inspect(data).methods:
+            raise SystemExit(f"{name}: not plain")
+        with path.open("xb") as file:
+            file.write(data)
+        np.save(path.with_suffix(".npy"), image)
+        print(path.name, path.stat().st_size, lgcodec.inspect(path).methods)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What tests draw from: arrays of every kind and small size, flat to noise; and a model that needs no weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lgcodec.colour import STANDARD, inverse
+from lgcodec.errors import FormatError
+from lgcodec.models.interface import TOTAL, Explicit, IntArray, Intervals, Table
+
+TAILS: tuple[tuple[str, tuple[int, ...]], ...] = (
+    ("bool", ()),
+    ("uint8", ()),
+    ("uint8", (1,)),
+    ("uint8", (2,)),
+    ("uint8", (3,)),
+    ("uint8", (4,)),
+    ("uint16", ()),
+)
+sizes = st.one_of(
+    st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    st.tuples(st.just(1), st.integers(1, 70)),
+    st.tuples(st.integers(1, 70), st.just(1)),
+)
+
+
+@st.composite
+def arrays(draw: st.DrawFn, tails: tuple[tuple[str, tuple[int, ...]], ...] = TAILS) -> NDArray[Any]:
+    """An array [H, W, ...] of one of the kinds that are kept: flat, smooth, of few values, grey, or noise."""
+    dtype, tail = draw(st.sampled_from(tails))
+    shape = (*draw(sizes), *tail)
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    top = {"bool": 1, "uint8": 255, "uint16": 65535}[dtype]
+    kind = draw(st.sampled_from(["flat", "smooth", "few", "grey", "noise"]))
+    if kind == "flat":
+        values = np.full(shape, random.integers(0, top + 1))
+    elif kind == "smooth":
+        ramp = np.add.outer(np.arange(shape[0]) * random.integers(0, 9), np.arange(shape[1]) * random.integers(0, 9))
+        values = np.broadcast_to(ramp.reshape(*ramp.shape, *[1] * len(tail)), shape) + random.integers(0, 3, shape)
+    elif kind == "few":
+        values = random.integers(0, top + 1, 3)[random.integers(0, 3, shape)]
+    elif kind == "grey":
+        values = np.broadcast_to(random.integers(0, top + 1, (*shape[:2], *[1] * len(tail))), shape)
+    else:
+        values = random.integers(0, top + 1, shape)
+    return (values % (top + 1)).astype(dtype)
+
+
+@st.composite
+def tiles(draw: st.DrawFn) -> NDArray[np.uint8]:
+    """A plain tile, uint8 [H, W, 1 to 4], its values sometimes below 2, 4 or 16."""
+    array: NDArray[np.uint8] = draw(arrays(tuple(("uint8", (c,)) for c in (1, 2, 3, 4))))
+    return array % np.uint8(draw(st.sampled_from([2, 4, 16, 255])))
+
+
+Shape = tuple[int, int, int]
+CYCLE = np.random.default_rng(0).permutation(128)
+PLACE = np.argsort(CYCLE)
+
+
+STEP = np.random.default_rng(1).integers(0, 128, 8)
+
+
+def following(above: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.integer]:
+    """What the model expects under a sample: a bijection of 64..191 for each column modulo 8."""
+    return 64 + CYCLE[(PLACE[(above.astype(int) - 64) % 128] + STEP[columns % 8]) % 128]
+
+
+def texture(height: int, width: int, channels: int | None = None) -> NDArray[np.uint8]:
+    """An image [H, W] or [H, W, channels] that the model codes in a few bits; its alpha is 200."""
+    rows = [np.random.default_rng(5).integers(64, 192, width)]
+    for _ in range(height - 1):
+        rows.append(following(rows[-1], np.arange(width)))
+    luma = np.array(rows, np.int16)
+    if channels is None:
+        return luma.astype(np.uint8)
+    planes = np.stack([luma, np.ones_like(luma), np.zeros_like(luma)])
+    alpha = np.full((height, width, channels - 3), 200, np.uint8)
+    return np.concatenate([inverse(planes, STANDARD), alpha], axis=2)
+
+
+def bank(low: int, high: int) -> NDArray[np.uint32]:
+    """A table around each of low..high, in integers: uint32 [A, A + 1]."""
+    symbols = np.arange(low, high + 1)
+    weights = 1 + (1 << 12) // (1 + 8 * np.subtract.outer(symbols, symbols) ** 4)
+    frequency = 1 + weights * (TOTAL - len(symbols)) // weights.sum(axis=1, keepdims=True)
+    frequency[:, 0] += TOTAL - frequency.sum(axis=1)
+    return np.pad(np.cumsum(frequency, axis=1), ((0, 0), (1, 0))).astype(np.uint32)
+
+
+LUMA, CHROMA = bank(0, 255), bank(-255, 255)
+
+
+@dataclass
+class Rows:
+    """The program: one table for each row of each plane, over all tiles, chosen by the sample above."""
+
+    shapes: Sequence[Shape]
+    shift: int
+
+    def _parts(self) -> list[tuple[int, int]]:
+        return [(c, y) for c in range(self.shapes[0][0]) for y in range(max(shape[1] for shape in self.shapes))]
+
+    def _table(self, tiles: Sequence[NDArray[np.int16]], plane: int, y: int) -> Table:
+        counts = [tile.shape[2] if y < tile.shape[1] else 0 for tile in tiles]
+        current = [tile for tile, n in zip(tiles, counts, strict=True) if n]
+        above = [tile[plane, y - 1] if y else np.zeros(tile.shape[2], np.int16) for tile in current]
+        index = np.concatenate(above).astype(int)
+        columns = np.concatenate([np.arange(tile.shape[2]) for tile in current])
+        rows = CHROMA[index + 255] if plane else LUMA[(following(index, columns) + self.shift) % 256]
+        return Table(rows, np.array(counts))
+
+    def symbols(self, value: list[NDArray[np.int16]]) -> list[Intervals]:
+        steps = []
+        for plane, y in self._parts():
+            rows = np.concatenate([tile[plane, y] for tile in value if y < tile.shape[1]]).astype(int)
+            steps.append(Intervals.of(self._table(value, plane, y), rows + (255 if plane else 0)))
+        return steps
+
+    def steps(self) -> Generator[Table, IntArray, list[NDArray[np.int16]]]:
+        value = [np.zeros(shape, np.int16) for shape in self.shapes]
+        for plane, y in self._parts():
+            row = yield self._table(value, plane, y)
+            ends = np.cumsum([tile.shape[2] if y < tile.shape[1] else 0 for tile in value])
+            for tile, part in zip(value, np.split(row, ends[:-1]), strict=True):
+                if y < tile.shape[1]:
+                    tile[plane, y] = part - (255 if plane else 0)
+        return value
+
+
+@dataclass
+class FakeModel:
+    name: str = "fake"
+    wire_id: int = 250
+    digest: bytes = hashlib.sha256(b"fake").digest()
+    batch: int = 3
+    compiled: None = None
+    calls: list[int] = field(default_factory=list)  # tiles in each call of `program`
+
+    def program(self, shapes: Sequence[Shape], adaptation: bytes) -> Explicit[list[NDArray[np.int16]]]:
+        if len(adaptation) > 1:
+            raise FormatError(f"adaptation takes at most 1 byte, not {len(adaptation)}")
+        self.calls.append(len(shapes))
+        return Rows(shapes, sum(adaptation))
+
+    def adapt(self, tiles: Sequence[NDArray[np.int16]], effort: int) -> bytes:
+        return b"\x01"

@@ -1,0 +1,173 @@
+"""The benchmark: what it compares, what it computes, and what it writes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from PIL import Image
+
+import lgcodec
+from lgcodec.cli import bench
+from lgcodec.cli.main import program
+from lgcodec.errors import InputError, IntegrityError
+
+SCRIPTS = Path(__file__).parents[1] / "benchmarks"
+
+
+def script(name: str) -> ModuleType:
+    """A script of benchmarks/, which is not installed."""
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", SCRIPTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def photo(height: int = 30, width: int = 41) -> NDArray[np.uint8]:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x + y, 2 * x, 255 - x - y], axis=2).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two images to measure, and one that is left out because not every codec takes its mode."""
+    (tmp_path / "inner").mkdir()
+    Image.fromarray(photo()).save(tmp_path / "a.png")
+    Image.fromarray(photo()[..., 0]).save(tmp_path / "inner" / "b.png")
+    Image.fromarray(photo()).convert("RGBA").save(tmp_path / "c.png")
+    return tmp_path
+
+
+def row(codec: str = "png", size: int = 300, **changes: Any) -> bench.Row:
+    line = bench.Row("a.png", codec, "lib 1", 10, 20, 3, size, encode_seconds=0.1, decode_seconds=0.01)
+    return dataclasses.replace(line, **changes)
+
+
+@pytest.mark.parametrize("name", bench.EXTERNALS)
+@pytest.mark.parametrize("pixels", [photo(), photo()[..., 0].copy(), photo(1, 1)], ids=["rgb", "grey", "one pixel"])
+def test_other_codecs_return_the_pixels(name: str, pixels: NDArray[np.uint8]) -> None:
+    if not name.startswith(("png", "webp")):
+        pytest.importorskip("imagecodecs")
+    contender = bench.external(name)
+    measured = bench.measure("a.png", pixels, contender)
+    assert measured.size == len(contender.encode(pixels))
+    assert any(character.isdigit() for character in contender.library)
+
+
+def test_what_does_not_come_back_is_not_reported() -> None:
+    broken = dataclasses.replace(bench.external("png"), decode=lambda data: np.zeros((30, 41, 3), np.uint8))
+    with pytest.raises(IntegrityError, match=r"png did not return the pixels of a\.png"):
+        bench.measure("a.png", photo(), broken)
+
+
+def test_an_unknown_codec_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"'gif'.*jxl-e9"):
+        bench.external("gif")
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(InputError, match=r"jxl-e7 needs.*lgcodec\[bench\]"):
+        bench.external("jxl-e7")
+
+
+def test_images_are_the_8_bit_grey_and_rgb_ones(folder: Path) -> None:
+    assert [(name, pixels.shape) for name, pixels in bench.images(folder)] == [
+        ("a.png", (30, 41, 3)),
+        ("inner/b.png", (30, 41)),
+    ]
+
+
+def test_rates_are_means_over_images_and_totals() -> None:
+    rows = [row(size=300), row(size=900, width=30), row("other")]
+    first, second = bench.summarise(rows, {})
+    assert (first.codec, first.images, second.codec, second.images) == ("png", 2, "other", 1)
+    assert first.bpsp == pytest.approx((8 * 300 / 600 + 8 * 900 / 1800) / 2)
+    assert first.total_bpsp == pytest.approx(8 * 1200 / 2400)
+    assert first.encode_mps == pytest.approx(800 / 1e6 / 0.2)
+    assert first.gap_percent is None
+
+
+def test_gaps_between_network_tables_and_file() -> None:
+    card = {"float_bpd": 2.0, "integer_bpd": 2.01}
+    (summary,) = bench.summarise([row(ideal_bits=2000), row(ideal_bits=2800)], {"png": card})
+    assert summary.ideal_bpsp == pytest.approx(4.0)
+    assert summary.gap_percent == pytest.approx(0.0)
+    assert summary.quantisation_percent == pytest.approx(0.5)
+
+
+def test_the_table_leaves_out_what_nothing_fills() -> None:
+    lines = bench.table(bench.summarise([row()], {})).splitlines()
+    assert lines[0].split("  ")[0].strip() == "codec"
+    assert "ideal" not in lines[0]
+    assert "ideal" in bench.table(bench.summarise([row(ideal_bits=2000)], {}))
+
+
+def test_the_command_writes_csv_json_and_a_plot(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    out = {kind: tmp_path / f"out.{kind}" for kind in ("csv", "json", "png")}
+    arguments = ["bench", str(folder), "--codecs", "png,webp", "--models", "", "--csv", str(out["csv"])]
+    result = CliRunner().invoke(program, [*arguments, "--json", str(out["json"]), "--plot", str(out["png"])])
+    assert result.exit_code == 0, result.output
+    with out["csv"].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["image"], r["codec"]) for r in rows] == [
+        *[("a.png", "png"), ("a.png", "webp")],
+        *[("inner/b.png", "png"), ("inner/b.png", "webp")],
+    ]
+    for name in ("library", "bpsp", "lgcodec", "commit", "cpu", "cores", "threads", "date"):
+        assert name in rows[0]
+    assert rows[0]["lgcodec"] == lgcodec.__version__
+    found = json.loads(out["json"].read_text())
+    assert [s["codec"] for s in found["summaries"]] == ["png", "webp"]
+    with Image.open(out["png"]) as chart:
+        assert chart.width > 800
+
+
+def test_the_default_model_beside_png(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    result = CliRunner().invoke(program, ["bench", str(folder), "--codecs", "png", "--json", str(out), "-q"])
+    assert result.exit_code == 0, result.output
+    ours = json.loads(out.read_text())["summaries"][1]
+    assert ours["codec"] == "lgcodec-default-e3"
+    assert ours["ideal_bpsp"] > 0
+
+
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(program, ["bench", str(tmp_path), "--codecs", "png", "--models", ""])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("lgcodec: no 8-bit grey or RGB image")
+
+
+def test_the_readme_table_is_replaced_between_its_markers() -> None:
+    run = script("run")
+    text = f"before\n{run.START}\nold\n{run.END}\nafter\n"
+    results = bench.Results(bench.environment(2, "cpu"), [row()], bench.summarise([row()], {}))
+    new = run.replaced(text, run.markdown(results, "kodak"))
+    assert new.startswith(f"before\n{run.START}\n| codec | bpsp |")
+    assert new.endswith(f"\n{run.END}\nafter\n")
+    assert "old" not in new
+    assert run.replaced(new, "x") == f"before\n{run.START}\nx\n{run.END}\nafter\n"
+
+
+def test_a_mosaic_has_the_size_asked_for_and_real_pixels() -> None:
+    large = script("large")
+    parts = [photo(), photo(50, 20)]
+    mosaic = large.mosaic(parts, 200, 100)
+    assert mosaic.shape == (100, 200, 3)
+    np.testing.assert_array_equal(mosaic[:30, :41], parts[0])
+    np.testing.assert_array_equal(mosaic[:30, 41:61], parts[1][:30])
+    np.testing.assert_array_equal(mosaic[:30, 61:102], parts[0][:, ::-1])

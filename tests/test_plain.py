@@ -1,0 +1,96 @@
+"""The contract of every plain method: the tile comes back, and no bytes do harm."""
+
+from __future__ import annotations
+
+import lzma
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lgcodec import plain
+from lgcodec.errors import FormatError, LgcodecError, VersionError
+from lgcodec.plain import METHODS
+from strategies import tiles
+
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
+
+
+def test_wire_ids_never_change() -> None:
+    assert plain.NAMES == {0: "model", 1: "raw", 2: "solid", 3: "deflate", 4: "lzma", 5: "webp"}
+
+
+@every_method
+@given(tile=tiles(), effort=st.integers(1, 9))
+def test_tile_comes_back(method: plain.Method, tile: plain.Tile, effort: int) -> None:
+    code = method.encode(tile, effort)
+    if code is not None:
+        assert np.array_equal(method.decode(code, tile.shape), tile)
+
+
+@given(tile=tiles())
+def test_shortest_never_grows_a_tile_by_more_than_a_byte(tile: plain.Tile) -> None:
+    wire_id, code = plain.encode(tile, 3)
+    assert len(code) <= tile.size + 1
+    assert np.array_equal(plain.decode(wire_id, code, tile.shape), tile)
+
+
+@every_method
+@given(data=st.binary(max_size=200), shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)))
+def test_any_bytes_give_a_tile_or_our_error(method: plain.Method, data: bytes, shape: plain.Shape) -> None:
+    try:
+        tile = method.decode(data, shape)
+    except LgcodecError:
+        return
+    assert tile.shape == shape
+    assert tile.dtype == np.uint8
+
+
+@every_method
+def test_truncated_tile_is_refused(method: plain.Method) -> None:
+    if method.name == "webp":
+        pytest.skip("VP8L decoders tell a truncated stream only by its missing bits; the file's CRC tells the rest")
+    tile = np.random.default_rng(1).integers(0, 255, (9, 7, 3)).astype(np.uint8)
+    code = method.encode(np.full_like(tile, 3) if method.name == "solid" else tile, 3)
+    assert code is not None
+    for size in range(len(code)):
+        with pytest.raises(FormatError):
+            method.decode(code[:size], tile.shape)
+
+
+def test_one_bit_samples_take_one_bit() -> None:
+    noise = np.random.default_rng(0).integers(0, 2, (64, 64, 1)).astype(np.uint8)
+    assert len(plain.encode(noise, 3)[1]) <= 64 * 64 // 8 + 1
+
+
+def test_unknown_method() -> None:
+    with pytest.raises(VersionError, match="method 99"):
+        plain.decode(99, b"", (1, 1, 1))
+
+
+@pytest.mark.parametrize("wire_id", [3, 4])
+def test_bomb_allocates_no_more_than_its_tile(wire_id: int) -> None:
+    zeros = bytes(1 << 26)
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}]
+    bomb = plain.deflate(zeros) if wire_id == 3 else lzma.compress(zeros, lzma.FORMAT_RAW, filters=filters)
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="does not hold exactly 16 bytes"):
+        plain.decode(wire_id, b"\x08" + bomb, (4, 4, 1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 21
+
+
+def test_photographs_are_not_promising_and_drawings_are() -> None:
+    random = np.random.default_rng(0)
+    photo = np.cumsum(random.integers(-4, 5, (96, 96, 3)), axis=1).astype(np.uint8)
+    drawing = np.repeat(np.repeat(random.integers(0, 255, (6, 6, 3)), 16, 0), 16, 1).astype(np.uint8)
+    assert not plain.is_promising(photo)
+    assert plain.is_promising(drawing)
+
+
+def test_deflate_is_raw() -> None:
+    assert zlib.decompress(plain.deflate(b"abc"), -15) == b"abc"
