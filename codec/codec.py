@@ -110,8 +110,9 @@ class Codec:
     def __post_init__(self) -> None:
         if self.effort not in range(1, 10):
             raise InputError(f"effort is a whole number from 1 to 9, not {self.effort!r}")
-        if self.tile is not None and (len(self.tile) != 2 or min(self.tile) < 1):
-            raise InputError(f"tile is (width, height), both at least 1, not {self.tile!r}")
+        if self.tile is not None and not _is_tile(self.tile):
+            limit = container.MODEL_TILE_AREA
+            raise InputError(f"tile is (width, height), both at least 1, together at most {limit}, not {self.tile!r}")
 
     def compress(self, image: Source | Picture, *, progress: Progress | None = None) -> bytes:
         """The compressed file of a Pillow image, an array, or an image file (path, bytes or file object).
@@ -169,31 +170,23 @@ class Codec:
         digest = _digest(picture.strips())
         candidates = []
         for plan in plans:
-            coded = yield from self._encode(picture, plan, meter)
-            data = container.write(
-                mode=picture.mode,
-                depth=picture.depth,
-                size=(picture.width, picture.height),
-                transform=plan.transform,
-                digest=digest,
-                chunks=picture.chunks,
-                model=coded.model,
-                tiles=plan.tiles,
-                streams=coded.streams,
-            )
-            candidates.append(data)
+            candidates.append((yield from self._encode(picture, plan, digest, meter)))
         best = min(candidates, key=len)
         if self.verify:
             yield from self._compare(picture, best, meter)
         return best
 
-    def _encode(self, picture: Picture, plan: _Plan, meter: _Meter) -> Generator[Request, list[Any], _Coded]:
-        model = self._load() if plan.transform != colour.PLAIN else None
-        adaptation = b"" if model is None or self.effort < _ADAPT_EFFORT else self._adapt(model, picture, plan)
+    def _encode(
+        self, picture: Picture, plan: _Plan, digest: bytes, meter: _Meter
+    ) -> Generator[Request, list[Any], bytes]:
+        """The file that one plan makes."""
+        own = self._load() if plan.transform != colour.PLAIN else None
+        adaptation = b"" if own is None or self.effort < _ADAPT_EFFORT else self._adapt(own, picture, plan)
         streams: list[tuple[int, bytes]] = []
         ideal = 0.0
         for place, component in enumerate(plan.components):
             boxes = list(tile_boxes(picture.width, picture.height, *plan.tiles[place]))
+            model = own if _is_tile(plan.tiles[place]) else None
             for batch in _batches(boxes, model.batch if model is not None else 1):
                 tiles = [component.take(picture.samples(box)) for box in batch]
                 cheap = [self._cheap(tile, model is None) for tile in tiles]
@@ -208,10 +201,21 @@ class Codec:
                     streams.append((method, data))
                     ideal += bits
                 meter.add(sum(map(_box_area, batch)) * component.share(picture.mode.channels))
-        if model is None or all(method != plain.MODEL for method, _ in streams):
-            return _Coded(None, streams)
-        digest = model.digest[: container.MODEL_DIGEST_SIZE]
-        return _Coded(ModelReference(model.wire_id, digest, adaptation, round(ideal)), streams)
+        reference = None
+        if own is not None and any(method == plain.MODEL for method, _ in streams):
+            short = own.digest[: container.MODEL_DIGEST_SIZE]
+            reference = ModelReference(own.wire_id, short, adaptation, round(ideal))
+        return container.write(
+            mode=picture.mode,
+            depth=picture.depth,
+            size=(picture.width, picture.height),
+            transform=plan.transform,
+            digest=digest,
+            chunks=picture.chunks,
+            model=reference,
+            tiles=plan.tiles,
+            streams=streams,
+        )
 
     def _cheap(self, tile: Samples, always: bool) -> tuple[int, bytes] | None:
         if always:
@@ -420,12 +424,6 @@ class _Plan:
 
 
 @dataclass(frozen=True)
-class _Coded:
-    model: ModelReference | None
-    streams: list[tuple[int, bytes]]
-
-
-@dataclass(frozen=True)
 class _Job:
     """One stream to decode, and where its samples go. is_first: of the component that the adaptation is for."""
 
@@ -589,8 +587,9 @@ def _transform(picture: Picture, palette: Samples | None) -> int:
 
 def _sample(picture: Picture, alpha: bool = False) -> Samples:
     """Six bands of up to 16 rows, spread over the image, [h, W, channels]; alpha only if asked for."""
-    rows = min(16, picture.height)
-    starts = sorted({int(y) for y in np.linspace(0, picture.height - rows, 6)})
+    rows, starts = 16, range(0, picture.height - 15, max(16, (picture.height - 16) // 5))
+    if picture.height <= 96:
+        rows, starts = picture.height, range(1)
     sample = np.concatenate([picture.samples((0, y, picture.width, y + rows)) for y in starts])
     return sample[..., :-1] if picture.mode.pillow in ("LA", "RGBA") and not alpha else sample
 
@@ -637,6 +636,10 @@ def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 def _area(picture: Picture) -> int:
     return picture.width * picture.height
+
+
+def _is_tile(size: tuple[int, int]) -> bool:
+    return len(size) == 2 and min(size) >= 1 and size[0] * size[1] <= container.MODEL_TILE_AREA
 
 
 def _box_area(box: Box) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from lgcodec.colour import Component, components
+from lgcodec.colour import PLAIN, Component, components
 from lgcodec.errors import FormatError, IntegrityError, LimitError, TruncatedError, VersionError
 from lgcodec.image import MODES, Box, Chunk, Mode, check_chunks, palette_of
 from lgcodec.plain import METHODS, MODEL, deflate, inflate
@@ -26,6 +26,7 @@ HAS_MODEL = 1  # the only feature bit of this version
 DIGEST_SIZE = 8
 MODEL_DIGEST_SIZE = 16
 MAX_CHUNKS = 1 << 26  # bytes of PNG chunks
+MODEL_TILE_AREA = 1 << 21  # pixels of the largest tile that a model may code
 _MAX_SIDE = (1 << 31) - 1
 _ENTRY_SIZE = 6  # the least an index entry takes: method, length, CRC
 _PREFIX = len(MAGIC) + 2
@@ -297,13 +298,14 @@ def _read_body(reader: _Reader, size: int, has_model: bool, max_pixels: int | No
     model = _read_model(reader) if has_model else None
     parts = components(mode.pillow, mode.channels, transform)
     tiles = tuple((reader.varint(1, width), reader.varint(1, height)) for _ in parts)
-    count = sum(-(-width // w) * -(-height // h) for w, h in tiles)
-    if count * _ENTRY_SIZE > reader.left():
-        raise FormatError(f"the header has no room for the index of {count} streams")
-    index = tuple(Entry(reader.byte(), reader.varint(), reader.crc()) for _ in range(count))
+    counts = [-(-width // w) * -(-height // h) for w, h in tiles]
+    if sum(counts) * _ENTRY_SIZE > reader.left():
+        raise FormatError(f"the header has no room for the index of {sum(counts)} streams")
+    index = tuple(_read_entry(reader, area=w * h) for (w, h), n in zip(tiles, counts, strict=True) for _ in range(n))
     if reader.left():
         raise FormatError(f"the header goes on for {reader.left()} bytes after its end")
-    _check_methods(index, model is not None, transform)
+    if any(entry.method == MODEL for entry in index) != has_model or (has_model and transform == PLAIN):
+        raise FormatError("a file names a model if, and only if, it holds streams of that model")
     return Header(mode, depth, width, height, transform, digest, model, tiles, index, chunks, size)
 
 
@@ -319,14 +321,16 @@ def _read_model(reader: _Reader) -> ModelReference:
     return ModelReference(wire_id, digest, adaptation, reader.varint())
 
 
-def _check_methods(index: Sequence[Entry], has_model: bool, transform: int) -> None:
-    used = {entry.method for entry in index}
-    if unknown := used - {MODEL, *METHODS}:
-        raise VersionError(f"coding method {min(unknown)} is unknown to this release")
-    if (MODEL in used) != has_model or (has_model and transform == 0):
-        raise FormatError("a file names a model if, and only if, it holds streams of that model")
-    if any(entry.method == MODEL and entry.length % 4 for entry in index):
+def _read_entry(reader: _Reader, area: int) -> Entry:
+    """One line of the index; area: pixels of the component's tiles."""
+    entry = Entry(reader.byte(), reader.varint(), reader.crc())
+    if entry.method not in (MODEL, *METHODS):
+        raise VersionError(f"coding method {entry.method} is unknown to this release")
+    if entry.method == MODEL and entry.length % 4:
         raise FormatError("a model's stream consists of whole words of 4 bytes")
+    if entry.method == MODEL and area > MODEL_TILE_AREA:
+        raise FormatError(f"a model codes tiles of at most {MODEL_TILE_AREA} pixels, not {area}")
+    return entry
 
 
 def _pack_chunks(chunks: Sequence[Chunk]) -> bytes:

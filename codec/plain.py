@@ -27,11 +27,13 @@ _LZMA_WINDOW = 1 << 23
 _WEBP_SIDE = 1 << 14
 _WEBP_AREA = 1 << 26
 _WEBP_STRONG = 1 << 18
-# Below this many bytes a tile costs less to try than to think about.
-_TINY = 1 << 14
+# Up to this many bytes a tile costs less to try than to think about.
+_TINY = 1 << 10
+_SMALL = 1 << 14
 # Deflate, at its fastest, leaves 0.53 to 0.97 of photographs and 0.01 to 0.40 of drawings, screenshots and sprites.
 _PROMISING_RATIO = 0.45
-_BANDS = (0.25, 0.5, 0.75)
+_PROMISING_SMALL = 0.7
+_BANDS = 3
 _BAND_ROWS = 16
 
 
@@ -80,7 +82,7 @@ class Rows:
         if self.wrapping == "raw":
             return bytes([bits]) + rows.tobytes()
         flag = min(_differences(bits), key=lambda flag: _roughness(_difference(rows, flag)))
-        flags = {0, flag} if tile.size <= _TINY else {flag}
+        flags = {0, flag} if tile.size <= _SMALL else {flag}
         return min((bytes([bits | f]) + self._wrap(_difference(rows, f).tobytes()) for f in sorted(flags)), key=len)
 
     def decode(self, data: bytes, shape: Shape) -> Tile:
@@ -184,9 +186,13 @@ def is_promising(tile: Tile) -> bool:
     """Whether plain methods may beat a model on uint8 [H, W, C]: a cheap guess from a few rows."""
     if tile.size <= _TINY:
         return True
-    starts = [int(len(tile) * band) for band in _BANDS]
+    rows = len(tile)
+    starts = [rows * band // (_BANDS + 1) for band in range(1, _BANDS + 1)]
     bands = b"".join(tile[start : start + _BAND_ROWS].tobytes() for start in starts)
-    return len(zlib.compress(bands, 1)) < _PROMISING_RATIO * len(bands)
+    if rows <= (_BANDS + 1) * _BAND_ROWS:  # bands would overlap, and repetitions look promising
+        bands = tile.tobytes()
+    ratio = len(zlib.compress(bands, 1)) / len(bands)
+    return ratio < (_PROMISING_SMALL if tile.size <= _SMALL else _PROMISING_RATIO)
 
 
 def deflate(data: bytes) -> bytes:

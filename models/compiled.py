@@ -21,7 +21,7 @@ from lgcodec.models.causal import Network
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Layer
 from lgcodec.models.interface import TOTAL, Intervals, Stream
-from lgcodec.models.kernels import LANES, ROWS, multiply
+from lgcodec.models.kernels import LANES, ROWS, SLOTS, lanes_kernel, multiply
 
 _UP, _LEFT, _RIGHT = online.UP, online.LEFT, online.RIGHT
 _RIDGE, _W_SCALE, _W_LIMIT, _G_SCALE = online.RIDGE, online.W_SCALE, online.W_LIMIT, online.G_SCALE
@@ -30,7 +30,6 @@ _PULL = np.array(online.PULL)
 _DY = np.array([dy for dy, _ in online.TAPS])
 _DX = np.array([dx for _, dx in online.TAPS])
 _TAPS = np.array([window.taps for window in online.WINDOWS])
-_DECAYS = np.array([window.decay / 512 for window in online.WINDOWS])
 _TOTAL = TOTAL
 _FRACTION_BITS = mixture.FRACTION_BITS
 _FRACTION_MASK = (1 << mixture.FRACTION_BITS) - 1
@@ -38,57 +37,61 @@ _SIGMOID_MIDDLE = mixture.SIGMOID_RANGE << (6 + mixture.INVERSE_BITS)
 _MASS_BITS = mixture.WEIGHT_BITS + mixture.SIGMOID_BITS
 _MASK, _WORD = np.uint64(TOTAL - 1), np.uint64(1 << 32)
 _U24, _U32, _U40 = np.uint64(24), np.uint64(32), np.uint64(40)
-_ONE, _TWO = np.uint64(1), np.uint64(2)
+_ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 
 _jit = nb.njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_jit
-def _merge(state, low, high, decay):  # type: ignore[no-untyped-def]
-    """state: [coefficients, rows + 1]; descending rows, so that each row still sees its upper neighbour's old state."""
+def _merge(state, begin, end, decay):  # type: ignore[no-untyped-def]
+    """What a pixel inherits: state [coefficients, slots]; the slot after a row's is the row above's, not merged yet."""
     for k in range(state.shape[0]):
-        for j in range(high, low, -1):
-            state[k, j] = np.floor((state[k, j] + state[k, j - 1]) * decay)
+        for s in range(begin, end):
+            state[k, s] = np.floor((state[k, s] + state[k, s + 1]) * decay)
 
 
-@_jit
-def _solve(gram, moment, weights, v, reference, low, high, decay, out, scratch):  # type: ignore[no-untyped-def]
-    """One window, one channel: Solver.predict. v: [taps, rows of the front]; out: [rows of the front], Q3."""
-    taps = moment.shape[0]
-    n = high - low
-    _merge(gram, low, high, decay)
-    _merge(moment, low, high, decay)
-    _merge(weights, low, high, 0.5)
-    for i in range(taps):
-        pull = _PULL[i] * _W_SCALE if i < 3 else 0.0
-        for j in range(n):
-            scratch[j] = moment[i, low + 1 + j] * _W_SCALE + _RIDGE * (pull - weights[i, low + 1 + j])
-        for k in range(taps):
-            t = i * (i + 1) // 2 + k if k <= i else k * (k + 1) // 2 + i
-            for j in range(n):
-                scratch[j] -= gram[t, low + 1 + j] * weights[k, low + 1 + j]
-        t = i * (i + 1) // 2 + i
-        for j in range(n):
-            w = weights[i, low + 1 + j] + np.floor(scratch[j] / (gram[t, low + 1 + j] + _RIDGE))
-            weights[i, low + 1 + j] = min(max(w, -_W_LIMIT), _W_LIMIT)
-    for j in range(n):
-        scratch[j] = reference[j] * _W_SCALE
-    for i in range(taps):
-        for j in range(n):
-            scratch[j] += weights[i, low + 1 + j] * v[i, j]
-    for j in range(n):
-        out[j] = np.floor(scratch[j] * (8.0 / _W_SCALE))
+def _packed(i: int, k: int) -> int:
+    """Index of G[i, k] in the packed lower triangle."""
+    i, k = max(i, k), min(i, k)
+    return i * (i + 1) // 2 + k
 
 
-@_jit
-def _learn(gram, moment, v, error, low, high):  # type: ignore[no-untyped-def]
-    for i in range(moment.shape[0]):
-        for j in range(high - low):
-            moment[i, low + 1 + j] += v[i, j] * _G_SCALE * error[j]
-        for k in range(i + 1):
-            t = i * (i + 1) // 2 + k
-            for j in range(high - low):
-                gram[t, low + 1 + j] += v[i, j] * _G_SCALE * v[k, j]
+def _window_kernels(window: online.Window) -> tuple[Any, Any]:
+    """Solver.predict for SLOTS rows at once: what they inherit, then one Gauss-Seidel sweep and the prediction."""
+    taps, decay = window.taps, window.decay / 512
+    pulls = [online.PULL[i] * _W_SCALE if i < 3 else 0.0 for i in range(taps)]
+
+    def inherit(gram: Any, moment: Any, weights: Any, v: Any, error: Any) -> None:
+        """v, error: what the last front taught; it is added here, and not before, which saves a pass over the states."""
+        own, above = [v.read(i) for i in range(taps)], [v.read(i, ahead=1) for i in range(taps)]
+        e, e_above = error.read(), error.read(ahead=1)
+        for i in range(taps):
+            for k in range(i + 1):
+                t = _packed(i, k)
+                lesson = (own[i] * own[k] + above[i] * above[k]) * _G_SCALE
+                gram.write(t, ((gram.read(t) + gram.read(t, ahead=1) + lesson) * decay).floor())
+            lesson = (own[i] * e + above[i] * e_above) * _G_SCALE
+            moment.write(i, ((moment.read(i) + moment.read(i, ahead=1) + lesson) * decay).floor())
+            weights.write(i, ((weights.read(i) + weights.read(i, ahead=1)) * 0.5).floor())
+
+    def solve(gram: Any, moment: Any, weights: Any, v: Any, reference: Any, p: Any) -> None:
+        w = [weights.read(i) for i in range(taps)]
+        for i in range(taps):
+            rest = moment.read(i) * _W_SCALE + (w[i] * -1.0 + pulls[i]) * _RIDGE
+            for k in range(taps):
+                rest = rest - gram.read(_packed(i, k)) * w[k]
+            w[i] = (w[i] + (rest / (gram.read(_packed(i, i)) + _RIDGE)).floor()).clip(-_W_LIMIT, _W_LIMIT)
+            weights.write(i, w[i])
+        total = reference.read() * _W_SCALE
+        for i in range(taps):
+            total = total + w[i] * v.read(i)
+        p.write(0, (total * (8.0 / _W_SCALE)).floor())
+
+    return lanes_kernel(5, inherit), lanes_kernel(6, solve)
+
+
+_inherit0, _solve0 = _window_kernels(online.WINDOWS[0])
+_inherit1, _solve1 = _window_kernels(online.WINDOWS[1])
 
 
 @_jit
@@ -117,16 +120,19 @@ def _place(P, c, y, x, value):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _neighbours(P, c, t, low, high, v, reference):  # type: ignore[no-untyped-def]
-    """v: [taps, front] the taps of channel c less the local mean `reference` [front]."""
-    for j in range(high - low):
-        y = low + j + _UP
-        x = t - 2 * (low + j) + _LEFT
-        west, north = P[c, y, x - 1], P[c, y - 1, x]
-        ref = np.floor((3.0 * west + 3.0 * north + P[c, y - 1, x - 1] + P[c, y - 1, x + 1]) * 0.125)
-        reference[j] = ref
-        for i in range(v.shape[0]):
-            v[i, j] = P[c, y + _DY[i], x + _DX[i]] - ref
+def _neighbours(plane, stride, t, begin, end, rows, v, reference):  # type: ignore[no-untyped-def]
+    """v [taps, slots]: the taps around each slot's pixel less their local mean `reference`; plane: one channel of P, flat."""
+    for s in range(begin, end):
+        y = rows - 1 - s
+        at = np.uint64((y + _UP) * stride + t - 2 * y + _LEFT)
+        north = at - np.uint64(stride)
+        near = 3.0 * plane[at - _ONE] + 3.0 * plane[north] + plane[north - _ONE] + plane[north + _ONE]
+        reference[s] = np.floor(near * 0.125)
+    for i in range(v.shape[0]):
+        back = np.uint64(-_DY[i] * stride - _DX[i])
+        for s in range(begin, end):
+            y = rows - 1 - s
+            v[i, s] = plane[np.uint64((y + _UP) * stride + t - 2 * y + _LEFT) - back] - reference[s]
 
 
 @_jit
@@ -158,37 +164,36 @@ def _couple_learn(s, e):  # type: ignore[no-untyped-def]
 
 @_jit
 def _new_solver(taps, channels, rows):  # type: ignore[no-untyped-def]
-    gram = np.zeros((channels, taps * (taps + 1) // 2, rows + 1))
-    moment = np.zeros((channels, taps, rows + 1))
-    weights = np.zeros((channels, taps, rows + 1))
+    """States by slot: row y is slot rows - 1 - y, so that the row above is the next one; slot `rows` is never written."""
+    gram = np.zeros((channels, taps * (taps + 1) // 2, rows + 1 + SLOTS))
+    moment = np.zeros((channels, taps, rows + 1 + SLOTS))
+    weights = np.zeros((channels, taps, rows + 1 + SLOTS))
     for i in range(3):
         weights[:, i] = _PULL[i] * _W_SCALE
     return gram, moment, weights
 
 
 @_jit
-def _predict(P, solvers, decays, c, t, low, high, v, reference, p, scratch):  # type: ignore[no-untyped-def]
-    """Both windows' predictions p [windows, front] of channel c, clipped to its range, Q3."""
-    _neighbours(P, c, t, low, high, v, reference)
-    gram, moment, weights = solvers[0]
-    _solve(gram[c], moment[c], weights[c], v, reference, low, high, decays[0], p[0], scratch)
-    gram, moment, weights = solvers[1]
-    _solve(gram[c], moment[c], weights[c], v, reference, low, high, decays[1], p[1], scratch)
-    for s in range(2):
-        for j in range(high - low):
-            p[s, j] = min(max(p[s, j], 0.0 if c == 0 else -2040.0), 2040.0)
+def _predict(plane, stride, solvers, c, t, begin, end, v, reference, error, p):  # type: ignore[no-untyped-def]
+    """Both windows' predictions p [windows, slots] of channel c, Q3. Blocks of rows keep their states in the L1 cache."""
+    gram0, moment0, weights0 = solvers[0]
+    gram1, moment1, weights1 = solvers[1]
+    rows = gram0.shape[2] - 1 - SLOTS
+    g0, m0, w0, g1, m1, w1 = gram0[c], moment0[c], weights0[c], gram1[c], moment1[c], weights1[c]
+    for s in range(begin, end, SLOTS):
+        _inherit0((g0, m0, w0, v, error), s, end)
+        _inherit1((g1, m1, w1, v, error), s, end)
+        _neighbours(plane, stride, t, s, min(s + SLOTS, end), rows, v, reference)
+        _solve0((g0, m0, w0, v, reference, p[0]), s, end)
+        _solve1((g1, m1, w1, v, reference, p[1]), s, end)
+    low, high = 0.0 if c == 0 else -2040.0, 2040.0
+    for i in range(2):
+        for s in range(begin, end):
+            p[i, s] = min(max(p[i, s], low), high)
 
 
 @_jit
-def _learn_both(solvers, c, v, error, low, high):  # type: ignore[no-untyped-def]
-    gram, moment, _ = solvers[0]
-    _learn(gram[c], moment[c], v, error, low, high)
-    gram, moment, _ = solvers[1]
-    _learn(gram[c], moment[c], v, error, low, high)
-
-
-@_jit
-def _features(x, taps, decays):  # type: ignore[no-untyped-def]
+def _features(x, taps):  # type: ignore[no-untyped-def]
     C, H, W = x.shape
     P = np.zeros((C, H + _UP, _LEFT + W + _RIGHT))
     _pad_start(P)
@@ -196,30 +201,30 @@ def _features(x, taps, decays):  # type: ignore[no-untyped-def]
     coupled = np.zeros((C, H, W), np.int16)
     solvers = (_new_solver(taps[0], C, H), _new_solver(taps[1], C, H))
     coupling = np.zeros((5, H + 1))
-    v = np.zeros((C, taps[1], H))
-    reference, error, scratch = np.zeros((C, H)), np.zeros(H), np.zeros(H)
-    p = np.zeros((2, H))
-    e = np.zeros((H, 3))
+    v, reference, error = np.zeros((C, taps[1], H + 1 + SLOTS)), np.zeros((C, H + 1 + SLOTS)), np.zeros((C, H + 1 + SLOTS))
+    p, e = np.zeros((2, H + SLOTS)), np.zeros((H, 3))
     for t in range(W + 2 * (H - 1)):
         low, high = max(0, (t - W + 2) // 2), min(H, t // 2 + 1)
         for c in range(C):
-            _predict(P, solvers, decays, c, t, low, high, v[c], reference[c], p, scratch)
-            for j in range(high - low):
-                y = low + j
-                at = t - 2 * y
-                predictions[0, c, y, at], predictions[1, c, y, at] = p[0, j], p[1, j]
-                e[j, c] = 8.0 * x[c, y, at] - np.floor((p[0, j] + p[1, j]) * 0.5)
-                error[j] = x[c, y, at] - reference[c, j]
-            _learn_both(solvers, c, v[c], error, low, high)
+            plane = P[c].reshape(-1)
+            _predict(
+                plane, P.shape[2], solvers, c, t, H - high, H - low, v[c], reference[c], error[c], p
+            )
+            for y in range(low, high):
+                s, at = H - 1 - y, t - 2 * y
+                predictions[0, c, y, at], predictions[1, c, y, at] = p[0, s], p[1, s]
+                e[s, c] = 8.0 * x[c, y, at] - np.floor((p[0, s] + p[1, s]) * 0.5)
+                error[c, s] = x[c, y, at] - reference[c, s]
         if C == 3:
-            _merge(coupling, low, high, _COUPLING_DECAY)
-            for j in range(high - low):
+            _merge(coupling, H - high, H - low, _COUPLING_DECAY)
+            for y in range(low, high):
+                s = H - 1 - y
                 for c in range(1, 3):
-                    coupled[c, low + j, t - 2 * (low + j)] = _couple(coupling[:, low + j + 1], c, e[j])
-                _couple_learn(coupling[:, low + j + 1], e[j])
-        for j in range(high - low):
+                    coupled[c, y, t - 2 * y] = _couple(coupling[:, s], c, e[s])
+                _couple_learn(coupling[:, s], e[s])
+        for y in range(low, high):
             for c in range(C):
-                _place(P, c, low + j, t - 2 * (low + j), x[c, low + j, t - 2 * (low + j)])
+                _place(P, c, y, t - 2 * y, x[c, y, t - 2 * y])
     return predictions, coupled
 
 
@@ -228,7 +233,7 @@ def features(x: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]
 
     Returns predictions [windows, C, H, W] and expected errors by coupling [C, H, W], int16 in Q3.
     """
-    result: tuple[NDArray[np.int16], NDArray[np.int16]] = _features(x, _TAPS, _DECAYS)
+    result: tuple[NDArray[np.int16], NDArray[np.int16]] = _features(x, _TAPS)
     return result
 
 
@@ -246,10 +251,12 @@ def _cumulative(v, mixture, sigmoid):  # type: ignore[no-untyped-def]
         return np.int64(_TOTAL)
     edge = (v + mixture[1]) * 64 - 32
     total = np.int64(0)
-    for b in range(np.uint64(2), np.uint64(len(mixture)), np.uint64(3)):
+    b = _TWO
+    while b < np.uint64(len(mixture)):
         t = min(max((edge - mixture[b]) * mixture[b + _ONE] + _SIGMOID_MIDDLE, 0), 2 * _SIGMOID_MIDDLE - 1)
         i = (np.uint64(t) >> np.uint64(_FRACTION_BITS)) << _ONE
         total += mixture[b + _TWO] * (sigmoid[i] + ((sigmoid[i + _ONE] * (t & _FRACTION_MASK)) >> _FRACTION_BITS))
+        b += _THREE
     return v + ((total * (_TOTAL - size)) >> _MASS_BITS)
 
 
@@ -336,7 +343,7 @@ def _find_low(point, first, base, span, mixture, sigmoid):  # type: ignore[no-un
 
 
 @_jit
-def _code(tile, words, encoding, taps, decays, around, places, network, tables, K):  # type: ignore[no-untyped-def]
+def _code(tile, words, encoding, taps, around, places, network, tables, K):  # type: ignore[no-untyped-def]
     """Program._run over one tile, int16 [C, H, W]: read when encoding, written when decoding.
 
     words: the stream when decoding. Returns start, frequency uint32 of the symbols in order (when encoding), and whether the
@@ -351,9 +358,9 @@ def _code(tile, words, encoding, taps, decays, around, places, network, tables, 
     solvers = (_new_solver(taps[0], C, H), _new_solver(taps[1], C, H))
     coupling = np.zeros((5, H + 1))
     rows = (min(H, (W + 1) // 2) + ROWS - 1) // ROWS * ROWS
-    v, reference = np.zeros((3, taps[1], rows)), np.zeros((3, rows))
-    error, scratch = np.zeros(rows), np.zeros(rows)
-    p, anchor, spread, known = np.zeros((3, 2, rows)), np.zeros((3, rows)), np.zeros((3, rows)), np.zeros((rows, 3))
+    v, reference, error = np.zeros((3, taps[1], H + 1 + SLOTS)), np.zeros((3, H + 1 + SLOTS)), np.zeros((3, H + 1 + SLOTS))
+    p = np.zeros((3, 2, H + SLOTS))
+    anchor, spread, known = np.zeros((3, rows)), np.zeros((3, rows)), np.zeros((rows, 3))
     width, hidden = first[0].shape[1], out[0].shape[1]
     flat_p, flat_e = P.reshape(-1), errors.reshape(-1)
     stride, plane = np.uint64(P.shape[2]), np.uint64(P.shape[1] * P.shape[2])
@@ -379,10 +386,14 @@ def _code(tile, words, encoding, taps, decays, around, places, network, tables, 
         low, high = max(0, (t - W + 2) // 2), min(H, t // 2 + 1)
         n = high - low
         for c in range(C):
-            _predict(P, solvers, decays, c, t, low, high, v[c], reference[c], p[c], scratch)
+            part = flat_p[c * P.shape[1] * P.shape[2] : (c + 1) * P.shape[1] * P.shape[2]]
+            _predict(
+                part, P.shape[2], solvers, c, t, H - high, H - low, v[c], reference[c], error[c], p[c]
+            )
             for j in range(n):
-                anchor[c, j] = np.floor((p[c, 0, j] + p[c, 1, j]) * 0.5)
-                spread[c, j] = np.floor((p[c, 0, j] - p[c, 1, j]) * 0.5)
+                s = H - 1 - low - j
+                anchor[c, j] = np.floor((p[c, 0, s] + p[c, 1, s]) * 0.5)
+                spread[c, j] = np.floor((p[c, 0, s] - p[c, 1, s]) * 0.5)
         for j in range(n):
             here = np.uint64(low + j + _UP) * stride + np.uint64(t - 2 * (low + j) + _LEFT)
             for c in range(3):
@@ -410,11 +421,11 @@ def _code(tile, words, encoding, taps, decays, around, places, network, tables, 
                     h[j, o] = min(h[j, o] + more[j, o], limit)
         multiply(h, head[0], shared, n)
         if C == 3:
-            _merge(coupling, low, high, _COUPLING_DECAY)
+            _merge(coupling, H - high, H - low, _COUPLING_DECAY)
         for c in range(C):
             size, origin = (256, 0) if c == 0 else (512, -256)
             for j in range(n):
-                expected = _couple(coupling[:, low + j + 1], c, known[j])
+                expected = _couple(coupling[:, H - 1 - low - j], c, known[j])
                 extra[0] = _compand(coarse, known[j, 0])
                 extra[1] = _compand(coarse, known[j, 1])
                 if c:
@@ -469,15 +480,15 @@ def _code(tile, words, encoding, taps, decays, around, places, network, tables, 
                     value = symbols[j] + within + origin
                     tile[c, y, x] = value
                 known[j, c] = 8.0 * value - anchor[c, j]
-                error[j] = value - reference[c, j]
-                for s in range(2):
-                    errors[s, c, y + _UP, x + _LEFT] = _compand(fine, 8.0 * value - p[c, s, j])
+                s = H - 1 - y
+                error[c, s] = value - reference[c, s]
+                for m in range(2):
+                    errors[m, c, y + _UP, x + _LEFT] = _compand(fine, 8.0 * value - p[c, m, s])
                 _place(P, c, y, x, value)
             coded += n
-            _learn_both(solvers, c, v[c], error, low, high)
         if C == 3:
             for j in range(n):
-                _couple_learn(coupling[:, low + j + 1], known[j])
+                _couple_learn(coupling[:, H - 1 - low - j], known[j])
     return starts, frequencies, state == 0 and left == 0
 
 
@@ -555,7 +566,7 @@ class CompiledCausal:
         network, tables = self.prepared(adaptation)
         stride = _LEFT + tile.shape[2] + _RIGHT
         places = ((-dy * stride - dx).astype(np.uint64) for dy, dx in (self.around.T, self.places.T))
-        return _code(tile, words, encoding, _TAPS, _DECAYS, *places, network, tables, self.network.config.components)
+        return _code(tile, words, encoding, _TAPS, *places, network, tables, self.network.config.components)
 
     def _map(self, function: Callable[..., Any], *items: Sequence[Any]) -> list[Any]:
         if self.threads == 1 or len(items[0]) == 1:

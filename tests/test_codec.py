@@ -185,7 +185,7 @@ def test_limits(codec: Codec) -> None:
         replace(codec, max_pixels=99).decompress(codec.compress(image))
 
 
-@pytest.mark.parametrize("options", [{"effort": 0}, {"effort": 10}, {"tile": (0, 8)}])
+@pytest.mark.parametrize("options", [{"effort": 0}, {"effort": 10}, {"tile": (0, 8)}, {"tile": (4096, 4096)}])
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Codec(FakeModel(), **options)

@@ -183,6 +183,14 @@ def test_every_changed_byte_is_refused() -> None:
             FormatError,
             "whole words",
         ),
+        (
+            sealed(
+                body(size=varint(2048) * 2, transform=2, model=bytes(19), tiles=varint(2048) * 2, index=bytes(6)),
+                features=1,
+            ),
+            FormatError,
+            "at most 2097152 pixels",
+        ),
         (sealed(body(model=bytes(17) + varint(1 << 40)), b"rgb", features=1), TruncatedError, "inside a field"),
         (sealed(body(chunks=varint(1 << 40) * 2 + bytes(4))), FormatError, "is possible"),
         (sealed(body(chunks=varint(2) + varint(1) + bytes(4))), FormatError, "is possible"),

@@ -1,0 +1,318 @@
+"""Integer layers: the bound that makes float32 exact, and executors that agree with int64 to the last unit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lgcodec.models.errors import ExactnessError, ModelError
+from lgcodec.models.integer import EXACT, WEIGHT_LIMIT, Executor, Layer, NumpyExecutor, check_exact, quantise
+
+torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+
+from lgcodec.models.torch_executor import TorchExecutor  # noqa: E402
+
+Int = NDArray[np.int64]
+NO_GPU = "no CUDA device here"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _threads() -> Iterator[None]:
+    """Tests here change torch's thread count; others shall not see it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def executors() -> list[Executor]:
+    return [NumpyExecutor(), TorchExecutor("cpu")]
+
+
+def exact(layer: Layer, a: Int) -> Int:
+    """The layer's definition, in int64."""
+    acc = a @ layer.weight.astype(np.int64).T + layer.bias
+    return np.clip(acc >> layer.shift, layer.low, layer.high)
+
+
+def make(
+    random: np.random.Generator, limit: NDArray[np.int32], outputs: int, fill: float, low: int, high: int
+) -> Layer:
+    """Weights and bias that use about `fill` of the 2**24 that partial sums may reach."""
+    share = random.dirichlet(np.full(len(limit) + 1, 0.5), outputs) * fill * (EXACT - 1)
+    sign = random.choice([-1, 1], share.shape)
+    weight = np.minimum(share[:, 1:] // np.maximum(limit, 1), WEIGHT_LIMIT) * sign[:, 1:]
+    bias = share[:, 0].astype(np.int64) * sign[:, 0]
+    shift = random.integers(0, 24, outputs).astype(np.int32)
+    ends = np.full(outputs, low, np.int32), np.full(outputs, high, np.int32)
+    return Layer(weight.astype(np.int16), bias.astype(np.int32), shift, limit, *ends)
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> tuple[list[Layer], Int]:
+    """One to four layers, each within the limits that the one before keeps to, and inputs [n, I] for the first."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    limit = np.full(draw(st.integers(1, 150)), draw(st.sampled_from([1, 127, 2047, 65535])), np.int32)
+    n, signed = draw(st.integers(1, 70)), draw(st.booleans())
+    a = random.integers(-limit if signed else 0, limit + 1, (n, len(limit)))
+    a[random.random(a.shape) < 0.3] = limit[0]  # the ends are where sums are largest
+    layers = []
+    for _ in range(draw(st.integers(1, 4))):
+        outputs, high = draw(st.integers(1, 100)), draw(st.sampled_from([1, 255, 2047, 8191]))
+        fill = draw(st.sampled_from([0.01, 0.5, 1.0]))
+        layers.append(make(random, limit, outputs, fill, draw(st.sampled_from([0, -high])), high))
+        limit = np.full(outputs, high, np.int32)
+    return layers, a
+
+
+def run(executor: Executor, layers: list[Layer], a: Int) -> Int:
+    x = executor.array(a.astype(np.float32))
+    for layer in layers:
+        x = executor.apply(executor.load(layer), x)
+    return executor.numpy(x).astype(np.int64)
+
+
+@settings(deadline=None, max_examples=60)
+@given(network=networks(), cut=st.integers(0, 70), threads=st.sampled_from([1, 2]))
+def test_executors_agree_for_any_batch_and_threads(
+    executors: list[Executor], network: tuple[list[Layer], Int], cut: int, threads: int
+) -> None:
+    layers, a = network
+    expected = a
+    for layer in layers:
+        expected = exact(layer, expected)
+    torch.set_num_threads(threads)
+    for executor in executors:
+        assert np.array_equal(run(executor, layers, a), expected), executor.name
+        split = [run(executor, layers, part) for part in (a[:cut], a[cut:]) if len(part)]
+        assert np.array_equal(np.concatenate(split), expected), executor.name
+        assert np.array_equal(run(executor, layers, a[::-1])[::-1], expected), executor.name
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torch_threads_share_one_large_product(executors: list[Executor], threads: int) -> None:
+    random = np.random.default_rng(3)
+    layers, a = large(random)
+    torch.set_num_threads(threads)
+    assert np.array_equal(run(executors[1], layers, a), exact(layers[0], a))
+
+
+def large(random: np.random.Generator) -> tuple[list[Layer], Int]:
+    """A product large enough that libraries split it."""
+    limit = np.full(132, 2047, np.int32)
+    return [make(random, limit, 128, 1.0, -EXACT, EXACT)], random.integers(-2047, 2048, (2000, 132))
+
+
+IN_A_PROCESS = """
+import sys; sys.path.insert(0, sys.argv[1])
+import hashlib, numpy as np, test_integer as t
+layers, a = t.large(np.random.default_rng(3))
+print(hashlib.sha256(t.run(t.NumpyExecutor(), layers, a)).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_numpy_threads_share_one_large_product(threads: int) -> None:
+    """BLAS takes its thread count when it is loaded, hence a process."""
+    variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    command = [sys.executable, "-c", IN_A_PROCESS, os.path.dirname(__file__)]
+    environment = {**os.environ, **dict.fromkeys(variables, str(threads))}
+    got = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    layers, a = large(np.random.default_rng(3))
+    assert got == hashlib.sha256(exact(layers[0], a)).hexdigest()
+
+
+@settings(deadline=None, max_examples=20)
+@given(networks(), networks())
+def test_join_puts_columns_side_by_side(
+    executors: list[Executor], one: tuple[list[Layer], Int], other: tuple[list[Layer], Int]
+) -> None:
+    n = min(len(one[1]), len(other[1]))
+    parts = [a[:n].astype(np.float32) for _, a in (one, other)]
+    for executor in executors:
+        joined = executor.numpy(executor.join(*map(executor.array, parts)))
+        assert np.array_equal(joined, np.concatenate(parts, axis=1))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_GPU)
+@settings(deadline=None, max_examples=30)
+@given(networks())
+def test_cuda_agrees(network: tuple[list[Layer], Int]) -> None:
+    layers, a = network
+    expected = a
+    for layer in layers:
+        expected = exact(layer, expected)
+    assert np.array_equal(run(TorchExecutor("cuda"), layers, a), expected)
+
+
+def single(weight: int, bias: int, limit: int) -> Layer:
+    def of(n: int) -> NDArray[np.int32]:
+        return np.array([n], np.int32)
+
+    return Layer(np.array([[weight]], np.int16), of(bias), of(0), of(limit), of(-EXACT), of(EXACT))
+
+
+@given(
+    weight=st.integers(-WEIGHT_LIMIT, WEIGHT_LIMIT).filter(bool),
+    bias=st.integers(-EXACT + 1, EXACT - 1),
+    beyond=st.integers(-2, 2),
+)
+def test_the_bound_is_enforced_to_the_unit(weight: int, bias: int, beyond: int) -> None:
+    limit = max(0, (EXACT - 1 - abs(bias)) // abs(weight) + beyond)
+    reach = abs(weight) * limit + abs(bias)
+    if reach >= EXACT:
+        with pytest.raises(ModelError, match=r"2\*\*24"):
+            single(weight, bias, limit)
+    else:
+        assert single(weight, bias, limit).bound().tolist() == [reach]
+
+
+def test_one_more_than_the_bound_would_round() -> None:
+    """Why the bound is where it is."""
+    full = single(1, EXACT - 2, 1)
+    assert run(NumpyExecutor(), [full], np.array([[1]])).tolist() == [[EXACT - 1]]
+    assert np.float32(EXACT) + np.float32(1) == np.float32(EXACT)
+    with pytest.raises(ModelError):
+        single(1, EXACT - 1, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bias": np.zeros(2, np.int32)},
+        {"shift": np.zeros(2, np.int32)},
+        {"shift": np.array([-1], np.int32)},
+        {"shift": np.array([24], np.int32)},
+        {"limit": np.zeros(2, np.int32)},
+        {"low": np.zeros(2, np.int32)},
+        {"high": np.zeros((1, 1), np.int32)},
+    ],
+    ids=lambda change: f"{next(iter(change))} {next(iter(change.values())).tolist()}",
+)
+def test_malformed_layers_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="malformed"):
+        replace(single(1, 1, 1), **change)
+
+
+@st.composite
+def real_layers(draw: st.DrawFn) -> tuple[Any, ...]:
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    outputs, inputs = draw(st.integers(1, 20)), draw(st.integers(1, 40))
+    scale = 2.0 ** draw(st.integers(-24, 5))
+    limit = random.integers(0, draw(st.sampled_from([2, 128, 2048, 8192])), inputs).astype(np.int32)
+    weight = random.normal(0, scale, (outputs, inputs)) * random.choice([0, 0.01, 1], (outputs, inputs))
+    bias = random.normal(0, 1000 * scale, outputs)
+    return weight, bias, limit, np.full(outputs, -EXACT, np.int32), np.full(outputs, EXACT, np.int32)
+
+
+def fits(weight: NDArray[np.float64], bias: float, limit: NDArray[np.int32], shift: int) -> bool:
+    """Whether one output row can be held with `shift`, in Python's own integers."""
+    w = [round(float(v) * 2**shift) for v in weight]
+    b = round(float(bias) * 2**shift + (2 ** (shift - 1) if shift else 0))
+    reach = sum(abs(v) * int(m) for v, m in zip(w, limit, strict=True)) + abs(b)
+    return reach < EXACT and max(map(abs, w)) <= WEIGHT_LIMIT
+
+
+@settings(deadline=None)
+@given(real_layers())
+def test_quantise_is_within_the_bound_and_as_fine_as_possible(real: tuple[Any, ...]) -> None:
+    weight, bias, limit = real[:3]
+    try:
+        layer = quantise(*real)
+    except ModelError:
+        assert not all(fits(w, b, limit, 0) for w, b in zip(weight, bias, strict=True))
+        return
+    assert (layer.bound() < EXACT).all()
+    unit = 2.0 ** -layer.shift[:, None]
+    assert (np.abs(layer.weight * unit - weight) <= unit / 2).all()
+    for o, s in enumerate(layer.shift.tolist()):
+        assert fits(weight[o], bias[o], limit, s)
+        assert not any(fits(weight[o], bias[o], limit, finer) for finer in range(s + 1, 24))
+
+
+@settings(deadline=None)
+@given(real_layers(), st.integers(0, 2**32 - 1))
+def test_quantised_layers_compute_the_rounded_real_layer(real: tuple[Any, ...], seed: int) -> None:
+    weight, bias, limit = real[:3]
+    try:
+        layer = quantise(*real)
+    except ModelError:
+        return
+    a = np.random.default_rng(seed).integers(-limit, limit + 1, (9, len(limit)))
+    wanted = a @ weight.T + bias
+    error = (limit.sum() + 1) * 0.5 ** (layer.shift + 1.0)  # what rounding the weights and the bias can cost
+    assert (np.abs(exact(layer, a) - wanted) <= 0.5 + error + 1e-6).all()
+
+
+def test_quantise_refuses_what_no_shift_can_hold() -> None:
+    ends = np.array([-1], np.int32), np.array([1], np.int32)
+    with pytest.raises(ModelError, match="too large"):
+        quantise(np.array([[32768.0]]), np.zeros(1), np.array([1], np.int32), *ends)
+    with pytest.raises(ModelError, match="too large"):
+        quantise(np.array([[32767.0]]), np.zeros(1), np.array([513], np.int32), *ends)
+
+
+def bfloat16(a: NDArray[np.float32]) -> NDArray[np.float32]:
+    return torch.from_numpy(a).bfloat16().float().numpy()
+
+
+def float16(a: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return a.astype(np.float16).astype(np.float32)
+
+
+def tf32(a: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Ten bits of mantissa, as NVIDIA's tensor cores take float32 operands unless told otherwise."""
+    return ((a.view(np.uint32) + 0x1000) & 0xFFFFE000).astype(np.uint32).view(np.float32)
+
+
+class Sabotaged(NumpyExecutor):
+    """Rounds operands or results as some accelerators do."""
+
+    name = "sabotaged"
+
+    def __init__(self, rounding: Any, operands: bool) -> None:
+        self.rounding, self.operands = rounding, operands
+
+    def apply(self, layer: Any, a: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.operands:
+            return super().apply((self.rounding(layer[0]), *layer[1:]), self.rounding(a))
+        return self.rounding(super().apply(layer, a))
+
+
+@pytest.mark.parametrize("operands", [True, False], ids=["operands", "results"])
+@pytest.mark.parametrize("rounding", [bfloat16, float16, tf32])
+def test_executors_that_round_are_refused(rounding: Any, operands: bool) -> None:
+    with pytest.raises(ExactnessError, match=r"sabotaged.*not exact"):
+        check_exact(Sabotaged(rounding, operands))
+
+
+@example(0)
+@given(st.integers(0, 63))
+@settings(deadline=None, max_examples=10)
+def test_one_unit_of_error_is_refused(output: int) -> None:
+    class Off(NumpyExecutor):
+        def apply(self, layer: Any, a: NDArray[np.float32]) -> NDArray[np.float32]:
+            result = super().apply(layer, a)
+            result[0, output % result.shape[1]] += 1
+            return result
+
+    with pytest.raises(ExactnessError):
+        Off()
+
+
+def test_exact_executors_pass(executors: list[Executor]) -> None:
+    for executor in executors:
+        check_exact(executor)
