@@ -18,6 +18,7 @@ expected (`Coupling`), plus what the head adds.
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 
 from lgcodec.models import mixture, online
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import Executor, Layer, NumpyExecutor
+from lgcodec.models.integer import EXACT, WEIGHT_LIMIT, Executor, Layer, NumpyExecutor
 from lgcodec.models.interface import Compiled, IntArray, Intervals, Table
 from lgcodec.models.weights import Weights
 
@@ -37,6 +38,7 @@ Tile = NDArray[np.int16]
 # Where the online predictors' own errors are looked at.
 ERRORS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, -1), (-2, 1))
 
+CHANNELS = 3
 DIFFERENCE_LIMIT = 2047  # neighbours less anchor, Q3
 OFFSET = 8.0  # pixels per unit of the network's mean output
 LOG_SCALE_BIAS, LOG_SCALE_LOW, LOG_SCALE_HIGH = 1.0, -4.0, 6.0
@@ -62,7 +64,7 @@ class Config:
     left: int = 4
     reach: int = 4
     fraction: int = 7
-    limit: int = 2047
+    limit: int = 4095
 
     def __post_init__(self) -> None:
         bounds = {
@@ -156,18 +158,68 @@ class Network:
         return cls(config, layers, fine, coarse, mixture.Tables(sigmoid, exponential, inverse))
 
     def adapted(self, adaptation: bytes) -> Network:
-        """With each bias moved by the image's own deltas (quarters of an output unit). Raises ModelError if malformed."""
+        """Fitted to one image by side information in its file. Raises ModelError where that is malformed."""
         if not adaptation:
             return self
-        deltas = np.frombuffer(adaptation, np.int8).astype(np.int64)
-        if len(deltas) != sum(len(layer.bias) for layer in self.layers.values()):
-            raise ModelError("causal model: the file's adaptation does not fit this model")
-        layers, at = {}, 0
-        for name, layer in self.layers.items():
-            delta = (deltas[at : at + len(layer.bias)] << layer.shift.astype(np.int64)) >> 2
-            at += len(delta)
-            layers[name] = replace(layer, bias=(layer.bias + delta).astype(np.int32))
-        return replace(self, layers=layers)
+        deltas = read_deltas(adaptation, self.config)
+        return replace(self, layers={name: move(layer, *deltas[name]) for name, layer in self.layers.items()})
+
+
+Deltas = tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]  # bias [O], left [rank, O], right [rank, I]
+MAX_RANK = 8
+BIAS_BITS = 2  # a bias moves in quarters of an output unit
+PRODUCT_BITS = 9  # a weight moves by left times right in 2**-9 of an output unit per input unit
+
+
+def move(layer: Layer, bias: NDArray[np.int8], left: NDArray[np.int8], right: NDArray[np.int8]) -> Layer:
+    """The layer with its bias moved and a matrix of low rank added (LoRA, Hu et al. 2022), in its own precision.
+
+    Where a row then exceeds the exact range, it is halved until it does not: weights and bias rounded down, shift less one.
+    """
+    shift = layer.shift.astype(np.int64)
+    product = left.T.astype(np.int64) @ right.astype(np.int64)
+    weights = layer.weight + ((product << shift[:, None]) >> PRODUCT_BITS)
+    biases = layer.bias + ((bias.astype(np.int64) << shift) >> BIAS_BITS)
+    while True:
+        bound = np.abs(weights) @ layer.limit.astype(np.int64) + np.abs(biases)
+        over = (bound >= EXACT) | (np.abs(weights).max(axis=1) > WEIGHT_LIMIT)
+        if not over.any():
+            break
+        if (shift[over] == 0).any():
+            raise ModelError("causal model: the file's adaptation leaves the exact range")
+        weights[over] >>= 1
+        biases[over] >>= 1
+        shift[over] -= 1
+    parts = (weights.astype(np.int16), biases.astype(np.int32), shift.astype(np.int32))
+    return replace(layer, weight=parts[0], bias=parts[1], shift=parts[2])
+
+
+def write_deltas(deltas: dict[str, Deltas], config: Config) -> bytes:
+    """rank (one byte) || deflate of int8: for each layer in order its bias, then left and right of each rank."""
+    rank = len(next(iter(deltas.values()))[1])
+    body = b"".join(part.tobytes() for name in config.layers() for part in deltas[name])
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY)
+    return bytes([rank]) + deflate.compress(body) + deflate.flush()
+
+
+def read_deltas(adaptation: bytes, config: Config) -> dict[str, Deltas]:
+    """The inverse of `write_deltas`. Raises ModelError where the bytes are not what it writes for this config."""
+    rank = adaptation[0]
+    shapes = {name: (len(low), len(limit)) for name, (limit, low, _) in config.layers().items()}
+    size = sum(O + rank * (O + I) for O, I in shapes.values())
+    inflate = zlib.decompressobj(-15)
+    try:
+        body = inflate.decompress(adaptation[1:], size + 1) if rank <= MAX_RANK else b""
+    except zlib.error:
+        body = b""
+    if len(body) != size or not inflate.eof or inflate.unused_data:
+        raise ModelError("causal model: the file's adaptation does not fit this model")
+    values, at, deltas = np.frombuffer(body, np.int8), 0, {}
+    for name, (O, I) in shapes.items():
+        bias, left, right = np.split(values[at : at + O + rank * (O + I)], [O, O + rank * O])
+        deltas[name] = (bias, left.reshape(rank, O), right.reshape(rank, I))
+        at += O + rank * (O + I)
+    return deltas
 
 
 class Program:
@@ -361,7 +413,9 @@ class Model:
         return Program(self.network.adapted(adaptation), self.executor, shapes)
 
     def adapt(self, tiles: Sequence[Tile], effort: int) -> bytes:
-        """Biases fitted to these tiles by gradient descent (needs torch); `adapted` says how they are stored."""
-        from lgcodec.models.causal_training import adapt
-
-        return adapt(self.weights, self.network, tiles, effort)
+        """Deltas fitted to these tiles by gradient descent (needs torch and numba); empty where they do not pay."""
+        try:
+            from lgcodec.models.adaptation import adapt
+        except ImportError as e:
+            raise ModelError(f"effort 7 to 9 needs more: pip install 'lgcodec[fast,torch]' ({e})") from e
+        return adapt(self.network, tiles, effort, self.threads)

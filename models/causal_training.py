@@ -18,6 +18,9 @@ from lgcodec.models import causal, compiled, mixture, online
 from lgcodec.models.integer import quantise
 from lgcodec.models.weights import Weights
 
+Layers = dict[str, tuple[Tensor, Tensor]]  # weight [O, I], bias [O]
+SEEN_UNITS = (1 / 32, 1 / 16, 1 / 16)  # of differences in Y, Co, Cg
+
 COARSE = 16.0  # the second companding curve is linear up to about this many pixels
 
 
@@ -84,38 +87,51 @@ class Causal(nn.Module):
         other = torch.cat([flat(shifted(companded, *o)) for o in causal.ERRORS] + [compand(spread.float())])
         return seen, other, anchor
 
-    def forward(self, values: Tensor, errors: Tensor, predictions: Tensor, coupled: Tensor) -> Tensor:
-        c_ = self.config
+    def layers(self) -> Layers:
+        """The layers under the names and with the rows that the integer network has."""
+        zero = torch.zeros(3, device=self.linear.device)
+        layers = {"first": (self.first.weight, self.first.bias), "linear": (self.linear, zero)}
+        layers |= {f"middle.{i}": (layer.weight, layer.bias) for i, layer in enumerate(self.middle)}
+        shared = zip(self.head.weight.chunk(3), self.head.bias.chunk(3), strict=True)
+        for c, (weight, bias) in enumerate(shared):
+            layers[f"head.{c}"] = (torch.cat([weight, self.known[c - 1].weight], 1) if c else weight, bias)
+            layers[f"out.{c}"] = (self.out[c].weight, self.out[c].bias)
+        return layers
+
+    def forward(
+        self, values: Tensor, errors: Tensor, predictions: Tensor, coupled: Tensor, layers: Layers | None = None
+    ) -> Tensor:
+        layers = self.layers() if layers is None else layers
         B, _, _, H, W = predictions.shape
-        K = c_.components
+        K, width = self.config.components, self.config.width
         seen, other, anchor = self.inputs(values, errors, predictions)
         flat = lambda a: a.movedim(0, -3).reshape(-1, B * H * W)  # noqa: E731
         spread = flat((predictions[:, 0] - predictions[:, 1]) >> 1).float() / 8
         x = flat(values[..., online.UP :, online.LEFT : -online.RIGHT])
-        known = x * 8 - anchor
         k = flat(coupled)
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            linear = self.linear @ seen  # [3, N]
-        unit = torch.tensor([1 / 32, 1 / 16, 1 / 16], device=seen.device).repeat(len(self.offsets)).view(-1, 1)
+            linear = layers["linear"][0] @ seen + layers["linear"][1][:, None]  # [3, N]
+        unit = torch.tensor(SEEN_UNITS, device=seen.device).repeat(len(self.offsets)).view(-1, 1)
         half = torch.bfloat16 if torch.is_autocast_enabled(seen.device.type) else torch.float32
 
-        def product(layer: nn.Linear, a: Tensor) -> Tensor:
-            return torch.addmm(layer.bias.to(half)[:, None], layer.weight.to(half), a)
+        def product(layer: tuple[Tensor, Tensor], a: Tensor) -> Tensor:
+            return torch.addmm(layer[1].to(half)[:, None], layer[0].to(half), a)
 
-        h = product(self.first, torch.cat([(seen * unit).to(half), other.to(half)])).relu()  # [width, N]
-        for layer in self.middle:
-            h = h + product(layer, h).relu()
+        h = product(layers["first"], torch.cat([(seen * unit).to(half), other.to(half)])).relu()  # [width, N]
+        for i in range(self.config.depth):
+            h = h + product(layers[f"middle.{i}"], h).relu()
         centre = anchor.float() / 8 + linear
-        e = compand(known[:2].float(), COARSE)
+        e = compand((x * 8 - anchor)[:2].float(), COARSE)
         expected = compand(k[1:].float())
         extras = ((), (e[:1], expected[:1]), (e, expected[1:]))  # what each channel's head knows besides h
-        shared = product(self.head, h).chunk(3)
+        heads = [layers[f"head.{c}"] for c in range(3)]
+        shared = product((torch.cat([w[:, :width] for w, _ in heads]), torch.cat([b for _, b in heads])), h).chunk(3)
         nats = []
         for c in range(3):
             z = shared[c]
             if c:
-                z = torch.addmm(z, self.known[c - 1].weight.to(half), torch.cat(extras[c]).to(half))
-            q = product(self.out[c], z.relu()).float()  # [3 K + 1, N]
+                z = torch.addmm(z, heads[c][0][:, width:].to(half), torch.cat(extras[c]).to(half))
+            q = product(layers[f"out.{c}"], z.relu()).float()  # [3 K + 1, N]
             mean = q[K : 2 * K] * causal.OFFSET + centre[c] + q[3 * K] * spread[c]
             if c:
                 mean = torch.cat([mean[:1], mean[1:] + k[c].float() / 8])
@@ -138,36 +154,31 @@ def bits_per_dim(nats: Tensor, pixels: int) -> Tensor:
     return nats.sum() / (math.log(2) * 3 * pixels)
 
 
-def integer_layers(model: Causal) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Each layer's weight [O, I] and bias [O] in integer output units per integer input unit."""
-    array = lambda p: p.detach().double().cpu().numpy()  # noqa: E731
-    config, seen = model.config, model.seen
-    activation, compand_unit = 2.0**config.fraction, float(causal.COMPAND_UNIT)
-    layers = {}
-    first = array(model.first.weight) * activation
-    unit = np.tile([1 / 32, 1 / 16, 1 / 16], seen // 3) / 8
-    layers["first"] = (np.concatenate([first[:, :seen] * unit, first[:, seen:] / compand_unit], 1), model.first.bias)
-    for i, layer in enumerate(model.middle):
-        layers[f"middle.{i}"] = (array(layer.weight), layer.bias)
-    layers = {name: (weight, array(bias) * activation) for name, (weight, bias) in layers.items()}
-    layers["linear"] = (array(model.linear) * (mixture.MEAN_UNIT / 8), np.zeros(3))
-    heads = zip(array(model.head.weight).reshape(3, config.hidden, -1), array(model.head.bias).reshape(3, -1), strict=True)
-    scale, add = causal.output_units(config)
-    for c, (weight, bias) in enumerate(heads):
-        if c:
-            weight = np.concatenate([weight, array(model.known[c - 1].weight) * (activation / compand_unit)], 1)
-        layers[f"head.{c}"] = (weight, bias * activation)
-        out = model.out[c]
-        layers[f"out.{c}"] = (array(out.weight) * scale[:, None] / activation, array(out.bias) * scale + add)
-    return layers
+def scales(config: causal.Config) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
+    """Rows, columns and addend that turn float layers into integer units: W row[:, None] col, b row + add."""
+    activation, companded = 2.0**config.fraction, 1.0 / causal.COMPAND_UNIT
+    neighbours = len(config.neighbours())
+    seen, other = np.tile(SEEN_UNITS, neighbours) / 8, np.full(6 * len(causal.ERRORS) + 3, companded)
+    h, wide = np.full(config.width, 1 / activation), np.full(config.width, activation)
+    result = {"first": (wide, np.concatenate([seen, other]), np.zeros(config.width))}
+    result |= {f"middle.{i}": (wide, h, np.zeros(config.width)) for i in range(config.depth)}
+    result["linear"] = (np.full(3, float(mixture.MEAN_UNIT)), np.full(3 * neighbours, 1 / 8), np.zeros(3))
+    unit, add = causal.output_units(config)
+    for c in range(3):
+        columns = np.concatenate([h, np.full(causal.EXTRAS[c], companded)])
+        result[f"head.{c}"] = (np.full(config.hidden, activation), columns, np.zeros(config.hidden))
+        result[f"out.{c}"] = (unit, np.full(config.hidden, 1 / activation), add)
+    return result
 
 
 def export(model: Causal, card: dict[str, Any]) -> Weights:
     """The integer network. Raises ModelError where a layer cannot be held within the exact range."""
     tensors: dict[str, NDArray[Any]] = {}
-    limits = model.config.layers()
-    for name, (weight, bias) in integer_layers(model).items():
-        layer = quantise(weight, bias, *limits[name])
+    limits, units = model.config.layers(), scales(model.config)
+    for name, parts in model.layers().items():
+        weight, bias = (p.detach().double().cpu().numpy() for p in parts)
+        row, column, add = units[name]
+        layer = quantise(weight * row[:, None] * column, bias * row + add, *limits[name])
         tensors |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias, f"{name}.shift": layer.shift}
     tables = mixture.Tables.make()
     tensors |= {"sigmoid": tables.sigmoid, "exponential": tables.exponential, "inverse": tables.inverse}
@@ -175,3 +186,15 @@ def export(model: Causal, card: dict[str, Any]) -> Weights:
     for name, width in (("fine", 1.0), ("coarse", COARSE)):
         tensors[name] = (compand(e, width) * causal.COMPAND_UNIT).round().int().numpy()
     return Weights("causal", asdict(model.config), tensors, card)
+
+
+def float_layers(network: causal.Network) -> Layers:
+    """The inverse of `export`, from integers to float layers."""
+    result, units = {}, scales(network.config)
+    for name, layer in network.layers.items():
+        row, column, add = units[name]
+        scale = np.exp2(-layer.shift.astype(np.float64))
+        weight = layer.weight * scale[:, None] / (row[:, None] * column)
+        bias = ((layer.bias * scale - np.where(layer.shift > 0, 0.5, 0)) - add) / row
+        result[name] = (torch.tensor(weight, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32))
+    return result

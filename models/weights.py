@@ -89,6 +89,9 @@ def read(data: bytes, name: str) -> Weights:
             if not 0 <= low <= high <= len(body) or high - low != math.prod(entry["shape"]) * dtype.itemsize:
                 raise ValueError(f"tensor {key} out of bounds")
             tensors[key] = np.frombuffer(body[low:high], dtype).reshape(entry["shape"])
-        return Weights(meta["family"], json.loads(meta["config"]), tensors, json.loads(meta["card"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        family, config, card = meta["family"], json.loads(meta["config"]), json.loads(meta["card"])
+        if not (isinstance(family, str) and isinstance(config, dict) and isinstance(card, dict)):
+            raise ValueError("metadata of the wrong kind")
+        return Weights(family, config, tensors, card)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
         raise ModelError(f"{name}: not a weights file of lgcodec (expected safetensors with family and config): {e}") from e

@@ -257,3 +257,16 @@ def test_features_are_causal(tile: Tile, data: st.DataObject) -> None:
     for before, after in zip(compiled.features(tile)[:1], compiled.features(other)[:1], strict=True):
         now = cols + 2 * rows <= x + 2 * y
         assert np.array_equal(before[..., now], after[..., now])
+
+
+def test_expected_errors_saturate_where_int16_ends() -> None:
+    """Co and Cg follow Y steeply, then one pixel breaks every rule: the regression expects more than 4095 pixels."""
+    random = np.random.default_rng(173)
+    n, m = random.integers(-15, 16, (8, 24)), random.integers(-6, 7, (8, 24))
+    co = random.choice([3, 4, 5]) * n + m
+    cg = random.choice([-4, -2, 0, 2, 4]) * n + random.choice([4, 5, 6]) * m * random.choice([-1, 1])
+    tile = np.stack([20 + n, np.clip(co, -255, 255), np.clip(cg, -255, 255)]).astype(np.int16)
+    tile[:2, -1, -1] = 255, -255
+    expected = features(tile)[1]
+    assert np.abs(expected).max() > 32767
+    assert np.array_equal(compiled.features(tile)[1], np.clip(expected, -32768, 32767))

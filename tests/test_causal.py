@@ -1,0 +1,553 @@
+"""The causal family: one model on every machine gives one stream, and every stream gives its tile back."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lgcodec import coder
+from lgcodec.errors import LgcodecError, ModelError
+from lgcodec.models import causal, online, registry
+from lgcodec.models.causal import Config, Deltas, Model, Network, read_deltas, write_deltas
+from lgcodec.models.integer import EXACT
+from lgcodec.models.interface import Intervals, Stream
+from lgcodec.models.weights import Weights
+
+torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
+
+from lgcodec.models import causal_training, train  # noqa: E402
+
+Tile = NDArray[np.int16]
+Shape = tuple[int, int, int]
+MACHINES = (("numpy", 1), ("torch", 1), ("numba", 1), ("numba", 2))
+SHIPPED = registry.names()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@functools.lru_cache(maxsize=64)
+def _built(digest: bytes, machine: str, threads: int) -> Model:
+    return Model(_known[digest], "test", registry.OWN, machine, threads)
+
+
+_known: dict[bytes, Weights] = {}
+
+
+def build(weights: Weights, machine: str, threads: int = 1) -> Model:
+    torch.set_num_threads(threads)
+    _known[weights.digest()] = weights
+    return _built(weights.digest(), machine, threads)
+
+
+@functools.lru_cache
+def shipped(name: str) -> Weights:
+    weights: Weights = registry.load(name, machine="numpy").weights  # type: ignore[attr-defined]
+    return weights
+
+
+@functools.lru_cache(maxsize=64)
+def random_model(config: Config, seed: int, scale: float) -> causal_training.Causal:
+    torch.manual_seed(seed)
+    model = causal_training.Causal(config)
+    with torch.no_grad():
+        model.linear.normal_(0, 0.02 * scale)
+        for parameter in model.parameters():
+            parameter.mul_(scale)
+    return model
+
+
+def random_weights(config: Config, seed: int, scale: float = 1.0) -> Weights:
+    """An untrained network; `scale` makes it loud, so that clamps and limits are met."""
+    return causal_training.export(random_model(config, seed, scale), {})
+
+
+SMALL = Config(width=24, depth=2, hidden=12, components=2, rows=2, left=3, reach=2)
+configs = st.one_of(
+    st.just(SMALL),
+    st.builds(
+        Config,
+        width=st.integers(1, 40), depth=st.integers(1, 3), hidden=st.integers(1, 20), components=st.integers(1, 4),
+        rows=st.integers(1, online.UP), left=st.integers(1, online.LEFT), reach=st.integers(1, online.RIGHT),
+        fraction=st.integers(1, 8), limit=st.integers(1, 2047),
+    ),
+)  # fmt: skip
+networks = st.builds(random_weights, configs, st.integers(0, 99), st.sampled_from([1.0, 1.0, 5.0]))
+KINDS = ("flat", "smooth", "noise", "extremes", "checkerboard", "few")
+
+
+def tile_of(kind: str, shape: Shape, seed: int) -> Tile:
+    """int16 [C, H, W] within the ranges of YCoCg-R, whether or not pixels give such colours."""
+    C, H, W = shape
+    random = np.random.default_rng(seed)
+    y, x = np.indices((H, W))
+    planes = []
+    for low, high in list(zip(online.LOW, online.HIGH, strict=True))[:C]:
+        if kind == "flat":
+            plane = np.full((H, W), random.integers(low, high + 1))
+        elif kind == "smooth":
+            plane = random.integers(low, high) + random.integers(-4, 5) * x + random.integers(-4, 5) * y
+            plane = plane + random.integers(0, 3, (H, W))
+        elif kind == "noise":
+            plane = random.integers(low, high + 1, (H, W))
+        elif kind == "extremes":
+            plane = random.choice([low, high], (H, W))
+        elif kind == "checkerboard":
+            plane = np.where((x + y) % 2, low, high)
+        else:
+            plane = random.choice(random.integers(low, high + 1, 3), (H, W))
+        planes.append(np.clip(plane, low, high))
+    return np.stack(planes).astype(np.int16)
+
+
+shapes = st.tuples(
+    st.sampled_from([1, 3]),
+    *[st.shared(st.one_of(
+        st.sampled_from([(1, 1), (1, 2), (2, 1), (1, 17), (17, 1), (2, 2), (9, 7), (8, 8)]),
+        st.tuples(st.integers(1, 10), st.integers(1, 10)),
+    ), key="side").map(lambda side, i=i: side[i]) for i in (0, 1)],
+)  # fmt: skip
+seeds = st.integers(0, 2**32 - 1)
+kinds = st.sampled_from(KINDS)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[Tile]:
+    """One to four tiles of one shape."""
+    shape = draw(shapes)
+    return [tile_of(draw(kinds), shape, draw(seeds)) for _ in range(draw(st.integers(1, 4)))]
+
+
+def words_of(streams: Sequence[Stream]) -> list[list[int]]:
+    return [stream.words.tolist() for stream in streams]
+
+
+def same(one: Sequence[Tile], other: Sequence[Tile]) -> bool:
+    pairs = zip(one, other, strict=True)
+    return all(a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b) for a, b in pairs)
+
+
+def check(weights: Weights, tiles: list[Tile], machines: Sequence[tuple[str, int]] = MACHINES) -> None:
+    """Every machine writes the same words, alone and in any batch, and decodes those words: all pairs of machines."""
+    first = coder.encode(build(weights, *machines[0]), tiles)
+    words = words_of(first)
+    for machine in machines:
+        model = build(weights, *machine)
+        streams = coder.encode(model, tiles)
+        assert words_of(streams) == words, machine
+        assert [s.ideal_bits for s in streams] == pytest.approx([s.ideal_bits for s in first])
+        assert words_of(coder.encode(model, tiles[::-1])) == words[::-1], machine
+        assert words_of(coder.encode(model, tiles[-1:])) == words[-1:], machine
+        again = coder.decode(model, [t.shape for t in tiles], [s.words for s in first])
+        assert same(again, tiles), machine
+        assert same(coder.decode(model, [tiles[-1].shape], [first[-1].words]), tiles[-1:]), machine
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(networks, batches())
+def test_machines_agree_on_random_networks(weights: Weights, tiles: list[Tile]) -> None:
+    check(weights, tiles)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@given(tiles=batches())
+def test_machines_agree_on_shipped_models(name: str, tiles: list[Tile]) -> None:
+    check(shipped(name), tiles)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("shape", [(3, 1, 1), (1, 1, 1), (3, 1, 40), (1, 40, 1), (3, 23, 31)], ids=str)
+def test_shapes_that_images_have(name: str, shape: Shape) -> None:
+    check(shipped(name), [tile_of("smooth", shape, 1), tile_of("noise", shape, 2)])
+
+
+def test_torch_threads_agree() -> None:
+    """Few and wide fronts, so that torch shares their products between threads."""
+    tiles = [tile_of(KINDS[i % len(KINDS)], (3, 2, 5), i) for i in range(100)]
+    check(shipped("default"), tiles, (("numba", 2), ("torch", 1), ("torch", 2)))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("name", SHIPPED)
+@settings(deadline=None, max_examples=12)
+@given(tiles=batches())
+def test_cuda_agrees(name: str, tiles: list[Tile]) -> None:
+    check(shipped(name), tiles, (("numba", 1), ("cuda", 1)))
+
+
+@given(st.lists(st.tuples(shapes, kinds, seeds), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=20)
+def test_compiled_batches_may_mix_shapes(drawn: list[tuple[Shape, str, int]]) -> None:
+    tiles = [tile_of(kind, shape, seed) for shape, kind, seed in drawn]
+    alone = [coder.encode(build(shipped("default"), "numpy"), [tile])[0] for tile in tiles[:1]]
+    for threads in (1, 2):
+        model = build(shipped("default"), "numba", threads)
+        streams = coder.encode(model, tiles)
+        assert words_of(streams[:1]) == words_of(alone)
+        assert same(coder.decode(model, [t.shape for t in tiles], [s.words for s in streams]), tiles)
+
+
+def test_programs_take_tiles_of_one_shape() -> None:
+    model = build(random_weights(SMALL, 0), "numpy")
+    with pytest.raises(ValueError, match="one shape"):
+        model.program([(1, 2, 2), (1, 2, 3)], b"")
+
+
+@settings(deadline=None, max_examples=15)
+@given(networks, batches())
+def test_encoder_and_decoder_see_the_same_tables(weights: Weights, tiles: list[Tile]) -> None:
+    """symbols() gives intervals; each is one share of the table that steps() yields, and stands for the true symbol."""
+    model = build(weights, "numpy")
+    program = model.program([t.shape for t in tiles], b"")
+    known = list(program.symbols(tiles))
+    steps, answer = program.steps(), None
+    for intervals in known:
+        table = steps.send(answer) if answer is not None else next(steps)
+        assert table.cdf.dtype == np.uint32
+        assert (table.cdf[:, 0] == 0).all()
+        assert (table.cdf[:, -1] == 1 << 24).all()
+        assert (np.diff(table.cdf.astype(np.int64), axis=1) > 0).all()
+        assert np.array_equal(table.counts, intervals.counts)
+        assert table.counts.sum() == len(table.cdf)
+        answer = (table.cdf[:, 1:] <= intervals.start[:, None]).sum(axis=1)
+        there = Intervals.of(table, answer)
+        assert np.array_equal(there.start, intervals.start)
+        assert np.array_equal(there.frequency, intervals.frequency)
+    with pytest.raises(StopIteration) as stop:
+        steps.send(answer)
+    assert same(stop.value.value, tiles)
+    C, H, W = tiles[0].shape
+    assert sum(len(i.start) for i in known) == 2 * C * H * W * len(tiles)
+
+
+def photograph(side: int, seed: int) -> Tile:
+    """Something like a photograph: 1/f in space, bright before colourful, edges, a little grain. YCoCg-R [3, H, W]."""
+    random = np.random.default_rng(seed)
+    f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    f[0, 0] = np.inf
+
+    def field() -> NDArray[np.float64]:
+        noise = np.fft.irfft2(np.fft.rfft2(random.normal(size=(side, side))) / f**1.6, (side, side))
+        return noise / noise.std()
+
+    light, edge = field(), field() > 0.3
+    rgb = 120 + (45 * light + 50 * edge)[..., None] + 8 * np.stack([field(), field(), field()], -1)
+    rgb = np.clip(np.rint(rgb + random.normal(0, 1.0, rgb.shape)), 0, 255).astype(np.uint8)
+    return train.ycocg(rgb)
+
+
+def test_colours_for_training_are_those_of_the_codec() -> None:
+    from lgcodec import colour
+
+    rgb = np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(np.uint8)
+    assert np.array_equal(train.ycocg(rgb), colour.forward(rgb, colour.STANDARD))
+
+
+class Dequantised(causal_training.Causal):
+    """The float network that the integers stand for."""
+
+    def __init__(self, weights: Weights) -> None:
+        network = Network.of(weights)
+        super().__init__(network.config)
+        self.exact = causal_training.float_layers(network)
+
+    def layers(self) -> causal_training.Layers:
+        return self.exact
+
+
+def float_bits(model: causal_training.Causal, tile: Tile) -> float:
+    return train.evaluate(model, [causal_training.Features(tile)], torch.device("cpu")) * tile.size
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_rates_of_shipped_models(name: str) -> None:
+    """Float bits, ideal bits and words: each within half a percent of the one before."""
+    tile = photograph(160, 4)
+    stream = coder.encode(build(shipped(name), "numba"), [tile])[0]
+    assert stream.ideal_bits == pytest.approx(float_bits(Dequantised(shipped(name)), tile), rel=0.005)
+    assert 32 * len(stream.words) <= stream.ideal_bits * 1.005 + 64
+    raw = 8 * tile.size
+    assert stream.ideal_bits < 0.6 * raw, "a shipped model should find a photograph easy"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_export_keeps_the_rate(seed: int) -> None:
+    config = replace(SMALL, width=48, hidden=24)
+    model, tile = random_model(config, seed, 1.0), photograph(96, seed)
+    stream = coder.encode(build(random_weights(config, seed), "numba"), [tile])[0]
+    assert stream.ideal_bits == pytest.approx(float_bits(model, tile), rel=0.005)
+    assert 32 * len(stream.words) <= stream.ideal_bits * 1.005 + 64
+
+
+@settings(deadline=None, max_examples=30)
+@given(kinds, shapes, seeds)
+def test_words_are_the_ideal_bits(kind: str, shape: Shape, seed: int) -> None:
+    stream = coder.encode(build(shipped("default"), "numba"), [tile_of(kind, shape, seed)])[0]
+    assert stream.words.dtype == np.uint32
+    assert 32 * len(stream.words) <= stream.ideal_bits * 1.005 + 64
+
+
+def decoded(model: Model, shape: Shape, words: list[int]) -> Tile | None:
+    """The tile, or None where the stream is refused with an error of lgcodec's own."""
+    try:
+        (tile,) = coder.decode(model, [shape], [np.array(words, np.uint32)])
+    except LgcodecError:
+        return None
+    return tile
+
+
+def check_hostile(model: Model, shape: Shape, words: list[int]) -> Tile | None:
+    """Refused, or the very words of what they decode to: coding is a bijection."""
+    tile = decoded(model, shape, words)
+    if tile is not None:
+        assert tile.shape == shape
+        assert tile.dtype == np.int16
+        assert words_of(coder.encode(model, [tile])) == [words]
+    return tile
+
+
+@settings(deadline=None, max_examples=60)
+@given(kinds, shapes, seeds, st.data())
+def test_changed_streams_are_refused_or_hold_another_tile(
+    kind: str, shape: Shape, seed: int, data: st.DataObject
+) -> None:
+    model = build(shipped("default"), "numba")
+    tile = tile_of(kind, shape, seed)
+    words = coder.encode(model, [tile])[0].words.tolist()
+    at = data.draw(st.integers(0, len(words)))
+    changed = {
+        "cut": words[:at],
+        "beheaded": words[at:],
+        "longer": [*words[:at], data.draw(seeds), *words[at:]],
+        "flipped": [w ^ (1 << data.draw(st.integers(0, 31))) if i == at else w for i, w in enumerate(words)],
+        "swapped": words[::-1],
+    }[data.draw(st.sampled_from(["cut", "beheaded", "longer", "flipped", "swapped"]))]
+    other = check_hostile(model, shape, changed)
+    if changed != words and other is not None:
+        assert not np.array_equal(other, tile)
+
+
+any_words = st.one_of(
+    st.lists(seeds, max_size=12),
+    st.integers(0, 40).map(lambda n: [0xFFFFFFFF] * n),
+    st.integers(1, 40).map(lambda n: [0] * n),
+    st.integers(0, 40).map(lambda n: [0] * n + [1]),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(shapes, any_words)
+@example((3, 5, 4), [])
+@example((3, 8, 8), [0xFFFFFFFF] * 300)
+@example((1, 3, 3), [0])
+def test_machines_agree_on_words_that_nobody_wrote(shape: Shape, words: list[int]) -> None:
+    fast, slow = (build(shipped("default"), machine) for machine in ("numba", "numpy"))
+    one, other = check_hostile(fast, shape, words), decoded(slow, shape, words)
+    assert (one is None) == (other is None)
+    assert one is None or np.array_equal(one, other)
+
+
+def draw_deltas(config: Config, rank: int, reach: int, seed: int) -> dict[str, Deltas]:
+    """For each layer -reach..reach: its bias [O], left [rank, O], right [rank, I]."""
+    random = np.random.default_rng(seed)
+
+    def part(*shape: int) -> NDArray[np.int8]:
+        return random.integers(-reach, reach + 1, shape).clip(-128, 127).astype(np.int8)
+
+    sizes = {name: (len(low), len(limit)) for name, (limit, low, _) in config.layers().items()}
+    return {name: (part(rows), part(rank, rows), part(rank, cols)) for name, (rows, cols) in sizes.items()}
+
+
+ranks = st.integers(0, causal.MAX_RANK)
+reaches = st.sampled_from([0, 1, 16, 128])
+
+
+@settings(deadline=None, max_examples=30)
+@given(configs, ranks, reaches, seeds)
+def test_deltas_come_back(config: Config, rank: int, reach: int, seed: int) -> None:
+    deltas = draw_deltas(config, rank, reach, seed)
+    again = read_deltas(write_deltas(deltas, config), config)
+    assert list(again) == list(deltas)
+    for name, parts in deltas.items():
+        assert all(np.array_equal(a, b) and a.shape == b.shape for a, b in zip(parts, again[name], strict=True)), name
+
+
+@settings(deadline=None, max_examples=20)
+@given(networks, batches(), seeds, st.integers(0, 2), reaches)
+def test_machines_agree_on_adapted_networks(
+    weights: Weights, tiles: list[Tile], seed: int, rank: int, reach: int
+) -> None:
+    config = Config(**weights.config)
+    adaptation = write_deltas(draw_deltas(config, rank, reach, seed), config)
+    results: list[Any] = []
+    for machine in ("numpy", "torch", "numba"):
+        model = build(weights, machine)
+        try:
+            streams = coder.encode(model, tiles, adaptation)
+        except ModelError as error:  # beyond the exact range
+            results.append(str(error))
+            continue
+        results.append(words_of(streams))
+        again = coder.decode(model, [t.shape for t in tiles], [s.words for s in streams], adaptation)
+        assert same(again, tiles)
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("machine", ["numpy", "torch", "numba"])
+def test_zero_deltas_change_nothing(machine: str, rank: int) -> None:
+    weights, tiles = random_weights(SMALL, 3), [tile_of("smooth", (3, 6, 5), 1)]
+    model = build(weights, machine)
+    zeros = write_deltas(draw_deltas(SMALL, rank, 0, 0), SMALL)
+    assert words_of(coder.encode(model, tiles, zeros)) == words_of(coder.encode(model, tiles))
+
+
+def raw_deltas(rank: int, body: bytes) -> bytes:
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return bytes([rank]) + deflate.compress(body) + deflate.flush()
+
+
+BIASES = sum(len(low) for _, low, _ in SMALL.layers().values())
+MALFORMED = {
+    "rank alone": b"\0",
+    "one too few": raw_deltas(0, bytes(BIASES - 1)),
+    "one too many": raw_deltas(0, bytes(BIASES + 1)),
+    "of another rank": raw_deltas(1, bytes(BIASES)),
+    "rank beyond": raw_deltas(causal.MAX_RANK + 1, bytes(BIASES)),
+    "cut": raw_deltas(0, bytes(BIASES))[:-1],
+    "trailing": raw_deltas(0, bytes(BIASES)) + b"\0",
+    "not deflate": b"\0" + bytes([0xFF] * 20),
+    "a bomb": raw_deltas(0, bytes(1 << 24)),
+}
+
+
+@pytest.mark.parametrize("machine", ["numpy", "torch", "numba"])
+@pytest.mark.parametrize("adaptation", MALFORMED.values(), ids=MALFORMED.keys())
+def test_malformed_deltas_are_refused(adaptation: bytes, machine: str) -> None:
+    model, tiles = build(random_weights(SMALL, 3), machine), [tile_of("smooth", (3, 6, 5), 1)]
+    with pytest.raises(ModelError, match="adaptation"):
+        coder.encode(model, tiles, adaptation)
+    with pytest.raises(ModelError, match="adaptation"):
+        coder.decode(model, [tiles[0].shape], [np.zeros(0, np.uint32)], adaptation)
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=1, max_size=80), st.booleans())
+def test_any_side_information_is_refused_or_read(data: bytes, small: bool) -> None:
+    config = Config(width=1, depth=1, hidden=1, components=1, rows=1, left=1, reach=1) if small else SMALL
+    try:
+        deltas = read_deltas(data, config)
+    except ModelError:
+        return
+    assert read_deltas(write_deltas(deltas, config), config).keys() == deltas.keys()
+
+
+def test_a_bias_moves_in_quarters_of_an_output_unit() -> None:
+    net = Network.of(random_weights(SMALL, 3))
+    assert net.adapted(b"") is net
+    deltas = draw_deltas(SMALL, 0, 0, 0)
+    deltas["out.0"][0][:2] = 4, -8
+    moved = net.adapted(write_deltas(deltas, SMALL))
+    for name, layer in net.layers.items():
+        wanted = layer.bias.astype(np.int64)
+        if name == "out.0":
+            wanted[0] += 1 << layer.shift[0]
+            wanted[1] -= 2 << layer.shift[1]
+        assert np.array_equal(moved.layers[name].bias, wanted), name
+        assert np.array_equal(moved.layers[name].weight, layer.weight), name
+        assert np.array_equal(moved.layers[name].shift, layer.shift), name
+
+
+@settings(deadline=None)
+@given(networks, ranks, reaches, seeds)
+def test_moved_layers_are_exact_and_lose_at_most_their_shift(
+    weights: Weights, rank: int, reach: int, seed: int
+) -> None:
+    """A row that would leave the exact range is halved: it says the same to within its new unit."""
+    net = Network.of(weights)
+    for name, parts in draw_deltas(net.config, rank, reach, seed).items():
+        layer = net.layers[name]
+        try:
+            moved = causal.move(layer, *parts)
+        except ModelError:
+            continue
+        assert moved.bound().max() < EXACT
+        assert (moved.shift <= layer.shift).all()
+        bias, left, right = (p.astype(float) for p in parts)
+        fine, coarse = np.exp2(-layer.shift.astype(float)), np.exp2(-moved.shift.astype(float))
+        wanted = layer.weight * fine[:, None] + left.T @ right / 2**causal.PRODUCT_BITS
+        assert (np.abs(moved.weight * coarse[:, None] - wanted) <= 2 * coarse[:, None]).all()
+        wanted = layer.bias * fine + bias / 2**causal.BIAS_BITS
+        assert (np.abs(moved.bias * coarse - wanted) <= 2 * coarse).all()
+
+
+def test_adapting_pays_for_itself_and_decodes_everywhere() -> None:
+    """An untrained network has much to gain, so something must come of it; what comes of it is the same everywhere."""
+    weights, tile = random_weights(SMALL, 3), photograph(40, 2)
+    model = build(weights, "numba")
+    adaptation = model.adapt([tile], 7)
+    assert adaptation
+    plain, fitted = (coder.encode(model, [tile], side)[0] for side in (b"", adaptation))
+    assert fitted.ideal_bits + 8 * len(adaptation) < plain.ideal_bits
+    for machine in ("numpy", "torch"):
+        (again,) = coder.decode(build(weights, machine), [tile.shape], [fitted.words], adaptation)
+        assert np.array_equal(again, tile)
+
+
+def test_adapting_to_nothing_costs_nothing() -> None:
+    model = build(random_weights(SMALL, 3), "numba")
+    tiny = [tile_of("noise", (3, 5, 5), 0)]
+    assert model.adapt(tiny, 9) == b""
+    assert model.adapt([], 9) == b""
+
+
+def test_models_say_who_they_are() -> None:
+    weights = random_weights(SMALL, 3)
+    model = Model(weights, "mine", 255, "numpy", 1)
+    assert (model.name, model.wire_id, model.digest) == ("mine", 255, weights.digest())
+    assert model.batch > 0
+    assert model.compiled is None
+    with pytest.raises(ModelError, match="abacus"):
+        Model(weights, "mine", 255, "abacus", 1)
+
+
+@settings(deadline=None)
+@given(configs)
+def test_neighbourhoods_are_causal(config: Config) -> None:
+    """Wavefronts of slope 2: a neighbour (dy, dx) is decoded by then if dx + 2 dy < 0. It lies inside the padding."""
+    places = config.neighbours()
+    assert len(set(places)) == len(places)
+    for dy, dx in (*places, *online.TAPS, *causal.ERRORS):
+        assert dx + 2 * dy < 0
+        assert -online.UP <= dy <= 0
+        assert -online.LEFT <= dx <= online.RIGHT
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_fronts_visit_each_pixel_once_and_in_time(height: int, width: int) -> None:
+    when = np.full((height, width), -1)
+    for t, (rows, cols, low, high) in enumerate(causal.fronts(height, width)):
+        assert rows.tolist() == list(range(low, high))
+        assert (when[rows, cols] == -1).all()
+        when[rows, cols] = t
+    assert (when >= 0).all()
+    assert (when[:, 1:] > when[:, :-1]).all()
+    assert (when[1:, :-1] > when[:-1, 1:]).all()
+    assert (when[1:] > when[:-1]).all()
