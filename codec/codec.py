@@ -12,7 +12,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar, Union
 
@@ -27,11 +27,13 @@ from lgcodec.errors import InputError, IntegrityError, LimitError
 from lgcodec.image import Box, Picture, Samples, Source, array_of, read
 from lgcodec.models.interface import ImageModel, Stream
 
-TILE = (512, 256)  # width, height of the tiles that models code
+TILE = (1024, 256)  # the largest width and height of the tiles that models code; an image is cut into equal ones
 EFFORT = 3
 _PLAIN_AREA = 1 << 23  # pixels of a tile where nothing needs a model
 _ADAPT_AREA = 1 << 23  # pixels that a model is shown to adapt to
 _ADAPT_EFFORT = 7
+_COLOUR_EFFORT = 5
+_COLOUR_SIDE = 128  # pixels; squares in which the model tries each colour transform
 _WINDOW_AREA = 1 << 24  # pixels of a batch of images that are in work together
 _WINDOW_IMAGES = 1024
 
@@ -165,7 +167,7 @@ class Codec:
         return container.read(_bytes_of(data), max_pixels=self.max_pixels)
 
     def _compress(self, picture: Picture, progress: Progress | None) -> Generator[Request, list[Any], bytes]:
-        plans = _plans(picture, self.tile or TILE)
+        plans = _plans(picture, self.tile or (_even(picture.width, TILE[0]), _even(picture.height, TILE[1])))
         meter = _Meter(progress, _area(picture), len(plans) + self.verify)
         digest = _digest(picture.strips())
         candidates = []
@@ -216,6 +218,20 @@ class Codec:
             tiles=plan.tiles,
             streams=streams,
         )
+
+    def _recolour(self, model: ImageModel, picture: Picture, plan: _Plan) -> Generator[Request, list[Any], _Plan]:
+        """The plan with the colour transform that the model codes some squares of the image best with."""
+        if len(plan.components[0].take(picture.samples((0, 0, 1, 1)))[0, 0]) != 3:
+            return plan
+        side = (min(_COLOUR_SIDE, picture.width), min(_COLOUR_SIDE, picture.height))
+        places = [(int(f * (picture.width - side[0])), int(f * (picture.height - side[1]))) for f in (0.1, 0.5, 0.9)]
+        boxes = [(x, y, x + side[0], y + side[1]) for x, y in (*places, (places[0][0], places[2][1]))]
+        tiles = [plan.components[0].take(picture.samples(box)) for box in boxes]
+        costs = {}
+        for transform in colour.PERMUTATIONS:
+            streams = yield _Encode(model, b"", [colour.forward(tile, transform) for tile in tiles])
+            costs[transform] = sum(stream.ideal_bits for stream in streams)
+        return replace(plan, transform=min(costs, key=lambda transform: costs[transform]))
 
     def _cheap(self, tile: Samples, always: bool) -> tuple[int, bytes] | None:
         if always:
@@ -571,6 +587,11 @@ def _plan(picture: Picture, transform: int, palette: Samples | None, tile: tuple
     return _Plan(transform, parts, tuple(sizes))
 
 
+def _even(side: int, most: int) -> int:
+    """The side of the tiles when `side` is cut into as few as possible, all about as long, none over `most`."""
+    return -(-side // -(-side // most))
+
+
 def _plain_tile(picture: Picture) -> tuple[int, int]:
     width = min(picture.width, 1 << 13)
     return width, min(picture.height, max(1, _PLAIN_AREA // width))
@@ -582,7 +603,7 @@ def _transform(picture: Picture, palette: Samples | None) -> int:
         return colour.GREY if colour.is_grey(shown) else colour.STANDARD
     if picture.mode.pillow in ("L", "LA") or all(map(colour.is_grey, picture.strips())):
         return colour.GREY
-    return colour.choose(_sample(picture))
+    return colour.STANDARD
 
 
 def _sample(picture: Picture, alpha: bool = False) -> Samples:

@@ -10,8 +10,8 @@ integers, so that the words below are fixed by FORMAT.md and not by a library:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import constriction
 import numpy as np
@@ -22,6 +22,7 @@ from lgcodec.models.interface import TOTAL, Explicit, ImageModel, IntArray, Inte
 
 T = TypeVar("T")
 Words = NDArray[np.uint32]
+Shape = tuple[int, int, int]
 
 # constriction adds one unit to each probability it is given, so `frequency - 1` (as float, exact below 2**53) makes its
 # integer table equal to ours; without perfect=False it would optimise the table away from these integers.
@@ -82,19 +83,41 @@ def encode(model: ImageModel, tiles: Sequence[NDArray[np.int16]], adaptation: by
     """Codes each tile (int16 [C, H, W]) into a stream of its own; the same words whichever machine computes them."""
     if model.compiled is not None:
         return model.compiled.encode(tiles, adaptation)
-    program = model.program([tile.shape for tile in tiles], adaptation)  # type: ignore[misc]
-    return push_program(program, list(tiles))
+
+    def push(shapes: list[Shape], batch: list[NDArray[np.int16]]) -> list[Stream]:
+        return push_program(model.program(shapes, adaptation), batch)
+
+    return _by_shape(push, [_shape(tile) for tile in tiles], tiles)
 
 
 def decode(
-    model: ImageModel, shapes: Sequence[tuple[int, int, int]], words: Sequence[Words], adaptation: bytes = b""
+    model: ImageModel, shapes: Sequence[Shape], words: Sequence[Words], adaptation: bytes = b""
 ) -> list[NDArray[np.int16]]:
-    """The inverse of `encode`. Raises FormatError where a stream is not one that `encode` makes for these shapes."""
+    """The inverse of `encode`. Raises FormatError or ModelError where a stream is none that `encode` makes."""
     if model.compiled is not None:
-        tiles = model.compiled.decode(shapes, words, adaptation)
-    else:
-        tiles = pop_program(model.program(shapes, adaptation), words)
-    return tiles
+        return model.compiled.decode(shapes, words, adaptation)
+
+    def pop(same: list[Shape], batch: list[Words]) -> list[NDArray[np.int16]]:
+        return pop_program(model.program(same, adaptation), batch)
+
+    return _by_shape(pop, list(shapes), words)
+
+
+def _shape(tile: NDArray[np.int16]) -> Shape:
+    C, H, W = tile.shape
+    return C, H, W
+
+
+def _by_shape(
+    function: Callable[[list[Shape], list[Any]], list[Any]], shapes: list[Shape], items: Sequence[Any]
+) -> list[Any]:
+    """Calls `function` once for each shape, as a program runs tiles of one shape; results in the items' order."""
+    results: dict[int, Any] = {}
+    for shape in dict.fromkeys(shapes):
+        places = [i for i, other in enumerate(shapes) if other == shape]
+        answers = function([shape] * len(places), [items[i] for i in places])
+        results.update(zip(places, answers, strict=True))
+    return [results[i] for i in range(len(shapes))]
 
 
 def push_program(program: Explicit[T], value: T) -> list[Stream]:

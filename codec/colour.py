@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.errors import FormatError, IntegrityError
+from lgcodec.models.interface import rgb_of, ycocg
 
 Samples = NDArray[np.uint8]
 Plane = NDArray[np.int16]
@@ -25,8 +26,6 @@ STANDARD = 2
 NAMES = {PLAIN: "plain", GREY: "grey"} | {
     wire_id: "YCoCg-R of " + "".join("RGB"[c] for c in order) for wire_id, order in PERMUTATIONS.items()
 }
-# Models know the standard order best: another one must look this much better (bits a pixel).
-_MARGIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -88,44 +87,21 @@ def forward(tile: Samples, transform: int) -> Plane:
     planes = np.ascontiguousarray(tile.transpose(2, 0, 1)).astype(np.int16)  # [C, H, W]
     if len(planes) == 1:
         return planes
-    red, green, blue = planes[list(PERMUTATIONS[transform])]
-    co = red - blue
-    middle = blue + (co >> 1)
-    cg = green - middle
-    return np.stack([middle + (cg >> 1), co, cg])
+    return ycocg(planes[list(PERMUTATIONS[transform])])
 
 
 def inverse(planes: Plane, transform: int) -> Samples:
     """The inverse of `forward`. Raises IntegrityError for planes that no image gives."""
     if len(planes) == 3:
-        y, co, cg = planes
-        middle = y - (cg >> 1)
-        blue = middle - (co >> 1)
-        order = PERMUTATIONS[transform]
-        planes = np.stack([blue + co, cg + middle, blue])[list(np.argsort(order))]
+        planes = rgb_of(planes)[list(np.argsort(PERMUTATIONS[transform]))]
     if planes.min() < 0 or planes.max() > 255:
         raise IntegrityError("a tile decodes to colours outside 0..255")
     return planes.astype(np.uint8).transpose(1, 2, 0)
 
 
-def choose(sample: Samples) -> int:
-    """The transform for an image, from a sample of it, uint8 [H, W, 3] of whole rows. Never GREY."""
-    costs = {transform: _cost(forward(sample, transform)) for transform in PERMUTATIONS}
-    best = min(costs, key=lambda transform: costs[transform])
-    return best if costs[best] < costs[STANDARD] - _MARGIN else STANDARD
-
-
 def is_grey(samples: Samples) -> bool:
     """Whether R = G = B throughout uint8 [H, W, 3 or more]."""
     return bool((samples[..., :1] == samples[..., 1:3]).all())
-
-
-def _cost(planes: Plane) -> float:
-    """About the bits a pixel costs, up to a constant: Laplacian residuals of the left neighbour."""
-    if planes.shape[2] < 2:
-        return 0.0
-    size = np.abs(np.diff(planes, axis=2)).mean(axis=(1, 2))
-    return float(np.log2(size + 0.25).sum())
 
 
 def _index(colours: Samples, palette: Samples) -> Samples:

@@ -15,7 +15,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-
 from lgcodec.models.errors import ModelError
 from lgcodec.models.interface import ImageModel
 
@@ -45,7 +44,7 @@ RECORDS = (
         wire_id=1,
         family="causal",
         weights="default.safetensors",
-        digest="c0d0c3897e19df19cba2c30b8fafb66a8e9bbb7cd699ca6271ad5faf107915c9",
+        digest="224842c3d3fe8b97257953ac55d1b3ad488745c857715f7909703670e136157a",
     ),
 )
 

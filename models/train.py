@@ -1,16 +1,18 @@
 """Training: `python -m lgcodec.models.train ar --data FOLDER --held-out FOLDER --out weights.safetensors --minutes 60`.
 
 Random crops of augmented photographs, Muon (Jordan et al. 2024) for the hidden matrices and AdamW for the rest, cosine decay
-to zero over the time given, the last part with the weights rounded as in the integer network. Checkpoints are written
-beside --out and found again with --resume.
+to zero over the time given. Every few minutes the held-out rate is printed, a checkpoint is written beside --out (--resume
+finds it) and the integer network is exported to --out, with a card of facts in --out with the ending .json.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +23,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from lgcodec.models import causal
-from lgcodec.models.causal_training import Causal, Features, bits_per_dim
+from lgcodec.models import causal, online
+from lgcodec.models.causal_training import Causal, Features, bits_per_dim, export
+from lgcodec.models.compiled import CompiledCausal
+from lgcodec.models.interface import ycocg
 
 Pixels = NDArray[np.uint8]
+SAVE_SECONDS = 300
 
 
-def ycocg(rgb: Pixels) -> NDArray[np.int16]:
-    """[H, W, 3] -> YCoCg-R [3, H, W] (Malvar & Sullivan 2003)."""
-    r, g, b = (rgb[..., i].astype(np.int16) for i in range(3))
-    co = r - b
-    t = b + (co >> 1)
-    cg = g - t
-    return np.ascontiguousarray(np.stack([t + (cg >> 1), co, cg]))
+def planes(rgb: Pixels) -> NDArray[np.int16]:
+    """[H, W, 3] -> a model's tile, YCoCg-R [3, H, W]."""
+    return ycocg(np.ascontiguousarray(rgb.transpose(2, 0, 1), np.int16))
 
 
 def read_images(folders: Sequence[Path], smallest: int) -> list[Pixels]:
@@ -67,13 +68,13 @@ class Crops:
         self.area = np.array([a.shape[0] * a.shape[1] for a in images], float)
         self.area /= self.area.sum()
         with click.progressbar(images, label="features", show_eta=True) as bar:
-            self.features = [Features(ycocg(augment(a, rng))) for a in bar]
+            self.features = [Features(planes(augment(a, rng))) for a in bar]
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
         for step in range(1 << 62):
             if step % 2:
                 i = int(self.rng.choice(len(self.images), p=self.area))
-                self.features[i] = Features(ycocg(augment(self.images[i], self.rng)))
+                self.features[i] = Features(planes(augment(self.images[i], self.rng)))
             crops = []
             for i in self.rng.choice(len(self.images), self.batch, p=self.area):
                 f = self.features[i]
@@ -109,56 +110,99 @@ def optimisers(model: nn.Module) -> list[tuple[torch.optim.Optimizer, float]]:
     ]
 
 
-def train(
-    model: nn.Module, crops: Crops, held_out: Sequence[Features], *, minutes: float, device: torch.device, out: Path,
-    resume: bool,
-) -> None:  # fmt: skip
-    checkpoint = out.with_suffix(".checkpoint.pt")
-    pairs = optimisers(model)
-    step, spent = 0, 0.0
-    if resume and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        for (optimiser, _), saved in zip(pairs, state["optimisers"], strict=True):
+@dataclass
+class Run:
+    """One training run and where it stands. spent: seconds of training."""
+
+    model: Causal
+    out: Path
+    device: torch.device
+    held_out: Sequence[Features]
+    facts: dict[str, Any]
+    optimisers: list[tuple[torch.optim.Optimizer, float]]
+    step: int = 0
+    spent: float = 0.0
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out.with_suffix(".checkpoint.pt")
+
+    def save(self) -> None:
+        states = [optimiser.state_dict() for optimiser, _ in self.optimisers]
+        state = {"model": self.model.state_dict(), "optimisers": states, "step": self.step, "spent": self.spent}
+        new = self.checkpoint.with_suffix(".new")
+        torch.save(state, new)
+        new.replace(self.checkpoint)
+
+    def resume(self) -> None:
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for (optimiser, _), saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
-        step, spent = state["step"], state["spent"]
-        click.echo(f"resumed at step {step}, {spent / 60:.1f} min")
+        self.step, self.spent = state["step"], state["spent"]
+        click.echo(f"resumed at step {self.step}, {self.spent / 60:.1f} min")
 
-    def save() -> None:
-        state = {"model": model.state_dict(), "optimisers": [o.state_dict() for o, _ in pairs]}
-        torch.save({**state, "step": step, "spent": spent}, checkpoint.with_suffix(".new"))
-        checkpoint.with_suffix(".new").replace(checkpoint)
+    def export(self) -> None:
+        """Writes the integer network and its card, and prints the float and the integer rate on the held-out images."""
+        weights = export(self.model, {})
+        network = causal.Network.of(weights)
+        machine = CompiledCausal(network, torch.get_num_threads())
+        tiles = [f.values[:, online.UP :, online.LEFT : -online.RIGHT] for f in self.held_out]
+        floats = evaluate(self.model, self.held_out, self.device)
+        ideal = machine.encode(tiles, b"")
+        integers = float(np.mean([s.ideal_bits / t.size for s, t in zip(ideal, tiles, strict=True)]))
+        card = {
+            **self.facts,
+            "architecture": asdict(self.model.config),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "multiply_adds_per_pixel": sum(layer.weight.size for layer in network.layers.values()),
+            "training_minutes": round(self.spent / 60, 1),
+            "training_steps": self.step,
+            "float_bpd": round(floats, 4),
+            "integer_bpd": round(integers, 4),
+            "digest": weights.digest().hex(),
+        }
+        dataclasses.replace(weights, card=card).write(self.out)
+        self.out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+        click.echo(
+            f"{self.spent / 60:6.1f} min  step {self.step:6d}  held out {floats:.4f} bits/dim as floats, "
+            f"{integers:.4f} as integers ({100 * (integers / floats - 1):+.2f} %)"
+        )
 
-    begin, mean, saved = time.monotonic() - spent, None, time.monotonic()
+
+def train(run: Run, crops: Crops, minutes: float) -> None:
+    begin, mean, saved, first = time.monotonic() - run.spent, None, time.monotonic(), run.step
+    resumed = run.spent
     for batch in crops:
-        spent = time.monotonic() - begin
-        done = spent / 60 / minutes
+        run.spent = time.monotonic() - begin
+        done = run.spent / 60 / minutes
         if done >= 1:
             break
-        factor = min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * done))
-        for optimiser, peak in pairs:
+        factor = min(1, (run.step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * done))
+        for optimiser, peak in run.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = peak * factor
-        batch = [b.to(device, non_blocking=True) for b in batch]
+        batch = [b.to(run.device, non_blocking=True) for b in batch]
         pixels = batch[3][:, 0].numel()
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            loss = bits_per_dim(model(*batch), pixels)
-        for optimiser, _ in pairs:
+        with torch.autocast(run.device.type, dtype=torch.bfloat16):
+            loss = bits_per_dim(run.model(*batch), pixels)
+        for optimiser, _ in run.optimisers:
             optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser, _ in pairs:
+        nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+        for optimiser, _ in run.optimisers:
             optimiser.step()
-        step += 1
+        run.step += 1
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
-        if step % 100 == 0:
-            speed = step * pixels / 1e6 / (time.monotonic() - begin)
-            click.echo(f"{spent / 60:6.1f} min  step {step:6d}  train {mean:.4f} bits/dim  {speed:.2f} Mpx/s")
-        if time.monotonic() - saved > 300:
-            save()
-            click.echo(f"{spent / 60:6.1f} min  step {step:6d}  held out {evaluate(model, held_out, device):.4f} bits/dim")
+        if run.step % 100 == 0:
+            speed = (run.step - first) * pixels / 1e6 / (run.spent - resumed)
+            click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  train {mean:.4f} bits/dim  {speed:.2f} Mpx/s")
+        if time.monotonic() - saved > SAVE_SECONDS:
+            run.save()
+            run.export()
             saved = time.monotonic()
-    save()
+    run.save()
+    run.export()
 
 
 @click.group()
@@ -195,9 +239,16 @@ def autoregressive(
     model = Causal(config).to(device)
     click.echo(f"{asdict(config)}, {sum(p.numel() for p in model.parameters())} parameters")
     crops = Crops(read_images(folders, crop), np.random.default_rng(seed), batch, crop)
-    held = [Features(ycocg(a[:512, :768])) for a in read_images([held_out], 16)]
-    train(model, crops, held, minutes=minutes, device=torch.device(device), out=out, resume=resume)
-    click.echo(f"held out: {evaluate(model, held, torch.device(device)):.4f} bits/dim")
+    held = [Features(planes(a[:512, :768])) for a in read_images([held_out], 16)]
+    facts = {
+        "images": len(crops.images),
+        "megapixels": round(sum(a.shape[0] * a.shape[1] for a in crops.images) / 1e6, 1),
+        "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+    }
+    run = Run(model, out, torch.device(device), held, facts, optimisers(model))
+    if resume and run.checkpoint.exists():
+        run.resume()
+    train(run, crops, minutes)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     u64 LE length || JSON header of that length || tensor bytes      (https://github.com/huggingface/safetensors)
 
-`__metadata__` holds strings: "family", "config" (JSON) and "card" (JSON: what the model is and what it reaches). The digest is
-SHA-256 over family, config and every tensor, not over the card.
+`__metadata__` holds strings: "family", "config" (JSON) and "card" (JSON: what the model is and what it reaches). The
+digest is SHA-256 over family, config and every tensor, not over the card.
 """
 
 from __future__ import annotations
@@ -94,4 +94,5 @@ def read(data: bytes, name: str) -> Weights:
             raise ValueError("metadata of the wrong kind")
         return Weights(family, config, tensors, card)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
-        raise ModelError(f"{name}: not a weights file of lgcodec (expected safetensors with family and config): {e}") from e
+        expected = "expected safetensors with family and config"
+        raise ModelError(f"{name}: not a weights file of lgcodec ({expected}): {e}") from e

@@ -9,8 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lgcodec import Codec
 from strategies import FakeModel
+
+from lgcodec import Codec
 
 
 @pytest.fixture

@@ -249,14 +249,14 @@ def photograph(side: int, seed: int) -> Tile:
     light, edge = field(), field() > 0.3
     rgb = 120 + (45 * light + 50 * edge)[..., None] + 8 * np.stack([field(), field(), field()], -1)
     rgb = np.clip(np.rint(rgb + random.normal(0, 1.0, rgb.shape)), 0, 255).astype(np.uint8)
-    return train.ycocg(rgb)
+    return train.planes(rgb)
 
 
 def test_colours_for_training_are_those_of_the_codec() -> None:
     from lgcodec import colour
 
     rgb = np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(np.uint8)
-    assert np.array_equal(train.ycocg(rgb), colour.forward(rgb, colour.STANDARD))
+    assert np.array_equal(train.planes(rgb), colour.forward(rgb, colour.STANDARD))
 
 
 class Dequantised(causal_training.Causal):

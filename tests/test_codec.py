@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from strategies import FakeModel, arrays, texture
 
 import lgcodec
 from lgcodec import Codec
 from lgcodec.errors import InputError, IntegrityError, LimitError
 from lgcodec.models.interface import Stream
-from strategies import FakeModel, arrays, texture
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL_TILES = Codec(FakeModel(), tile=(8, 8))

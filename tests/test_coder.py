@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from strategies import FakeModel, texture
 
 from lgcodec import coder
 from lgcodec.coder import Stack
 from lgcodec.errors import FormatError
 from lgcodec.models.interface import TOTAL, Intervals, Table
-from strategies import FakeModel, texture
 
 
 @dataclass

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import arrays
 
 from lgcodec import colour
 from lgcodec.colour import GREY, PERMUTATIONS, PLAIN, STANDARD
 from lgcodec.errors import FormatError, IntegrityError
-from strategies import arrays
 
 CUBE = np.array(list(itertools.product([0, 1, 2, 127, 128, 254, 255], repeat=3)), np.uint8)[None]  # [1, n, 3]
 
@@ -71,13 +71,3 @@ def test_palette_expands_and_returns() -> None:
 def test_transform_that_a_mode_does_not_have(mode: str, channels: int, transform: int) -> None:
     with pytest.raises(FormatError, match="has no transform"):
         colour.components(mode, channels, transform)
-
-
-def test_choice_prefers_the_standard_order_unless_another_is_clearly_better() -> None:
-    random = np.random.default_rng(0)
-    grey = random.integers(0, 255, (32, 64, 1))
-    assert colour.choose(np.repeat(grey, 3, axis=2).astype(np.uint8)) == STANDARD
-    red = random.integers(0, 255, (32, 64))
-    other = np.stack([red, np.zeros_like(red), red // 2], axis=2).astype(np.uint8)
-    assert colour.choose(other) in PERMUTATIONS
-    assert colour.choose(np.zeros((4, 1, 3), np.uint8)) == STANDARD

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from strategies import FakeModel, texture
 
 import lgcodec
 from lgcodec import Codec, container
 from lgcodec.errors import LgcodecError
-from strategies import FakeModel, texture
 
 RANDOM = np.random.default_rng(3)
 LIMIT = 1 << 12  # pixels; what a hostile header may make us allocate here

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from PIL import Image, PngImagePlugin
+from strategies import arrays
 
 from lgcodec.errors import FormatError, InputError, LimitError
 from lgcodec.image import MODES, PNG_SIGNATURE, Picture, check_chunks, read
-from strategies import arrays
 
 RANDOM = np.random.default_rng(7)
 PILLOW_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")

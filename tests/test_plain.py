@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import tiles
 
 from lgcodec import plain
 from lgcodec.errors import FormatError, LgcodecError, VersionError
 from lgcodec.plain import METHODS
-from strategies import tiles
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
 

@@ -1,0 +1,173 @@
+"""Training, a few seconds of it: the command learns, exports weights that code, and resumes where it stopped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from lgcodec import coder, colour
+from lgcodec.models import registry
+
+torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
+
+from lgcodec.models import causal, causal_training, online, train  # noqa: E402
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def picture(seed: int, side: int = 40) -> NDArray[np.uint8]:
+    """Soft shading with grain, uint8 [side, side, 3]."""
+    random = np.random.default_rng(seed)
+    y, x = np.indices((side, side)) / side
+    light = 120 + 60 * np.sin(3 * x + 5 * y + seed) + 30 * np.cos(9 * x * y)
+    rgb = light[..., None] + 20 * random.random(3) + random.normal(0, 2, (side, side, 3))
+    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for part, count in (("train", 3), ("held-out", 1)):
+        (folder / part / "inner").mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(picture(i)).save(folder / part / "inner" / f"{i}.png")
+    return folder
+
+
+SIZES = {"width": 16, "depth": 1, "hidden": 8, "components": 2, "rows": 1, "left": 2}
+
+
+def run(data: Path, out: Path, minutes: float, *more: str) -> Result:
+    options = {"--data": data / "train", "--held-out": data / "held-out", "--out": out, "--minutes": minutes}
+    options |= {"--device": "cpu", "--threads": 1, "--batch": 4, "--crop": 16}
+    options |= {f"--{name}": size for name, size in SIZES.items()}
+    arguments = [str(word) for pair in options.items() for word in pair]
+    return CliRunner().invoke(train.main, ["ar", *arguments, *more], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The weights of a short run, and what it printed."""
+    out = tmp_path_factory.mktemp("out") / "mine.safetensors"
+    result = run(data, out, 0.05)
+    assert result.exit_code == 0, result.output
+    return out, result.output
+
+
+def test_a_run_exports_weights_that_code(trained: tuple[Path, str], data: Path) -> None:
+    out, _ = trained
+    tile = colour.forward(picture(0), colour.STANDARD)
+    streams = []
+    for machine in ("numpy", "numba"):
+        model = registry.load(out, machine=machine)
+        assert model.wire_id == registry.OWN
+        (stream,) = coder.encode(model, [tile])
+        assert np.array_equal(coder.decode(model, [tile.shape], [stream.words])[0], tile)
+        streams.append(stream.words.tolist())
+    assert streams[0] == streams[1]
+
+
+def test_a_run_learns_and_says_its_rates(trained: tuple[Path, str], data: Path) -> None:
+    """The rates printed are those of the file, and below an untrained network's."""
+    out, output = trained
+    held_out = np.asarray(Image.open(next((data / "held-out").rglob("*.png"))))
+    tile = colour.forward(held_out, colour.STANDARD)
+    (stream,) = coder.encode(registry.load(out, machine="numba"), [tile])
+    integers = stream.ideal_bits / tile.size
+    said = re.findall(r"held out ([0-9.]+) bits/dim as floats, ([0-9.]+) as integers", output)
+    assert float(said[-1][1]) == pytest.approx(integers, abs=1e-4)
+    assert float(said[-1][0]) == pytest.approx(integers, rel=0.005)
+    torch.manual_seed(0)
+    untrained = causal_training.Causal(causal.Config(**SIZES))
+    before = train.evaluate(untrained, [causal_training.Features(tile)], torch.device("cpu"))
+    assert integers < before
+
+
+def test_a_run_leaves_a_model_card(trained: tuple[Path, str]) -> None:
+    out, _ = trained
+    card = json.loads(out.with_suffix(".json").read_text("utf-8"))
+    model = registry.load(out, machine="numpy")
+    assert card["digest"] == model.digest.hex()
+    assert card["integer_bpd"] == pytest.approx(card["float_bpd"], rel=0.005)
+    assert {name: card["architecture"][name] for name in SIZES} == SIZES
+    assert card["images"] == 3
+    assert card["training_steps"] > 0
+    left = {path.name for path in out.parent.iterdir()}
+    assert left == {"mine.safetensors", "mine.json", "mine.checkpoint.pt"}
+
+
+def test_resume_continues(trained: tuple[Path, str], data: Path) -> None:
+    out, _ = trained
+    before = registry.load(out, machine="numpy").digest
+    steps = torch.load(out.with_suffix(".checkpoint.pt"), weights_only=True)["step"]
+    assert steps > 0
+    result = run(data, out, 0.07, "--resume")
+    assert result.exit_code == 0, result.output
+    assert f"resumed at step {steps}" in result.output
+    assert torch.load(out.with_suffix(".checkpoint.pt"), weights_only=True)["step"] > steps
+    assert registry.load(out, machine="numpy").digest != before
+
+
+def test_options_that_no_model_has_are_refused(data: Path, tmp_path: Path) -> None:
+    missing = run(data / "nowhere", tmp_path / "w.safetensors", 0.01)
+    assert missing.exit_code == 2
+    assert "does not exist" in missing.output
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 9))
+def test_augmented_images_are_images(seed: int, height: int, width: int) -> None:
+    random = np.random.default_rng(seed)
+    rgb = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    before = rgb.copy()
+    got = train.augment(rgb, random)
+    assert np.array_equal(rgb, before)
+    assert got.dtype == np.uint8
+    assert got.shape in {(height, width, 3), (width, height, 3)}
+    assert got.flags.c_contiguous
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.data())
+def test_crops_have_the_context_of_the_whole(data: st.DataObject) -> None:
+    """The loss of an image is the sum of the losses of its crops: no crop sees an edge that is not there."""
+    H, W = 12, 14
+    features = causal_training.Features(colour.forward(picture(1, 20)[:H, :W], colour.STANDARD))
+    torch.manual_seed(data.draw(st.integers(0, 9)))
+    model = causal_training.Causal(causal.Config(**{**SIZES, "rows": online.UP, "left": online.LEFT}))
+    y, x = data.draw(st.integers(1, H - 1)), data.draw(st.integers(1, W - 1))
+
+    def nats(top: int, left: int, height: int, width: int) -> float:
+        with torch.inference_mode():
+            batch = [torch.from_numpy(part.copy())[None] for part in features.crop(top, left, height, width)]
+            return float(model(*batch).sum())
+
+    parts = nats(0, 0, y, W) + nats(y, 0, H - y, x) + nats(y, x, H - y, W - x)
+    assert parts == pytest.approx(nats(0, 0, H, W), rel=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".ppm"])
+def test_images_are_found_in_folders_and_small_ones_left_out(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    Image.fromarray(picture(0, 20)).save(tmp_path / "a" / "b" / f"large{suffix}")
+    Image.fromarray(picture(0, 20)[:, :9]).save(tmp_path / "a" / f"narrow{suffix}")
+    (tmp_path / "notes.txt").write_text("no image")
+    images = train.read_images([tmp_path], 16)
+    assert [image.shape for image in images] == [(20, 20, 3)]
+    assert images[0].dtype == np.uint8
