@@ -1,7 +1,7 @@
 """The entropy coder: one ANS stack, and the two loops that join a model's program to it.
 
-The stack is range ANS with 24-bit precision, 32-bit words and a 64-bit state, run by constriction. A table reaches it as
-integers, so that the words below are fixed by FORMAT.md and not by a library:
+The stack is range ANS with 24-bit precision, 32-bit words and a 64-bit state, run by constriction. A table reaches it
+as integers, so that the words below are fixed by FORMAT.md and not by a library:
 
     0            start      start + frequency                2**24
     |------------|xxxxxxxxxxxx|---------------------------------|      push: state -> start + a point inside x,
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.errors import FormatError
-from lgcodec.models.interface import TOTAL, Explicit, ImageModel, IntArray, Intervals, Stream, Table
+from lgcodec.models.interface import TOTAL, Explicit, ImageModel, IntArray, Intervals, Stream
 
 T = TypeVar("T")
 Words = NDArray[np.uint32]
@@ -69,11 +69,14 @@ class Stack:
         """Pops one symbol for each row of cdf [n, A+1]; returns int32 [n]."""
         if len(cdf) == 0:
             return np.zeros(0, np.int32)
-        return self._coder.decode(_categorical, _weights(np.diff(cdf.astype(np.int64), axis=1)))
+        frequency = cdf[:, 1:].astype(np.int64) - cdf[:, :-1]
+        symbols: NDArray[np.int32] = self._coder.decode(_categorical, _weights(frequency))
+        return symbols
 
     def words(self) -> Words:
         """The content, uint32 [m], last pushed last."""
-        return self._coder.get_compressed()
+        words: Words = self._coder.get_compressed()
+        return words
 
     def is_empty(self) -> bool:
         return bool(self._coder.is_empty())

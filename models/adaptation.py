@@ -1,8 +1,9 @@
 """Per-image adaptation: the encoder fits a small integer delta to the image at hand and sends it in the header.
 
-Biases move, and a matrix of low rank is added to each layer (as CALLIC and HPAC-FT do). It costs encoding time alone: the
-decoder adds the integers and runs as ever. The fit is by gradient descent on the float twin of the integer network; what
-comes of it is rounded, measured with the integer network itself, and kept only where it saves more than it costs.
+Biases move, and a matrix of low rank is added to each layer (as CALLIC and HPAC-FT do). It costs encoding time alone:
+the decoder adds the integers and runs as ever. The fit is by gradient descent on the float twin of the integer
+network; what comes of it is rounded, measured with the integer network itself, and kept only where it saves more than
+it costs.
 """
 
 from __future__ import annotations
@@ -89,9 +90,7 @@ def adapt(network: causal.Network, tiles: Sequence[causal.Tile], effort: int, th
         torch.set_num_threads(before)
     adaptation = causal.write_deltas(deltas, network.config)
     machine = CompiledCausal(network, threads)
-    plain, fitted = (
-        sum(stream.ideal_bits for stream in machine.encode(tiles, side)) for side in (b"", adaptation)
-    )
+    plain, fitted = (sum(stream.ideal_bits for stream in machine.encode(tiles, side)) for side in (b"", adaptation))
     return adaptation if fitted + 8 * len(adaptation) < plain else b""
 
 

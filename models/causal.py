@@ -1,8 +1,9 @@
 """The causal family (PixelCNN line): a small network of 1x1 layers over a causal neighbourhood, in integers.
 
 References: van den Oord et al. 2016 (PixelRNN, PixelCNN), Salimans et al. 2017 (PixelCNN++: mixtures of discretised
-logistics, channels in turn). What is new here is the input: the network sees the neighbourhood relative to predictions that
-learn online (`online.py`) and where those went wrong, so it adapts to the image without being retrained.
+logistics, channels in turn). What is new here is the input: the network sees the neighbourhood relative to
+predictions that learn online (`online.py`) and where those went wrong, so it adapts to the image without being
+retrained.
 
     neighbours - anchor ---+                          +-- out(Y)  -> mixture of Y
     errors of the online   |  first, relu             |
@@ -10,9 +11,9 @@ learn online (`online.py`) and where those went wrong, so it adapts to the image
     how far apart they are |                          |
     ------------------------                          +-- out(Cg) -> mixture of Cg, seeing Y's and Co's error
 
-A mixture's means are the anchor (the mean of both online predictions) plus a linear function of the neighbourhood, plus a
-gated share of the predictions' difference, plus (but for the first component) what the other channels' errors make
-expected (`Coupling`), plus what the head adds.
+A mixture's means are the anchor (the mean of both online predictions) plus a linear function of the neighbourhood,
+plus a gated share of the predictions' difference, plus (but for the first component) what the other channels' errors
+make expected (`Coupling`), plus what the head adds.
 """
 
 from __future__ import annotations
@@ -78,9 +79,7 @@ class Config:
 
     def neighbours(self) -> list[tuple[int, int]]:
         """Offsets (dy, dx) of the pixels the first layer sees."""
-        above = [
-            (-r, dx) for r in range(1, self.rows + 1) for dx in range(-self.left, min(2 * r - 1, self.reach) + 1)
-        ]
+        above = [(-r, dx) for r in range(1, self.rows + 1) for dx in range(-self.left, min(2 * r - 1, self.reach) + 1)]
         return [(0, -i) for i in range(1, self.left + 1)] + above
 
     def layers(self) -> dict[str, tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]]:
@@ -93,7 +92,7 @@ class Config:
         outputs = np.array([ends[k] for k in kinds])
 
         def hidden(limits: IntArray, n: int) -> tuple[IntArray, IntArray, IntArray]:
-            return limits, np.zeros(n), np.full(n, self.limit)
+            return limits, np.zeros(n, np.int32), np.full(n, self.limit)
 
         layers = {"first": hidden(np.concatenate([seen, other]), self.width)}
         layers |= {f"middle.{i}": hidden(h, self.width) for i in range(self.depth)}
@@ -136,10 +135,10 @@ class Network:
         """Raises ModelError where tensors are missing, misshapen or out of the exact range."""
         config = Config(**weights.config)
         try:
-            layers = {
-                name: Layer(*(weights.tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift")), *ends)
-                for name, ends in config.layers().items()
-            }
+            layers = {}
+            for name, ends in config.layers().items():
+                weight, bias, shift = (weights.tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
+                layers[name] = Layer(weight, bias, shift, *ends)
             tables = [weights.tensors[name] for name in ("sigmoid", "exponential", "inverse", "fine", "coarse")]
         except KeyError as e:
             raise ModelError(f"causal model: tensor {e} is missing") from e
@@ -174,7 +173,8 @@ PRODUCT_BITS = 9  # a weight moves by left times right in 2**-9 of an output uni
 def move(layer: Layer, bias: NDArray[np.int8], left: NDArray[np.int8], right: NDArray[np.int8]) -> Layer:
     """The layer with its bias moved and a matrix of low rank added (LoRA, Hu et al. 2022), in its own precision.
 
-    Where a row then exceeds the exact range, it is halved until it does not: weights and bias rounded down, shift less one.
+    Where a row then exceeds the exact range, it is halved until it does not: weights and bias rounded down, shift
+    less one.
     """
     shift = layer.shift.astype(np.int64)
     product = left.T.astype(np.int64) @ right.astype(np.int64)
@@ -286,7 +286,9 @@ class Program:
             predictions = np.clip(predictions, 8 * LOWEST, 8 * 255)
             anchor = np.floor((predictions[0] + predictions[1]) * 0.5)  # [3, T, n]
             spread = np.floor((predictions[0] - predictions[1]) * 0.5)
-            h, linear = self._trunk(flat_p[:, :, around[:, None] + at], flat_e[..., error_places[:, None] + at], anchor, spread)
+            h, linear = self._trunk(
+                flat_p[:, :, around[:, None] + at], flat_e[..., error_places[:, None] + at], anchor, spread
+            )
             coupling.merge(low, high)
             known = np.zeros((3, T, n))
             for c in range(C):
@@ -315,7 +317,9 @@ class Program:
     def _trunk(
         self, around: NDArray[Any], errors: NDArray[Any], anchor: NDArray[Any], spread: NDArray[Any]
     ) -> tuple[Any, NDArray[np.int64]]:
-        """around [3, T, neighbours, n], errors [2, 3, T, places, n] Q3 -> hidden [T n, width], linear [T n, 3] in 1/64."""
+        """around [3, T, neighbours, n], errors [2, 3, T, places, n] Q3 -> hidden [T n, width], linear [T n, 3] in
+        1/64.
+        """
         T, n = anchor.shape[1:]
         seen = np.clip(8 * around - anchor[:, :, None], -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
         seen = seen.transpose(1, 3, 2, 0).reshape(T * n, -1)  # [T n, neighbours x 3]
@@ -351,7 +355,9 @@ class Program:
         return mixture.Mixture.of(self.network.tables, q[:K], mean, q[2 * K : 3 * K], SIZES[c], ORIGINS[c])
 
     def _place(self, P: NDArray[np.float64], rows: IntArray, cols: IntArray, x: IntArray) -> None:
-        """Writes a front's values x [T, n] into P [T, H', W'], and the cells around the tile that repeat them (`pad`)."""
+        """Writes a front's values x [T, n] into P [T, H', W'], and the cells around the tile that repeat them
+        (`pad`).
+        """
         W = self.width
         P[:, rows + online.UP, cols + online.LEFT] = x
         for j in np.flatnonzero((cols == 0) | (cols == W - 1) | (rows == 0)):
@@ -373,7 +379,8 @@ LOWEST = np.array(online.LOW)[:, None, None]
 def compand(table: NDArray[np.int32], e: NDArray[Any]) -> NDArray[np.int64]:
     """sign(e) table[|e|], |e| clipped to the table."""
     index = np.minimum(np.abs(e), len(table) - 1).astype(np.int64)
-    return np.sign(e).astype(np.int64) * table[index]
+    value: NDArray[np.int64] = np.sign(e).astype(np.int64) * table[index]
+    return value
 
 
 def fronts(height: int, width: int) -> Iterator[tuple[IntArray, IntArray, int, int]]:

@@ -29,11 +29,16 @@ def compand(e: Tensor, scale: float = 1.0) -> Tensor:
     return torch.sign(e) * torch.log1p(e.abs() * (0.25 / scale)) / 2
 
 
+def _flat(a: Tensor) -> Tensor:
+    """[B, C, H, W] -> [C, N], N = B H W."""
+    return a.movedim(0, 1).flatten(1)
+
+
 class Features:
     """One tile's features, kept padded as int16 so that any crop of it has its true context.
 
-    x: int16 [3, H, W]. values [3, UP+H, LEFT+W+RIGHT]; predictions [2, 3, H, W], errors (padded) [2, 3, ...] and coupled
-    [3, H, W] in Q3.
+    x: int16 [3, H, W]. values [3, UP+H, LEFT+W+RIGHT]; predictions [2, 3, H, W], errors (padded) [2, 3, ...] and
+    coupled [3, H, W] in Q3.
     """
 
     def __init__(self, x: NDArray[np.int16]) -> None:
@@ -50,7 +55,9 @@ class Features:
 
 
 class Causal(nn.Module):
-    """values [B, 3, H', W'], errors [B, 2, 3, H', W'], predictions [B, 2, 3, H, W], coupled [B, 3, H, W] -> nats [3]."""
+    """values [B, 3, H', W'], errors [B, 2, 3, H', W'], predictions [B, 2, 3, H, W], coupled [B, 3, H, W] -> nats
+    [3].
+    """
 
     def __init__(self, config: causal.Config) -> None:
         super().__init__()
@@ -66,49 +73,54 @@ class Causal(nn.Module):
         self.known = nn.ModuleList(nn.Linear(n, hidden, bias=False) for n in (2, 3))  # see `extras` below
         self.out = nn.ModuleList(nn.Linear(hidden, outputs) for _ in range(3))
         with torch.no_grad():
-            for layer in self.out:
+            for layer in self._linears(self.out):
                 layer.weight.mul_(0.1)
                 layer.bias.zero_()
 
     def inputs(self, values: Tensor, errors: Tensor, predictions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """-> differences [seen, N] in pixels, other features [51, N], anchor [3, N] in Q3."""
-        B, _, _, H, W = predictions.shape
-        flat = lambda a: a.movedim(0, -3).reshape(-1, B * H * W)  # noqa: E731
-        anchor = flat((predictions[:, 0] + predictions[:, 1]) >> 1)
-        spread = flat((predictions[:, 0] - predictions[:, 1]) >> 1)
+        H, W = predictions.shape[-2:]
+        anchor = _flat((predictions[:, 0] + predictions[:, 1]) >> 1)
+        spread = _flat((predictions[:, 0] - predictions[:, 1]) >> 1)
 
         def shifted(a: Tensor, dy: int, dx: int) -> Tensor:
             return a[..., online.UP + dy :, online.LEFT + dx :][..., :H, :W]
 
         limit = causal.DIFFERENCE_LIMIT
-        around = torch.stack([flat(shifted(values, *o)) for o in self.offsets])  # [neighbours, 3, N]
+        around = torch.stack([_flat(shifted(values, *o)) for o in self.offsets])  # [neighbours, 3, N]
         seen = (around * 8 - anchor).clamp_(-limit, limit).flatten(0, 1).float().div_(8)
         companded = compand(errors.flatten(1, 2).float())
-        other = torch.cat([flat(shifted(companded, *o)) for o in causal.ERRORS] + [compand(spread.float())])
+        other = torch.cat([_flat(shifted(companded, *o)) for o in causal.ERRORS] + [compand(spread.float())])
         return seen, other, anchor
+
+    @staticmethod
+    def _linears(modules: nn.ModuleList) -> list[nn.Linear]:
+        return [module for module in modules if isinstance(module, nn.Linear)]
 
     def layers(self) -> Layers:
         """The layers under the names and with the rows that the integer network has."""
         zero = torch.zeros(3, device=self.linear.device)
         layers = {"first": (self.first.weight, self.first.bias), "linear": (self.linear, zero)}
-        layers |= {f"middle.{i}": (layer.weight, layer.bias) for i, layer in enumerate(self.middle)}
+        layers |= {f"middle.{i}": (layer.weight, layer.bias) for i, layer in enumerate(self._linears(self.middle))}
         shared = zip(self.head.weight.chunk(3), self.head.bias.chunk(3), strict=True)
         for c, (weight, bias) in enumerate(shared):
-            layers[f"head.{c}"] = (torch.cat([weight, self.known[c - 1].weight], 1) if c else weight, bias)
-            layers[f"out.{c}"] = (self.out[c].weight, self.out[c].bias)
+            layers[f"head.{c}"] = (
+                torch.cat([weight, self._linears(self.known)[c - 1].weight], 1) if c else weight,
+                bias,
+            )
+            out = self._linears(self.out)[c]
+            layers[f"out.{c}"] = (out.weight, out.bias)
         return layers
 
     def forward(
         self, values: Tensor, errors: Tensor, predictions: Tensor, coupled: Tensor, layers: Layers | None = None
     ) -> Tensor:
         layers = self.layers() if layers is None else layers
-        B, _, _, H, W = predictions.shape
         K, width = self.config.components, self.config.width
         seen, other, anchor = self.inputs(values, errors, predictions)
-        flat = lambda a: a.movedim(0, -3).reshape(-1, B * H * W)  # noqa: E731
-        spread = flat((predictions[:, 0] - predictions[:, 1]) >> 1).float() / 8
-        x = flat(values[..., online.UP :, online.LEFT : -online.RIGHT])
-        k = flat(coupled)
+        spread = _flat((predictions[:, 0] - predictions[:, 1]) >> 1).float() / 8
+        x = _flat(values[..., online.UP :, online.LEFT : -online.RIGHT])
+        k = _flat(coupled)
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             linear = layers["linear"][0] @ seen + layers["linear"][1][:, None]  # [3, N]
         unit = torch.tensor(SEEN_UNITS, device=seen.device).repeat(len(self.offsets)).view(-1, 1)

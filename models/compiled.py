@@ -1,7 +1,7 @@
 """The default model's program compiled by numba: the same integers, one tile per core, no Python per front.
 
-Everything here repeats `online.py`, `causal.py` and `mixture.py` number for number; tests hold the two against each other.
-Inner loops run along the rows of a front, so they compile to vector instructions.
+Everything here repeats `online.py`, `causal.py` and `mixture.py` number for number; tests hold the two against each
+other. Inner loops run along the rows of a front, so they compile to vector instructions.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _jit = nb.njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_jit
-def _merge(state, begin, end, decay):  # type: ignore[no-untyped-def]
+def _merge(state, begin, end, decay):
     """What a pixel inherits: state [coefficients, slots]; the slot after a row's is the row above's, not merged yet."""
     for k in range(state.shape[0]):
         for s in range(begin, end):
@@ -62,7 +62,9 @@ def _window_kernels(window: online.Window) -> tuple[Any, Any]:
     pulls = [online.PULL[i] * _W_SCALE if i < 3 else 0.0 for i in range(taps)]
 
     def inherit(gram: Any, moment: Any, weights: Any, v: Any, error: Any) -> None:
-        """v, error: what the last front taught; it is added here, and not before, which saves a pass over the states."""
+        """v, error: what the last front taught; it is added here, and not before, which saves a pass over the
+        states.
+        """
         own, above = [v.read(i) for i in range(taps)], [v.read(i, ahead=1) for i in range(taps)]
         e, e_above = error.read(), error.read(ahead=1)
         for i in range(taps):
@@ -95,14 +97,14 @@ _inherit1, _solve1 = _window_kernels(online.WINDOWS[1])
 
 
 @_jit
-def _pad_start(P):  # type: ignore[no-untyped-def]
+def _pad_start(P):
     """P: float64 [3, H + UP, LEFT + W + RIGHT]; what stands around a tile before its first pixel."""
     for c in range(P.shape[0]):
         P[c] = 128.0 if c == 0 else 0.0
 
 
 @_jit
-def _place(P, c, y, x, value):  # type: ignore[no-untyped-def]
+def _place(P, c, y, x, value):
     """Writes a decoded value, and the cells outside the tile that repeat it (`pad` in online.py)."""
     W = P.shape[2] - _LEFT - _RIGHT
     P[c, y + _UP, x + _LEFT] = value
@@ -120,8 +122,10 @@ def _place(P, c, y, x, value):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _neighbours(plane, stride, t, begin, end, rows, v, reference):  # type: ignore[no-untyped-def]
-    """v [taps, slots]: the taps around each slot's pixel less their local mean `reference`; plane: one channel of P, flat."""
+def _neighbours(plane, stride, t, begin, end, rows, v, reference):
+    """v [taps, slots]: the taps around each slot's pixel less their local mean `reference`; plane: one channel of
+    P, flat.
+    """
     for s in range(begin, end):
         y = rows - 1 - s
         at = np.uint64((y + _UP) * stride + t - 2 * y + _LEFT)
@@ -136,12 +140,12 @@ def _neighbours(plane, stride, t, begin, end, rows, v, reference):  # type: igno
 
 
 @_jit
-def _slope(product, square):  # type: ignore[no-untyped-def]
+def _slope(product, square):
     return min(max(np.floor(product * 4096.0 / (square + 256.0)), -16384.0), 16384.0)
 
 
 @_jit
-def _couple(s, c, e):  # type: ignore[no-untyped-def]
+def _couple(s, c, e):
     """s: [5] one pixel's Coupling state; e: [3] errors in Q3, those below c known. -> expected error of channel c."""
     if c == 0:
         return 0.0
@@ -152,7 +156,7 @@ def _couple(s, c, e):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _couple_learn(s, e):  # type: ignore[no-untyped-def]
+def _couple_learn(s, e):
     rest = e[1] - np.floor(_slope(s[1], s[0]) * e[0] / 4096.0)
     cg_part = np.floor(_slope(s[3], s[0]) * e[0] / 4096.0)
     s[0] += e[0] * e[0]
@@ -163,8 +167,10 @@ def _couple_learn(s, e):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _new_solver(taps, channels, rows):  # type: ignore[no-untyped-def]
-    """States by slot: row y is slot rows - 1 - y, so that the row above is the next one; slot `rows` is never written."""
+def _new_solver(taps, channels, rows):
+    """States by slot: row y is slot rows - 1 - y, so that the row above is the next one; slot `rows` is never
+    written.
+    """
     gram = np.zeros((channels, taps * (taps + 1) // 2, rows + 1 + SLOTS))
     moment = np.zeros((channels, taps, rows + 1 + SLOTS))
     weights = np.zeros((channels, taps, rows + 1 + SLOTS))
@@ -174,8 +180,10 @@ def _new_solver(taps, channels, rows):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _predict(plane, stride, solvers, c, t, begin, end, v, reference, error, p):  # type: ignore[no-untyped-def]
-    """Both windows' predictions p [windows, slots] of channel c, Q3. Blocks of rows keep their states in the L1 cache."""
+def _predict(plane, stride, solvers, c, t, begin, end, v, reference, error, p):
+    """Both windows' predictions p [windows, slots] of channel c, Q3. Blocks of rows keep their states in the L1
+    cache.
+    """
     gram0, moment0, weights0 = solvers[0]
     gram1, moment1, weights1 = solvers[1]
     rows = gram0.shape[2] - 1 - SLOTS
@@ -193,7 +201,7 @@ def _predict(plane, stride, solvers, c, t, begin, end, v, reference, error, p): 
 
 
 @_jit
-def _features(x, taps):  # type: ignore[no-untyped-def]
+def _features(x, taps):
     C, H, W = x.shape
     P = np.zeros((C, H + _UP, _LEFT + W + _RIGHT))
     _pad_start(P)
@@ -201,15 +209,17 @@ def _features(x, taps):  # type: ignore[no-untyped-def]
     coupled = np.zeros((C, H, W), np.int16)
     solvers = (_new_solver(taps[0], C, H), _new_solver(taps[1], C, H))
     coupling = np.zeros((5, H + 1))
-    v, reference, error = np.zeros((C, taps[1], H + 1 + SLOTS)), np.zeros((C, H + 1 + SLOTS)), np.zeros((C, H + 1 + SLOTS))
+    v, reference, error = (
+        np.zeros((C, taps[1], H + 1 + SLOTS)),
+        np.zeros((C, H + 1 + SLOTS)),
+        np.zeros((C, H + 1 + SLOTS)),
+    )
     p, e = np.zeros((2, H + SLOTS)), np.zeros((H, 3))
     for t in range(W + 2 * (H - 1)):
         low, high = max(0, (t - W + 2) // 2), min(H, t // 2 + 1)
         for c in range(C):
             plane = P[c].reshape(-1)
-            _predict(
-                plane, P.shape[2], solvers, c, t, H - high, H - low, v[c], reference[c], error[c], p
-            )
+            _predict(plane, P.shape[2], solvers, c, t, H - high, H - low, v[c], reference[c], error[c], p)
             for y in range(low, high):
                 s, at = H - 1 - y, t - 2 * y
                 predictions[0, c, y, at], predictions[1, c, y, at] = p[0, s], p[1, s]
@@ -238,11 +248,12 @@ def features(x: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]
 
 
 @_jit
-def _cumulative(v, mixture, sigmoid):  # type: ignore[no-untyped-def]
+def _cumulative(v, mixture, sigmoid):
     """Mixture.cumulative of one symbol.
 
-    mixture: int64, flat: size, origin, then mean, inverse, weight of each component. sigmoid: int64, flat pairs of a table entry
-    and the step to the next. Unsigned indices spare numba's check for negative ones, a third of the time here.
+    mixture: int64, flat: size, origin, then mean, inverse, weight of each component. sigmoid: int64, flat pairs of a
+    table entry and the step to the next. Unsigned indices spare numba's check for negative ones, a third of the time
+    here.
     """
     size = mixture[0]
     if v == 0:
@@ -261,7 +272,7 @@ def _cumulative(v, mixture, sigmoid):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _refill(state, words, at):  # type: ignore[no-untyped-def]
+def _refill(state, words, at):
     """at: how many words are left."""
     if state < _WORD and at > 0:
         at -= 1
@@ -270,8 +281,10 @@ def _refill(state, words, at):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _set_mixture(mixture, q, K, centre, shift, inverses, exponential):  # type: ignore[no-untyped-def]
-    """Mixture.of: q float32, the head's outputs; centre: mean of the first component, shift: what the others add, 1/64."""
+def _set_mixture(mixture, q, K, centre, shift, inverses, exponential):
+    """Mixture.of: q float32, the head's outputs; centre: mean of the first component, shift: what the others add,
+    1/64.
+    """
     top = q[0]
     for k in range(1, K):
         top = max(top, q[k])
@@ -291,13 +304,13 @@ def _set_mixture(mixture, q, K, centre, shift, inverses, exponential):  # type: 
 
 
 @_jit
-def _compand(table, e):  # type: ignore[no-untyped-def]
+def _compand(table, e):
     value = table[min(np.uint64(abs(e)), np.uint64(len(table) - 1))]
     return value if e >= 0 else -value
 
 
 @_jit
-def _layer(a, layer, out, n):  # type: ignore[no-untyped-def]
+def _layer(a, layer, out, n):
     """layer: weight [I, O], bias, scale, low, high [O], float32."""
     weight, bias, scale, low, high = layer
     multiply(a, weight, out, n)
@@ -307,7 +320,7 @@ def _layer(a, layer, out, n):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _find_high(point, mixture, sigmoid):  # type: ignore[no-untyped-def]
+def _find_high(point, mixture, sigmoid):
     """The high symbol whose share holds `point`, with its ends: (symbol, C(16 symbol), C(16 symbol + 16))."""
     low, high = np.int64(0), mixture[0] >> 4
     start, end = np.int64(0), np.int64(_TOTAL)
@@ -322,13 +335,13 @@ def _find_high(point, mixture, sigmoid):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _low_cumulative(j, first, base, span, mixture, sigmoid):  # type: ignore[no-untyped-def]
+def _low_cumulative(j, first, base, span, mixture, sigmoid):
     """Mixture.low_table's entry j, 0 < j < 16; first: the high symbol's first value, base, span: its share."""
     return (_cumulative(first + j, mixture, sigmoid) - base) * (_TOTAL - 16) // span + j
 
 
 @_jit
-def _find_low(point, first, base, span, mixture, sigmoid):  # type: ignore[no-untyped-def]
+def _find_low(point, first, base, span, mixture, sigmoid):
     """The low symbol whose share holds `point`, with its ends."""
     low, high = np.int64(0), np.int64(16)
     start, end = np.int64(0), np.int64(_TOTAL)
@@ -343,11 +356,11 @@ def _find_low(point, first, base, span, mixture, sigmoid):  # type: ignore[no-un
 
 
 @_jit
-def _code(tile, words, encoding, taps, around, places, network, tables, K):  # type: ignore[no-untyped-def]
+def _code(tile, words, encoding, taps, around, places, network, tables, K):
     """Program._run over one tile, int16 [C, H, W]: read when encoding, written when decoding.
 
-    words: the stream when decoding. Returns start, frequency uint32 of the symbols in order (when encoding), and whether the
-    stream held exactly the tile (when decoding).
+    words: the stream when decoding. Returns start, frequency uint32 of the symbols in order (when encoding), and
+    whether the stream held exactly the tile (when decoding).
     """
     C, H, W = tile.shape
     first, middle, linear_layer, head, out = network
@@ -358,7 +371,11 @@ def _code(tile, words, encoding, taps, around, places, network, tables, K):  # t
     solvers = (_new_solver(taps[0], C, H), _new_solver(taps[1], C, H))
     coupling = np.zeros((5, H + 1))
     rows = (min(H, (W + 1) // 2) + ROWS - 1) // ROWS * ROWS
-    v, reference, error = np.zeros((3, taps[1], H + 1 + SLOTS)), np.zeros((3, H + 1 + SLOTS)), np.zeros((3, H + 1 + SLOTS))
+    v, reference, error = (
+        np.zeros((3, taps[1], H + 1 + SLOTS)),
+        np.zeros((3, H + 1 + SLOTS)),
+        np.zeros((3, H + 1 + SLOTS)),
+    )
     p = np.zeros((3, 2, H + SLOTS))
     anchor, spread, known = np.zeros((3, rows)), np.zeros((3, rows)), np.zeros((rows, 3))
     width, hidden = first[0].shape[1], out[0].shape[1]
@@ -387,9 +404,7 @@ def _code(tile, words, encoding, taps, around, places, network, tables, K):  # t
         n = high - low
         for c in range(C):
             part = flat_p[c * P.shape[1] * P.shape[2] : (c + 1) * P.shape[1] * P.shape[2]]
-            _predict(
-                part, P.shape[2], solvers, c, t, H - high, H - low, v[c], reference[c], error[c], p[c]
-            )
+            _predict(part, P.shape[2], solvers, c, t, H - high, H - low, v[c], reference[c], error[c], p[c])
             for j in range(n):
                 s = H - 1 - low - j
                 anchor[c, j] = np.floor((p[c, 0, s] + p[c, 1, s]) * 0.5)
@@ -493,7 +508,7 @@ def _code(tile, words, encoding, taps, around, places, network, tables, K):  # t
 
 
 @_jit
-def _push(starts, frequencies):  # type: ignore[no-untyped-def]
+def _push(starts, frequencies):
     """The ANS stack's words after pushing the symbols last to first (coder.Stack.push)."""
     words = np.zeros(len(starts) + 2, np.uint32)
     n, state = 0, np.uint64(0)
@@ -546,7 +561,9 @@ class CompiledCausal:
         heads, extras = [], []
         for c in range(3):
             layer = layers[f"head.{c}"]
-            weight, *rest = _padded(replace(layer, weight=layer.weight[:, : config.width], limit=layer.limit[: config.width]), width)
+            weight, *rest = _padded(
+                replace(layer, weight=layer.weight[:, : config.width], limit=layer.limit[: config.width]), width
+            )
             heads.append((weight, *rest))
             extra = np.zeros((3, weight.shape[1]), np.float32)
             extra[: causal.EXTRAS[c], : config.hidden] = layer.weight[:, config.width :].T
@@ -566,7 +583,8 @@ class CompiledCausal:
         network, tables = self.prepared(adaptation)
         stride = _LEFT + tile.shape[2] + _RIGHT
         places = ((-dy * stride - dx).astype(np.uint64) for dy, dx in (self.around.T, self.places.T))
-        return _code(tile, words, encoding, _TAPS, *places, network, tables, self.network.config.components)
+        code: Callable[..., Any] = _code
+        return code(tile, words, encoding, _TAPS, *places, network, tables, self.network.config.components)
 
     def _map(self, function: Callable[..., Any], *items: Sequence[Any]) -> list[Any]:
         if self.threads == 1 or len(items[0]) == 1:
@@ -590,7 +608,7 @@ class CompiledCausal:
         def one(shape: tuple[int, int, int], stream: NDArray[np.uint32]) -> NDArray[np.int16]:
             tile = np.zeros(shape, np.int16)
             stream = np.ascontiguousarray(stream, np.uint32)
-            if len(stream) and stream[-1] == 0 or not self._run(tile, stream, False, adaptation)[2]:
+            if (len(stream) and stream[-1] == 0) or not self._run(tile, stream, False, adaptation)[2]:
                 raise ModelError("a stream does not hold exactly its tile")
             return tile
 

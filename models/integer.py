@@ -1,12 +1,13 @@
 """Integer layers, and the machines that run them.
 
-A layer is y = clip(floor((W a + b) / 2**shift), low, high) over integers. float32 holds every integer below 2**24, so plain
-float32 products and sums over integer values are exact, in any order, on any hardware, blocking and thread count, if
+A layer is y = clip(floor((W a + b) / 2**shift), low, high) over integers. float32 holds every integer below 2**24, so
+plain float32 products and sums over integer values are exact, in any order, on any hardware, blocking and thread
+count, if
 
     sum_j |W[o, j]| * limit[j] + |b[o]| < 2**24        for every output o, with |a[j]| <= limit[j].
 
-`quantise` proves that bound for each output channel when a network is exported; `Layer` proves it again when weights are
-loaded. An executor multiplies a known product before it is trusted (TF32, bf16 or a Winograd transform would show).
+`quantise` proves that bound for each output channel when a network is exported; `Layer` proves it again when weights
+are loaded. An executor multiplies a known product before it is trusted (TF32, bf16 or a Winograd transform would show).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ WEIGHT_LIMIT = 32767
 
 @dataclass(frozen=True)
 class Layer:
-    """weight: int16 [O, I]; bias: int32 [O], rounding included; shift: int32 [O]; limit: int32 [I], low, high: int32 [O].
+    """weight: int16 [O, I]; bias: int32 [O], rounding included; shift: int32 [O]; limit: int32 [I], low, high: int32
+    [O].
 
     Raises ModelError where the bound above does not hold.
     """
@@ -58,7 +60,9 @@ def quantise(
     low: NDArray[np.int32],
     high: NDArray[np.int32],
 ) -> Layer:
-    """The finest layer within the bound. weight [O, I], bias [O] in output units per input unit; limit [I]; ends [O]."""
+    """The finest layer within the bound. weight [O, I], bias [O] in output units per input unit; limit [I]; ends
+    [O].
+    """
     O = len(weight)
     shift = np.zeros(O, np.int32)
     best_weight, best_bias = np.zeros(weight.shape, np.int64), np.zeros(O, np.int64)
@@ -136,4 +140,6 @@ def check_exact(executor: Executor) -> None:
         a[0] = np.sign(weight[0]) * limit
         got = executor.numpy(executor.apply(executor.load(layer), executor.array(a.astype(np.float32))))
         if not np.array_equal(got, a @ weight.T.astype(np.int64)):
-            raise ExactnessError(f"{executor.name}: float32 products of integers are not exact here; use another device")
+            raise ExactnessError(
+                f"{executor.name}: float32 products of integers are not exact here; use another device"
+            )

@@ -1,7 +1,7 @@
 """The seam between models and coding: arrays of integers, nothing else.
 
-A model is a program that yields integer tables and is sent symbols. Decoding runs it with symbols popped from the coder,
-encoding with the true ones. Nothing here, and nothing in `codec/`, knows how a network computes.
+A model is a program that yields integer tables and is sent symbols. Decoding runs it with symbols popped from the
+coder, encoding with the true ones. Nothing here, and nothing in `codec/`, knows how a network computes.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class Explicit(Protocol[T]):
 
 @dataclass(frozen=True)
 class Stream:
-    """One coded tile. words: uint32 [m], the ANS stack's content, last pushed last; ideal_bits: its exact code length."""
+    """One coded tile. words: uint32 [m], the ANS stack's content, last pushed last; ideal_bits: its exact code
+    length.
+    """
 
     words: NDArray[np.uint32]
     ideal_bits: float

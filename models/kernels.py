@@ -1,7 +1,7 @@
 """Matrix products for numba: one register-blocked kernel, written as vector instructions for LLVM.
 
-float32 sums of integers below 2**24 are exact in any order, so LLVM may fuse and reorder as it likes ("contract" lets it use
-fused multiply-adds where there are any).
+float32 sums of integers below 2**24 are exact in any order, so LLVM may fuse and reorder as it likes ("contract" lets
+it use fused multiply-adds where there are any).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ ROWS = 6  # rows of a block: ROWS * 4 accumulators fit in 32 registers
 def _make_block(vectors: int) -> Any:
     """c[row : row + ROWS, col : col + 16 vectors] = a[row : row + ROWS] @ w[:, col : col + 16 vectors], all float32."""
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def block(typingctx, a, row, w, col, c):  # type: ignore[no-untyped-def]  # noqa: ARG001
+    @intrinsic
+    def block(typingctx, a, row, w, col, c):
         signature = types.void(a, row, w, col, c)
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -67,9 +67,11 @@ def _make_block(vectors: int) -> Any:
 _wide, _narrow = _make_block(4), _make_block(1)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def multiply(a, w, c, n):  # type: ignore[no-untyped-def]
-    """c[:n] = a[:n] @ w. a [N, I], w [I, O], c [N, O], float32 and C-contiguous; N >= n rounded up to ROWS, O = 16 m."""
+@nb.njit(cache=True, nogil=True)
+def multiply(a, w, c, n):
+    """c[:n] = a[:n] @ w. a [N, I], w [I, O], c [N, O], float32 and C-contiguous; N >= n rounded up to ROWS, O = 16
+    m.
+    """
     wide = w.shape[1] // 64 * 64
     for row in range(0, n, ROWS):
         for col in range(0, wide, 64):
@@ -118,7 +120,9 @@ class _Lanes:
 
 
 class _Rows:
-    """A float64 array [coefficients, slots] of which SLOTS columns from `slot` on are read and, below `end`, written."""
+    """A float64 array [coefficients, slots] of which SLOTS columns from `slot` on are read and, below `end`,
+    written.
+    """
 
     def __init__(self, context: Any, builder: Any, kind: Any, array: Any, slot: Any, keep: Any) -> None:
         view = context.make_array(kind)(context, builder, array)
@@ -141,14 +145,15 @@ class _Rows:
 
 
 def lanes_kernel(arrays: int, emit: Callable[..., None]) -> Any:
-    """An intrinsic f(array, ..., slot, end) that runs `emit(rows, ...)` over the SLOTS slots from `slot`, those below `end`.
+    """An intrinsic f(array, ..., slot, end) that runs `emit(rows, ...)` over the SLOTS slots from `slot`, those below
+    `end`.
 
-    Arrays are float64, C-contiguous, of SLOTS more columns than are used; the instructions are those that `emit`, which reads
-    like numpy, leaves behind: straight vector code, whatever LLVM's vectoriser thinks of the loop.
+    Arrays are float64, C-contiguous, of SLOTS more columns than are used; the instructions are those that `emit`,
+    which reads like numpy, leaves behind: straight vector code, whatever LLVM's vectoriser thinks of the loop.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def kernel(typingctx, parts, slot, end):  # type: ignore[no-untyped-def]  # noqa: ARG001
+    @intrinsic
+    def kernel(typingctx, parts, slot, end):
         signature = types.void(parts, slot, end)
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -1,9 +1,9 @@
 """Mixtures of discretised logistics as integer tables (PixelCNN++, section 2.1, without a float in sight).
 
 A mixture has K weights (integers, sum 2**16), means (1/64 pixel) and inverse scales (2**-14 per pixel). The cumulative
-probability at the lower edge of value v is a weighted sum of K sigmoids read from a table of 2**22 sigmoid(t), t in steps of
-1/64 from -16 to 16, with linear interpolation; a value's frequency is the difference of two such sums, scaled to
-2**24 - A and one more, so that none is zero.
+probability at the lower edge of value v is a weighted sum of K sigmoids read from a table of 2**22 sigmoid(t), t in
+steps of 1/64 from -16 to 16, with linear interpolation; a value's frequency is the difference of two such sums,
+scaled to 2**24 - A and one more, so that none is zero.
 
 A value is coded as two symbols, its high part v >> 4 and its low part v & 15 given the high one: tables of 16 or 32
 entries instead of 256 or 512.
@@ -51,7 +51,9 @@ class Tables:
         t = [i / SIGMOID_STEPS - SIGMOID_RANGE for i in range(steps)]
         sigmoid = [round((1 << SIGMOID_BITS) / (1 + math.exp(-v))) for v in t]
         exponential = [round((1 << WEIGHT_BITS) * math.exp(-i / LOGIT_UNIT)) for i in range(12 * LOGIT_UNIT)]
-        inverse = [round((1 << INVERSE_BITS) * math.exp(4 - i / LOG_SCALE_UNIT)) for i in range(10 * LOG_SCALE_UNIT + 1)]
+        inverse = [
+            round((1 << INVERSE_BITS) * math.exp(4 - i / LOG_SCALE_UNIT)) for i in range(10 * LOG_SCALE_UNIT + 1)
+        ]
         return cls(*(np.array(a, np.int32) for a in (sigmoid, exponential, inverse)))
 
 
@@ -96,9 +98,10 @@ class Mixture:
         edges = np.arange(0, self.size + 1, LOW_SYMBOLS)[:, None]
         return self.cumulative(edges).T.astype(np.uint32)
 
-    def low_table(self, high: Int) -> NDArray[np.uint32]:
+    def low_table(self, high: NDArray[np.integer]) -> NDArray[np.uint32]:
         """high: [n] -> cdf [n, 17] of v & 15 given v >> 4."""
         j = np.arange(LOW_SYMBOLS + 1)[:, None]
         c = self.cumulative(high * LOW_SYMBOLS + j)
         low = (c - c[0]) * (TOTAL - LOW_SYMBOLS) // (c[-1] - c[0]) + j
-        return low.T.astype(np.uint32)
+        table: NDArray[np.uint32] = low.T.astype(np.uint32)
+        return table

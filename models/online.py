@@ -2,18 +2,20 @@
 
 For each channel a pixel is predicted as a weighted sum of its neighbours, with weights that minimise the squared error
 over the pixels decoded before it, nearer ones counting more (Li & Orchard 2001, "Edge-directed prediction for lossless
-compression"; Wu et al. 2000). Instead of a fresh window per pixel, the normal equations G w = g travel with the front: a
-pixel inherits the average of its left and its upper right neighbour's, so that one addition per coefficient gives a
-window that fades with distance. One Gauss-Seidel sweep per pixel, started from the inherited weights, follows the solution.
+compression"; Wu et al. 2000). Instead of a fresh window per pixel, the normal equations G w = g travel with the
+front: a pixel inherits the average of its left and its upper right neighbour's, so that one addition per coefficient
+gives a window that fades with distance. One Gauss-Seidel sweep per pixel, started from the inherited weights, follows
+the solution.
 
     row y-1   . . . . . U            state(y, x) = decay * (state(y, x-1) + state(y-1, x+1)) + what x itself teaches
     row y     . . . L x              all of it decoded when the front (slope 2: t = x + 2 y) reaches x
 
-Every number is an integer in a float64 that stays below 2**53, so that any order of operations, machine and executor gives
-the same one; `floor(a / b)` of such integers is exact because |a| < 2**53 (IEEE 754 division is correctly rounded).
+Every number is an integer in a float64 that stays below 2**53, so that any order of operations, machine and executor
+gives the same one; `floor(a / b)` of such integers is exact because |a| < 2**53 (IEEE 754 division is correctly
+rounded).
 
-Number formats: neighbours v and values x are integers in pixel units; G, g in 1/16 of squared pixels; weights w in 2**-14;
-predictions and errors in eighths of a pixel (Q3).
+Number formats: neighbours v and values x are integers in pixel units; G, g in 1/16 of squared pixels; weights w in
+2**-14; predictions and errors in eighths of a pixel (Q3).
 """
 
 from __future__ import annotations
@@ -69,7 +71,9 @@ class Solver:
         self.weights[:] = self.pull.reshape(-1, *[1] * len(size))
 
     def predict(self, v: Float, reference: Float, low: int, high: int) -> Float:
-        """v: [taps, ..., rows], neighbours less `reference` [..., rows]; low, high: the front's rows. -> Q3 [..., rows]."""
+        """v: [taps, ..., rows], neighbours less `reference` [..., rows]; low, high: the front's rows. -> Q3 [...,
+        rows].
+        """
         here, above = np.s_[..., low + 1 : high + 1], np.s_[..., low:high]
         for state in (self.gram, self.moment):
             state[here] = np.floor((state[here] + state[above]) * self.decay)
@@ -79,7 +83,8 @@ class Solver:
             r = self.moment[here][i] * W_SCALE + RIDGE * (self.pull[i] - w[i]) - (g[i] * w).sum(0)
             w[i] = np.clip(w[i] + np.floor(r / (g[i, i] + RIDGE)), -W_LIMIT, W_LIMIT)
         self.weights[here] = w
-        return np.floor((reference * W_SCALE + (w * v).sum(0)) * (8 / W_SCALE))
+        prediction: Float = np.floor((reference * W_SCALE + (w * v).sum(0)) * (8 / W_SCALE))
+        return prediction
 
     def learn(self, v: Float, error: Float, low: int, high: int) -> None:
         """error: [..., rows], the true values less `reference`."""
@@ -147,4 +152,3 @@ def pad(x: NDArray[np.int16]) -> NDArray[np.int16]:
         row = np.concatenate([np.repeat(start, LEFT + 2 * r, 1), x[:, 0], np.repeat(x[:, 0, -1:], RIGHT, 1)], axis=1)
         padded[:, UP - r] = row[:, : LEFT + W + RIGHT]
     return padded
-

@@ -1,7 +1,8 @@
 """The models that ship, by name and wire id, and the one way to load them or your own.
 
-A new family adds its file to this folder and a record here. Wire ids are append-only and never reused. Loading chooses the
-machine: numba for tiles on the CPU where it is installed, else numpy; torch where a CUDA device is asked for or found.
+A new family adds its file to this folder and a record here. Wire ids are append-only and never reused. Loading
+chooses the machine: numba for tiles on the CPU where it is installed, else numpy; torch where a CUDA device is asked
+for or found.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Record:
     @property
     def card(self) -> dict[str, Any]:
         """Architecture, data, training time, float and integer rates (models/weights/*.json)."""
-        card: dict[str, Any] = json.loads((files("lgcodec.models") / "weights" / f"{self.name}.json").read_text("utf-8"))
+        card: dict[str, Any] = json.loads(
+            (files("lgcodec.models") / "weights" / f"{self.name}.json").read_text("utf-8")
+        )
         return card
 
 
@@ -85,7 +88,11 @@ def find(wire_id: int, digest: bytes) -> str:
 
 
 def load(
-    name_or_path: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None, machine: str | None = None
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    machine: str | None = None,
 ) -> ImageModel:
     """A model ready to code. device: "auto", "cpu" or "cuda"; threads: for work on the CPU, None for all cores.
 
@@ -100,11 +107,15 @@ def load(
         data = (files("lgcodec.models") / "weights" / record.weights).read_bytes()
         content = weights.read(data, record.weights)
         if content.digest().hex() != record.digest:
-            raise ModelError(f"{record.weights}: the installed weights are damaged (digest differs from the registry's)")
+            raise ModelError(
+                f"{record.weights}: the installed weights are damaged (digest differs from the registry's)"
+            )
     elif Path(name_or_path).is_file():
         content = _read(Path(name_or_path))
     else:
-        raise ModelError(f"no model {os.fspath(name_or_path)!r}: expected one of {', '.join(names())} or a weights file")
+        raise ModelError(
+            f"no model {os.fspath(name_or_path)!r}: expected one of {', '.join(names())} or a weights file"
+        )
     digest = content.digest()
     key = (digest, machine, threads)
     with _lock:
@@ -147,5 +158,3 @@ def _build(content: Any, name: str, wire_id: int, machine: str, threads: int | N
     if content.family not in families:
         raise ModelError(f"{name}: unknown model family {content.family!r}, expected one of {', '.join(families)}")
     return families[content.family](content, name, wire_id, machine, threads)
-
-

@@ -1,8 +1,9 @@
 """Training: `python -m lgcodec.models.train ar --data FOLDER --held-out FOLDER --out weights.safetensors --minutes 60`.
 
-Random crops of augmented photographs, Muon (Jordan et al. 2024) for the hidden matrices and AdamW for the rest, cosine decay
-to zero over the time given. Every few minutes the held-out rate is printed, a checkpoint is written beside --out (--resume
-finds it) and the integer network is exported to --out, with a card of facts in --out with the ending .json.
+Random crops of augmented photographs, Muon (Jordan et al. 2024) for the hidden matrices and AdamW for the rest,
+cosine decay to zero over the time given. Every few minutes the held-out rate is printed, a checkpoint is written
+beside --out (--resume finds it) and the integer network is exported to --out, with a card of facts in --out with the
+ending .json.
 """
 
 from __future__ import annotations
