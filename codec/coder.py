@@ -17,7 +17,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.errors import FormatError
+from lgcodec.errors import FormatError, ModelError
 from lgcodec.models.interface import TOTAL, Explicit, ImageModel, IntArray, Intervals, Stream
 
 T = TypeVar("T")
@@ -96,14 +96,17 @@ def encode(model: ImageModel, tiles: Sequence[NDArray[np.int16]], adaptation: by
 def decode(
     model: ImageModel, shapes: Sequence[Shape], words: Sequence[Words], adaptation: bytes = b""
 ) -> list[NDArray[np.int16]]:
-    """The inverse of `encode`. Raises FormatError or ModelError where a stream is none that `encode` makes."""
-    if model.compiled is not None:
-        return model.compiled.decode(shapes, words, adaptation)
+    """The inverse of `encode`. Raises FormatError where the streams or the adaptation are none that `encode` makes."""
 
     def pop(same: list[Shape], batch: list[Words]) -> list[NDArray[np.int16]]:
         return pop_program(model.program(same, adaptation), batch)
 
-    return _by_shape(pop, list(shapes), words)
+    try:
+        if model.compiled is not None:
+            return model.compiled.decode(shapes, words, adaptation)
+        return _by_shape(pop, list(shapes), words)
+    except ModelError as e:
+        raise FormatError(str(e)) from e
 
 
 def _shape(tile: NDArray[np.int16]) -> Shape:

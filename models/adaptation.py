@@ -20,6 +20,7 @@ from torch import Tensor
 from lgcodec.models import causal
 from lgcodec.models.causal_training import Causal, Features, Layers, bits_per_dim, float_layers, scales
 from lgcodec.models.compiled import CompiledCausal
+from lgcodec.models.errors import ModelError
 
 CROP, BATCH = 64, 8
 
@@ -42,7 +43,7 @@ class Delta(torch.nn.Module):
 
     def __init__(self, network: causal.Network, rank: int) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        random = torch.Generator().manual_seed(0)
         self.names = list(network.layers)
         self.base = float_layers(network)
         units = scales(network.config)
@@ -53,7 +54,7 @@ class Delta(torch.nn.Module):
             O, I = layer.weight.shape
             self.weight_unit[name] = 2.0**-causal.PRODUCT_BITS / (row[:, None] * column)
             self.bias_unit[name] = 2.0**-causal.BIAS_BITS / row
-            right = torch.randn(rank, I) * START * column / column.mean()
+            right = torch.randn(rank, I, generator=random) * START * column / column.mean()
             for part, value in zip(parts, (torch.zeros(O), torch.zeros(rank, O), right), strict=True):
                 part.append(torch.nn.Parameter(value))
         self.bias, self.left, self.right = (torch.nn.ParameterList(part) for part in parts)
@@ -90,7 +91,10 @@ def adapt(network: causal.Network, tiles: Sequence[causal.Tile], effort: int, th
         torch.set_num_threads(before)
     adaptation = causal.write_deltas(deltas, network.config)
     machine = CompiledCausal(network, threads)
-    plain, fitted = (sum(stream.ideal_bits for stream in machine.encode(tiles, side)) for side in (b"", adaptation))
+    try:
+        plain, fitted = (sum(stream.ideal_bits for stream in machine.encode(tiles, side)) for side in (b"", adaptation))
+    except ModelError:
+        return b""  # the fit left the exact range
     return adaptation if fitted + 8 * len(adaptation) < plain else b""
 
 

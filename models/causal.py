@@ -74,7 +74,7 @@ class Config:
         }  # fmt: skip
         for name, high in bounds.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or not 0 < value <= high:
+            if type(value) is not int or not 0 < value <= high:
                 raise ModelError(f"causal model: {name} is {value!r}, expected 1 to {high}")
 
     def neighbours(self) -> list[tuple[int, int]]:
@@ -133,7 +133,10 @@ class Network:
     @classmethod
     def of(cls, weights: Weights) -> Network:
         """Raises ModelError where tensors are missing, misshapen or out of the exact range."""
-        config = Config(**weights.config)
+        try:
+            config = Config(**weights.config)
+        except TypeError as e:
+            raise ModelError(f"causal model: config {weights.config} is not one of this release") from e
         try:
             layers = {}
             for name, ends in config.layers().items():
@@ -145,12 +148,15 @@ class Network:
         sigmoid, exponential, inverse, fine, coarse = tables
         steps = 2 * mixture.SIGMOID_RANGE * mixture.SIGMOID_STEPS + 1
         if (
-            [len(t) for t in (sigmoid, inverse, fine, coarse)] != [steps, 161, 4096, 4096]
+            any(t.dtype != np.int32 for t in tables)
+            or [t.shape for t in tables] != [(n,) for n in (steps, 12 * mixture.LOGIT_UNIT, 161, 4096, 4096)]
             or (np.diff(sigmoid.astype(np.int64)) < 0).any()
             or sigmoid.min() < 0
             or sigmoid.max() > 1 << mixture.SIGMOID_BITS
             or exponential.min() < 0
             or exponential[0] < 1
+            or inverse.min() < 0
+            or min(fine.min(), coarse.min()) < 0
             or max(fine.max(), coarse.max()) > COMPAND_LIMIT
         ):
             raise ModelError("causal model: malformed tables")

@@ -230,7 +230,7 @@ def _features(x, taps):
             for y in range(low, high):
                 s = H - 1 - y
                 for c in range(1, 3):
-                    coupled[c, y, t - 2 * y] = _couple(coupling[:, s], c, e[s])
+                    coupled[c, y, t - 2 * y] = min(max(_couple(coupling[:, s], c, e[s]), -32768.0), 32767.0)
                 _couple_learn(coupling[:, s], e[s])
         for y in range(low, high):
             for c in range(C):

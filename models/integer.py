@@ -40,6 +40,9 @@ class Layer:
     high: NDArray[np.int32]
 
     def __post_init__(self) -> None:
+        kinds = [a.dtype for a in (self.weight, self.bias, self.shift)]
+        if self.weight.ndim != 2 or kinds != [np.int16, np.int32, np.int32]:
+            raise ModelError("malformed integer layer")  # wider integers could wrap the bound itself
         O, I = self.weight.shape
         shapes = [(a.shape == (n,)) for a, n in ((self.bias, O), (self.shift, O), (self.limit, I), (self.high, O))]
         if not all(shapes) or self.low.shape != (O,) or self.shift.min() < 0 or self.shift.max() > 23:

@@ -7,6 +7,7 @@ for or found.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -78,8 +79,9 @@ def find(wire_id: int, digest: bytes) -> str:
             return path
     for folder in filter(None, os.environ.get("LGCODEC_WEIGHTS", "").split(os.pathsep)):
         for candidate in sorted(Path(folder).glob("*.safetensors")):
-            if _read(candidate).digest().startswith(digest):
-                return str(candidate)
+            with contextlib.suppress(ModelError):  # not ours, or damaged: another may fit
+                if _read(candidate).digest().startswith(digest):
+                    return str(candidate)
     name = next((r.name for r in RECORDS if r.wire_id == wire_id), "weights that do not ship with lgcodec")
     raise ModelError(
         f"this file needs {name} with digest {digest.hex()}, which this release does not have; "

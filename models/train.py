@@ -41,7 +41,11 @@ def planes(rgb: Pixels) -> NDArray[np.int16]:
 def read_images(folders: Sequence[Path], smallest: int) -> list[Pixels]:
     paths = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in {".png", ".webp", ".ppm"})
     images = [np.asarray(Image.open(p).convert("RGB")) for p in paths]
-    return [a for a in images if min(a.shape[:2]) >= smallest]
+    large = [a for a in images if min(a.shape[:2]) >= smallest]
+    if not large:
+        where = ", ".join(map(str, folders))
+        raise click.ClickException(f"{where}: no lossless image (png, webp, ppm) of at least {smallest} pixels a side")
+    return large
 
 
 def augment(rgb: Pixels, rng: np.random.Generator) -> Pixels:
@@ -137,7 +141,10 @@ class Run:
 
     def resume(self) -> None:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as e:
+            raise click.ClickException(f"{self.checkpoint}: a checkpoint of other sizes than asked for") from e
         for (optimiser, _), saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.step, self.spent = state["step"], state["spent"]
