@@ -33,6 +33,7 @@ _SMALL = 1 << 14
 # Deflate, at its fastest, leaves 0.53 to 0.97 of photographs and 0.01 to 0.40 of drawings, screenshots and sprites.
 _PROMISING_RATIO = 0.45
 _PROMISING_SMALL = 0.7
+_NOISE_RATIO = 0.9  # of the raw bytes, left by deflate and LZMA: there is not much to gain
 _BANDS = 3
 _BAND_ROWS = 16
 
@@ -171,8 +172,13 @@ def encode(tile: Tile, effort: int) -> tuple[int, bytes]:
     solid = METHODS[2].encode(tile, effort)
     if solid is not None:
         return 2, solid
-    codes = {wire_id: method.encode(tile, effort) for wire_id, method in METHODS.items()}
-    return min(((wire_id, code) for wire_id, code in codes.items() if code is not None), key=lambda item: len(item[1]))
+    best = 1, b""
+    for wire_id, method in METHODS.items():  # WebP comes last: its strongest settings take minutes on noise
+        busy = bool(best[1]) and len(best[1]) > _NOISE_RATIO * tile.size
+        code = method.encode(tile, 1 if busy else effort)
+        if code is not None and (not best[1] or len(code) < len(best[1])):
+            best = wire_id, code
+    return best
 
 
 def decode(wire_id: int, data: bytes, shape: Shape) -> Tile:

@@ -1,0 +1,165 @@
+"""Model files of every version decode for ever, on every machine, and by a decoder written from FORMAT.md alone."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from numpy.typing import NDArray
+
+from lgcodec import Codec, coder, colour, container
+from lgcodec.image import MODES
+from lgcodec.models import causal, registry, weights
+from lgcodec.models.interface import ImageModel
+
+GOLDEN = Path(__file__).parent / "golden"
+WEIGHTS = GOLDEN / "tiny.safetensors"
+FILES = sorted(GOLDEN.glob("model-*.lgc"))
+NEEDS = {"numpy": "numpy", "numba": "numba", "torch": "torch"}  # the package that each machine needs
+MODE_OF = {(): 1, (1,): 7, (3,): 4}  # by the array's shape after height and width
+
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+each_machine = pytest.mark.parametrize("machine", NEEDS)
+
+
+def model_on(machine: str) -> ImageModel:
+    if importlib.util.find_spec(NEEDS[machine]) is None:
+        pytest.skip(f"{NEEDS[machine]} is not installed")
+    return registry.load(WEIGHTS, machine=machine, threads=1)
+
+
+def pixels_of(path: Path) -> NDArray[Any]:
+    pixels: NDArray[Any] = np.load(path.with_suffix(".npy"))
+    return pixels
+
+
+def file_of(
+    model: ImageModel, pixels: NDArray[np.uint8], transform: int, tile: tuple[int, int], adaptation: bytes = b""
+) -> bytes:
+    """The file of uint8 [H, W], [H, W, 1] or [H, W, 3] all whose tiles are coded by the model: nothing is chosen."""
+    mode = MODES[MODE_OF[pixels.shape[2:]]]
+    samples = pixels.reshape(*pixels.shape[:2], -1)
+    height, width, channels = samples.shape
+    (component,) = colour.components(mode.pillow, channels, transform)
+    boxes = container.tile_boxes(width, height, *tile)
+    tiles = [colour.forward(component.take(samples[y0:y1, x0:x1]), transform) for x0, y0, x1, y1 in boxes]
+    streams = [coder.encode(model, [planes], adaptation)[0] for planes in tiles]
+    ideal = round(sum(stream.ideal_bits for stream in streams))
+    return container.write(
+        mode=mode,
+        depth=8,
+        size=(width, height),
+        transform=transform,
+        digest=hashlib.sha256(samples.tobytes()).digest()[: container.DIGEST_SIZE],
+        chunks=(),
+        model=container.ModelReference(model.wire_id, model.digest[: container.MODEL_DIGEST_SIZE], adaptation, ideal),
+        tiles=[tile],
+        streams=[(0, stream.words.astype("<u4").tobytes()) for stream in streams],
+    )
+
+
+@each_file
+@each_machine
+def test_golden_files_decode_for_ever(path: Path, machine: str) -> None:
+    """Made once by tests/golden/make_model.py; a change of the format gets new files beside these."""
+    pixels = pixels_of(path)
+    again = Codec(model_on(machine)).decompress(path)
+    assert (again.dtype, again.shape) == (pixels.dtype, pixels.shape)
+    assert np.array_equal(again, pixels)
+
+
+@each_file
+@each_machine
+def test_pixels_give_the_golden_bytes_again(path: Path, machine: str) -> None:
+    data = path.read_bytes()
+    header = container.read_header(data)
+    assert header.model is not None
+    again = file_of(model_on(machine), pixels_of(path), header.transform, header.tiles[0], header.model.adaptation)
+    assert again == data
+
+
+@each_machine
+def test_compress_gives_the_golden_bytes_again(machine: str) -> None:
+    """Should an encoder ever choose otherwise for this image, this test may change; the two above may not."""
+    path = GOLDEN / "model-tiles.lgc"
+    tile = container.read_header(path.read_bytes()).tiles[0]
+    assert Codec(model_on(machine), tile=tile).compress(pixels_of(path)) == path.read_bytes()
+
+
+@each_file
+def test_reference_decoder_agrees(path: Path) -> None:
+    pixels = pixels_of(path)
+    width, height, channels, samples = reference.decode(path.read_bytes(), WEIGHTS.read_bytes())
+    assert (height, width, channels) == pixels.reshape(*pixels.shape[:2], -1).shape
+    assert samples == pixels.tobytes()
+
+
+SHAPES = ((1, 1, 3), (1, 9, 3), (8, 1, 3), (7, 9, 3), (5, 6), (5, 2, 1))
+KINDS = ("noise", "extremes", "opposed", "steep")
+
+
+def loud_picture(kind: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """What the clamps are for: jumps, red against blue at the same brightness, growth beyond any weight's limit."""
+    random = np.random.default_rng(sum(shape))
+    if kind == "noise":
+        pixels = random.integers(0, 256, shape)
+    elif kind == "extremes":
+        pixels = random.choice([0, 255], shape)
+    elif kind == "opposed":
+        pixels = np.where(random.integers(0, 2, shape[:2]) > 0, 255, 0)[(...,) + (None,) * (len(shape) - 2)]
+        pixels = np.abs(pixels - np.array([0, 127, 255])[: (*shape, 1)[2]]) if len(shape) > 2 else pixels
+    else:
+        pixels = np.resize([0, 1, 6, 36, 216], shape[1::-1]).T[(...,) + (None,) * (len(shape) - 2)] + np.zeros(shape)
+    return pixels.astype(np.uint8)
+
+
+def loud_weights(folder: Path) -> Path:
+    """The golden model with its outputs 64 times as large. Shifts do not enter the exact range."""
+    quiet = weights.read(WEIGHTS.read_bytes(), "tiny")
+    tensors = dict(quiet.tensors)
+    for name in ("linear.shift", "out.0.shift", "out.1.shift", "out.2.shift"):
+        tensors[name] = np.maximum(tensors[name] - 6, 0)
+    replace(quiet, tensors=tensors).write(folder / "loud.safetensors")
+    return folder / "loud.safetensors"
+
+
+def loud_adaptation(config: causal.Config) -> bytes:
+    random = np.random.default_rng(0)
+    sizes = {name: (len(low), len(limit)) for name, (limit, low, _) in config.layers().items()}
+    parts = {name: (O, (2, O), (2, I)) for name, (O, I) in sizes.items()}
+    deltas = {name: tuple(random.integers(-128, 128, p).astype(np.int8) for p in part) for name, part in parts.items()}
+    return causal.write_deltas(deltas, config)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_reference_decoder_agrees_where_it_is_loud(shape: tuple[int, ...], kind: str, tmp_path: Path) -> None:
+    pixels = loud_picture(kind, shape)
+    path = loud_weights(tmp_path)
+    config = causal.Config(**weights.read(path.read_bytes(), "loud").config)
+    transform, tile = 5 if shape[2:] == (3,) else 1, (shape[1], shape[0])
+    for model, adaptation in ((WEIGHTS, b""), (path, b""), (path, loud_adaptation(config))):
+        data = file_of(registry.load(model, machine="numpy"), pixels, transform, tile, adaptation)
+        assert reference.decode(data, model.read_bytes())[3] == pixels.tobytes()
+
+
+def test_golden_files_cover_the_format() -> None:
+    headers = [container.read_header(path.read_bytes()) for path in FILES]
+    assert {header.mode.pillow for header in headers} == {"L", "RGB"}
+    assert len({header.transform for header in headers}) > 2
+    sizes = [(x1 - x0, y1 - y0) for header in headers for _, (x0, y0, x1, y1) in header.boxes()]
+    assert any(width == 1 < height for width, height in sizes)
+    assert any(height == 1 < width for width, height in sizes)
+    network = registry.load(WEIGHTS, machine="numpy").network  # type: ignore[attr-defined]
+    adapted = [network.adapted(header.model.adaptation) for header in headers if header.model is not None]
+    assert any(is_halved(network, other) for other in adapted), "no adaptation leaves the exact range"
+
+
+def is_halved(network: causal.Network, adapted: causal.Network) -> bool:
+    return any((layer.shift > adapted.layers[name].shift).any() for name, layer in network.layers.items())
