@@ -105,12 +105,14 @@ _LOUDNESS = _all(
 )
 
 
-def _codec(model: str, device: str, threads: int, **options: Any) -> Codec:
+def _codec(model: str, device: str, threads: int, quiet: bool, **options: Any) -> Codec:
     """The codec that does the work. Loads numpy and Pillow; a model only when it is used."""
+    import logging
     import warnings
 
     from PIL import Image
 
+    logging.getLogger("lgcodec").setLevel(logging.ERROR if quiet else logging.WARNING)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit itself stands, as an error
     return lgcodec.Codec(model=model, device=device, threads=threads or None, **options)
 
@@ -157,7 +159,7 @@ def compress(
     outputs = Outputs(**options)
     if no_verify and outputs.remove:
         raise click.UsageError("--rm and --no-verify exclude each other")
-    codec = _codec(model, device, threads, effort=effort, verify=not no_verify)
+    codec = _codec(model, device, threads, quiet, effort=effort, verify=not no_verify)
 
     def work(source: Source, target: Path | None) -> None:
         start = time.perf_counter()
@@ -186,7 +188,7 @@ def decompress(model: str, device: str, threads: int, quiet: bool, verbose: bool
     The suffix of -o chooses the format, of those that keep every pixel: png, webp, tiff, bmp, ppm, tga.
     """
     outputs = Outputs(**options)
-    codec = _codec(model, device, threads)
+    codec = _codec(model, device, threads, quiet)
     from lgcodec.cli import formats
 
     def work(source: Source, target: Path | None) -> None:
@@ -227,7 +229,7 @@ def info(file: str, as_json: bool) -> int:
 @_LOUDNESS
 def verify(inputs: tuple[str, ...], model: str, device: str, threads: int, quiet: bool, verbose: bool) -> int:
     """Decode files in memory and check every checksum and the digest of the pixels."""
-    codec = _codec(model, device, threads)
+    codec = _codec(model, device, threads, quiet)
 
     def work(source: Source) -> None:
         start = time.perf_counter()

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -133,10 +133,11 @@ class Network:
     @classmethod
     def of(cls, weights: Weights) -> Network:
         """Raises ModelError where tensors are missing, misshapen or out of the exact range."""
-        try:
-            config = Config(**weights.config)
-        except TypeError as e:
-            raise ModelError(f"causal model: config {weights.config} is not one of this release") from e
+        if set(weights.config) != {
+            field.name for field in fields(Config)
+        }:  # no defaults: the digest covers what is there
+            raise ModelError(f"causal model: config {weights.config} is not one of this release")
+        config = Config(**weights.config)
         try:
             layers = {}
             for name, ends in config.layers().items():

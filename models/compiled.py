@@ -7,9 +7,11 @@ other. Inner loops run along the rows of a front, so they compile to vector inst
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numba as nb
@@ -38,6 +40,8 @@ _MASS_BITS = mixture.WEIGHT_BITS + mixture.SIGMOID_BITS
 _MASK, _WORD = np.uint64(TOTAL - 1), np.uint64(1 << 32)
 _U24, _U32, _U40 = np.uint64(24), np.uint64(32), np.uint64(40)
 _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
+
+_log = logging.getLogger("lgcodec")
 
 _jit = nb.njit(cache=True, nogil=True, error_model="numpy")
 
@@ -543,6 +547,8 @@ class CompiledCausal:
 
     def __init__(self, network: Network, threads: int) -> None:
         self.network, self.threads = network, threads
+        if not any(Path(_code.stats.cache_path).glob(f"{Path(__file__).stem}._code-*.nbc")):
+            _log.warning("compiling for this machine, once: about 10 seconds")
         config = network.config
         self.around = np.array(config.neighbours())
         self.places = np.array(causal.ERRORS)

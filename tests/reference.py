@@ -151,7 +151,7 @@ class Layer:
         rows = zip(self.weight, self.bias, self.shift, self.ends, strict=True)
         return [clip((bias + product(weight, a)) >> shift, *ends) for weight, bias, shift, ends in rows]
 
-    def reach(self, o: int) -> int:
+    def size(self, o: int) -> int:
         return abs(self.bias[o]) + product([abs(w) for w in self.weight[o]], self.limits)
 
     def adapt(self, bias: list[int], left: list[list[int]], right: list[list[int]]) -> None:
@@ -160,7 +160,7 @@ class Layer:
                 delta = sum(left[r][o] * right[r][i] for r in range(len(left)))
                 weight[i] += (delta << self.shift[o]) >> 9
             self.bias[o] += (bias[o] << self.shift[o]) >> 2
-            while max(map(abs, weight)) > 32767 or self.reach(o) >= TOTAL:
+            while max(map(abs, weight)) > 32767 or self.size(o) >= TOTAL:
                 check(self.shift[o] > 0, "adaptation out of range")
                 weight[:] = [w >> 1 for w in weight]
                 self.bias[o] >>= 1
@@ -197,7 +197,7 @@ class Network:
             weight = [flat[o * I : (o + 1) * I] for o in range(len(ends))]
             self.layers[name] = Layer(weight, tensors[f"{name}.bias"], tensors[f"{name}.shift"], ends, limits)
             for o in range(len(ends)):
-                check(self.layers[name].reach(o) < TOTAL, "weights out of range")
+                check(self.layers[name].size(o) < TOTAL, "weights out of range")
 
         layer("first", difference + 51 * [511], width * [(0, self.limit)])
         for i in range(self.depth):
@@ -314,7 +314,7 @@ class Pixel:
         extra = [net.compand("coarse", a) for a in k] + ([net.compand("fine", E)] if c else [])
         o = net.layers[f"out.{c}"](net.layers[f"head.{c}"](self.h + extra))
         table = net.tables["exponential"]
-        share = [table[min(max(o[:K]) - a, len(table) - 1)] for a in o[:K]]
+        share = [table[min(max(o[:K]) - a, 383)] for a in o[:K]]
         self.weight = [(a << 16) // sum(share) for a in share]
         self.weight[0] += (1 << 16) - sum(self.weight)
         centre = 8 * self.A[c] + self.linear[c] + (o[3 * K] * self.S[c] >> 5)

@@ -231,9 +231,9 @@ UNUSABLE = {
         **{"out.0.weight": np.full(content.tensors["out.0.weight"].shape, 1 << 62, np.int64)}
     )(content),
     "bias whose bound overflows int64": change(**{"out.0.bias": np.full(10, -(1 << 63), np.int64)}),
-    "weights of int64": lambda content: change(
-        **{"out.0.weight": content.tensors["out.0.weight"].astype(np.int64)}
-    )(content),
+    "weights of int64": lambda content: change(**{"out.0.weight": content.tensors["out.0.weight"].astype(np.int64)})(
+        content
+    ),
     "scalar table": change(sigmoid=np.array(3, np.int32)),
     "short table": change(fine=np.zeros(9, np.int32)),
     "empty table": change(exponential=np.zeros(0, np.int32)),

@@ -92,7 +92,7 @@ def test_exact_bytes() -> None:
     assert header["a.weight"] == {"dtype": "I16", "shape": [2, 3], "data_offsets": [8, 20]}
     assert header["table"] == {"dtype": "U8", "shape": [2, 1, 1], "data_offsets": [20, 22]}
     assert all(isinstance(value, str) for value in header["__metadata__"].values())
-    assert data[8 + length :].hex() == "07000000" "90eefeff" "fdfffeffffff000001000200" "01ff"
+    assert data[8 + length :].hex() == "0700000090eefefffdfffeffffff00000100020001ff"
 
 
 def written(content: Weights) -> bytes:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from test_format import WEIGHTS, file_of  # noqa: E402  every tile by the model, whatever an encoder would choose
 
-CONFIG = causal.Config(width=16, depth=2, hidden=16, components=2, rows=2, left=3, reach=2, fraction=7, limit=1023)
+CONFIG = causal.Config(width=16, depth=2, hidden=16, components=2, rows=3, left=4, reach=4, limit=1023)
 
 
 def make_weights() -> Weights:
