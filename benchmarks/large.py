@@ -23,6 +23,7 @@ from PIL import Image
 from lgcodec.cli import bench
 
 HERE = Path(__file__).parent
+Image.MAX_IMAGE_PIXELS = None  # our own mosaics are read back here
 START = "import sys; from lgcodec.cli.main import main; main()"
 # A small process in between: a child's peak starts at its parent's, and ours holds the whole mosaic.
 LAUNCHER = """

@@ -547,7 +547,7 @@ class CompiledCausal:
 
     def __init__(self, network: Network, threads: int) -> None:
         self.network, self.threads = network, threads
-        if not any(Path(_code.stats.cache_path).glob(f"{Path(__file__).stem}._code-*.nbc")):
+        if not any(Path(_code.stats.cache_path or "").glob(f"{Path(__file__).stem}._code-*.nbc")):
             _log.warning("compiling for this machine, once: about 10 seconds")
         config = network.config
         self.around = np.array(config.neighbours())
