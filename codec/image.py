@@ -119,7 +119,7 @@ class Picture:
         if self.mode.pillow == "1":
             image = Image.frombytes("1", size, pack_rows(samples[..., 0], 1).tobytes())
         else:
-            image = Image.frombytes(self.mode.pillow, size, samples.tobytes())
+            image = Image.frombytes(self.mode.pillow, size, samples.data)
         return _with_metadata(image, self)
 
     def write_png(self, file: IO[bytes]) -> None:
