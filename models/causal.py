@@ -39,12 +39,13 @@ Tile = NDArray[np.int16]
 # Where the online predictors' own errors are looked at.
 ERRORS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, -1), (-2, 1))
 
-CHANNELS = 3
+CHANNELS, WINDOWS = 3, len(online.WINDOWS)
+LOWEST = np.array(online.LOW)[:, None, None]
 DIFFERENCE_LIMIT = 2047  # neighbours less anchor, Q3
 OFFSET = 8.0  # pixels per unit of the network's mean output
 LOG_SCALE_BIAS, LOG_SCALE_LOW, LOG_SCALE_HIGH = 1.0, -4.0, 6.0
 GATE_UNIT = 256
-COMPAND_UNIT = 128
+COMPAND_UNIT, COMPAND_LIMIT = 128, 511
 SIZES = (256, 512, 512)  # alphabets of Y, Co, Cg
 ORIGINS = (0, -256, -256)  # the value of their symbol 0
 EXTRAS = (0, 2, 3)  # what the heads see besides h: errors of the channels before, the expected error of this one
@@ -96,16 +97,12 @@ class Config:
 
         layers = {"first": hidden(np.concatenate([seen, other]), self.width)}
         layers |= {f"middle.{i}": hidden(h, self.width) for i in range(self.depth)}
-        # The residual sum must fit the limit too: the running sum is clipped, not each term.
         layers |= {"linear": (seen, np.full(3, -65536), np.full(3, 65535))}
         for c in range(3):
             extra = np.full(EXTRAS[c], COMPAND_LIMIT)
             layers[f"head.{c}"] = hidden(np.concatenate([h, extra]), self.hidden)
             layers[f"out.{c}"] = (np.full(self.hidden, self.limit), outputs[:, 0], outputs[:, 1])
         return {name: tuple(a.astype(np.int32) for a in ends) for name, ends in layers.items()}  # type: ignore[misc]
-
-
-COMPAND_LIMIT = 511
 
 
 def output_units(config: Config) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -268,26 +265,26 @@ class Program:
     def _run(
         self, truth: Callable[[IntArray, IntArray, int], IntArray] | None
     ) -> Generator[tuple[Table, IntArray], IntArray, list[Tile]]:
-        """Yields (table, true symbols if known) front by front: per channel the high symbols, then the low ones."""
+        """Yields (table, its true symbols if `truth` knows them), front by front, channel by channel, high ones first."""
         T, C, H, W = self.tiles, self.channels, self.height, self.width
         net, size = self.network, (online.UP + H, online.LEFT + W + online.RIGHT)
         P = np.zeros((3, T, *size))
         P[0] = online.START[0]
-        errors = np.zeros((online_windows, 3, T, *size), np.int64)
+        errors = np.zeros((WINDOWS, 3, T, *size), np.int64)
         solvers = [online.Solver(w, (C, T), H) for w in online.WINDOWS]
         coupling = online.Coupling(T, H)
         stride = size[1]
         around = np.array([dy * stride + dx for dy, dx in net.config.neighbours()])
         error_places = np.array([dy * stride + dx for dy, dx in ERRORS])
         taps = np.array([dy * stride + dx for dy, dx in online.TAPS])
-        flat_p, flat_e = P.reshape(3, T, -1), errors.reshape(online_windows, 3, T, -1)
+        flat_p, flat_e = P.reshape(3, T, -1), errors.reshape(WINDOWS, 3, T, -1)
         for rows, cols, low, high in fronts(H, W):
             n = len(rows)
             at = (rows + online.UP) * stride + cols + online.LEFT
             near = flat_p[:C, :, taps[:, None] + at]  # [C, T, taps, n]
             reference = np.floor((3 * near[:, :, 0] + 3 * near[:, :, 1] + near[:, :, 2] + near[:, :, 3]) * 0.125)
             v = np.moveaxis(near - reference[:, :, None], 2, 0)
-            predictions = np.zeros((online_windows, 3, T, n))
+            predictions = np.zeros((WINDOWS, 3, T, n))
             for s, solver in enumerate(solvers):
                 predictions[s, :C] = solver.predict(v[: solver.taps], reference, low, high)
             predictions = np.clip(predictions, 8 * LOWEST, 8 * 255)
@@ -299,13 +296,12 @@ class Program:
             coupling.merge(low, high)
             known = np.zeros((3, T, n))
             for c in range(C):
-                expected = (np.zeros((T, n)), *([] if c == 0 else [self._expect(coupling, c, known)]))[-1]
-                tables = self._mixture(c, h, linear[:, c], anchor[c], spread[c], known, expected)
-                true = None if truth is None else (truth(rows, cols, c) - ORIGINS[c]).reshape(-1)
+                expected = self._expect(coupling, c, known)
+                mixed = self._mixture(c, h, linear[:, c], anchor[c], spread[c], known, expected)
+                true = (truth(rows, cols, c) - ORIGINS[c]).reshape(-1) if truth else np.zeros(0, np.int64)
                 counts = np.full(T, n)
-                high_symbols = yield Table(tables.high_table(), counts), true if true is None else true >> 4  # type: ignore[misc]
-                high_symbols = np.asarray(high_symbols, np.int64)
-                low_symbols = yield Table(tables.low_table(high_symbols), counts), true if true is None else true & 15  # type: ignore[misc]
+                high_symbols = np.asarray((yield Table(mixed.high_table(), counts), true >> 4), np.int64)
+                low_symbols = yield Table(mixed.low_table(high_symbols), counts), true & 15
                 x = (high_symbols * 16 + low_symbols + ORIGINS[c]).reshape(T, n)
                 known[c] = 8 * x - anchor[c]
                 self._place(P[c], rows, cols, x)
@@ -319,6 +315,9 @@ class Program:
         return list(P[:C, :, online.UP :, online.LEFT : online.LEFT + W].swapaxes(0, 1).astype(np.int16))
 
     def _expect(self, coupling: online.Coupling, c: int, known: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the errors of the channels before make of this one's, Q3 [T, n]."""
+        if c == 0:
+            return np.zeros_like(known[0])
         return coupling.chroma_orange(known[0]) if c == 1 else coupling.chroma_green(known[1])
 
     def _trunk(
@@ -377,10 +376,6 @@ class Program:
                 for r in range(1, online.UP + 1):
                     start = column + online.LEFT + 2 * r
                     P[:, y - r, start : None if column == W - 1 else start + 1] = value
-
-
-online_windows = len(online.WINDOWS)
-LOWEST = np.array(online.LOW)[:, None, None]
 
 
 def compand(table: NDArray[np.int32], e: NDArray[Any]) -> NDArray[np.int64]:
