@@ -265,7 +265,7 @@ class Program:
     def _run(
         self, truth: Callable[[IntArray, IntArray, int], IntArray] | None
     ) -> Generator[tuple[Table, IntArray], IntArray, list[Tile]]:
-        """Yields (table, its true symbols if `truth` knows them), front by front, channel by channel, high ones first."""
+        """Yields (table, its true symbols if `truth` knows them), by front and channel, the high symbols first."""
         T, C, H, W = self.tiles, self.channels, self.height, self.width
         net, size = self.network, (online.UP + H, online.LEFT + W + online.RIGHT)
         P = np.zeros((3, T, *size))
