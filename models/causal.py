@@ -399,7 +399,7 @@ class Model:
 
     def __init__(self, weights: Weights, name: str, wire_id: int, machine: str, threads: int | None) -> None:
         self.name, self.wire_id, self.weights = name, wire_id, weights
-        # Before torch may be loaded: its threads otherwise spin while they wait, ten times slower beside a busy process.
+        # Before torch may be loaded: its threads otherwise spin while they wait, ten times slower beside other work.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         self.digest = weights.digest()
         self.network = Network.of(weights)
