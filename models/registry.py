@@ -48,7 +48,7 @@ RECORDS = (
         wire_id=1,
         family="causal",
         weights="default.safetensors",
-        digest="224842c3d3fe8b97257953ac55d1b3ad488745c857715f7909703670e136157a",
+        digest="d83c33aa45d0d60efa014c80c80031737c46bdcf13f4dc78380e4efeb003b4cf",
     ),
 )
 
