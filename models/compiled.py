@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lgcodec.models import causal, mixture, online
 from lgcodec.models.causal import Network
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import Layer
+from lgcodec.models.integer import Layer, check_exact
 from lgcodec.models.interface import TOTAL, Intervals, Stream
 from lgcodec.models.kernels import LANES, ROWS, SLOTS, lanes_kernel, multiply
 
@@ -542,6 +542,29 @@ def _padded(layer: Layer, inputs: int) -> tuple[NDArray[np.float32], ...]:
     return (weight, *vectors)
 
 
+class _Products:
+    """The compiled program's matrix products as an integer.Executor, so that they are checked like any other."""
+
+    name = "numba"
+
+    def load(self, layer: Layer) -> tuple[NDArray[np.float32], ...]:
+        return _padded(layer, layer.weight.shape[1])
+
+    def array(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.pad(a, ((0, -len(a) % ROWS), (0, 0)))
+
+    def numpy(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
+        return a
+
+    def join(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([a, b], axis=1)
+
+    def apply(self, layer: Any, a: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.zeros((len(a), layer[0].shape[1]), np.float32)
+        _layer(a, layer, out, len(a))
+        return out
+
+
 class CompiledCausal:
     """interface.Compiled for the causal family; tiles run on as many threads as asked for."""
 
@@ -549,6 +572,7 @@ class CompiledCausal:
         self.network, self.threads = network, threads
         if not any(Path(_code.stats.cache_path or "").glob(f"{Path(__file__).stem}._code-*.nbc")):
             _log.warning("compiling for this machine, once: about 10 seconds")
+        check_exact(_Products())
         config = network.config
         self.around = np.array(config.neighbours())
         self.places = np.array(causal.ERRORS)

@@ -139,7 +139,7 @@ def check_exact(executor: Executor) -> None:
         limit = np.full(inputs, (EXACT - 1) // np.abs(weight.astype(np.int64)).sum(axis=1).max(), np.int32)
         ends = np.full(outputs, -EXACT, np.int32), np.full(outputs, EXACT, np.int32)
         layer = Layer(weight, np.zeros(outputs, np.int32), np.zeros(outputs, np.int32), limit, *ends)
-        a = rng.integers(-limit, limit + 1, (33, inputs))
+        a = rng.integers(-limit, limit + 1, (36, inputs))
         a[0] = np.sign(weight[0]) * limit
         got = executor.numpy(executor.apply(executor.load(layer), executor.array(a.astype(np.float32))))
         if not np.array_equal(got, a @ weight.T.astype(np.int64)):

@@ -31,6 +31,8 @@ from lgcodec.models.interface import ycocg
 
 Pixels = NDArray[np.uint8]
 SAVE_SECONDS = 300
+REGION = 384  # pixels; the most of an image's side that is held ready at a time
+LOSSLESS, JPEG = {".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff"}, {".jpg", ".jpeg"}
 
 
 def planes(rgb: Pixels) -> NDArray[np.int16]:
@@ -39,17 +41,24 @@ def planes(rgb: Pixels) -> NDArray[np.int16]:
 
 
 def read_images(folders: Sequence[Path], smallest: int) -> list[Pixels]:
-    paths = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in {".png", ".webp", ".ppm"})
-    images = [np.asarray(Image.open(p).convert("RGB")) for p in paths]
-    large = [a for a in images if min(a.shape[:2]) >= smallest]
-    if not large:
+    """The images below the folders, RGB, at least `smallest` pixels a side; JPEG is halved to lose its artefacts."""
+    images = []
+    for path in sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in LOSSLESS | JPEG):
+        image = Image.open(path).convert("RGB")
+        if path.suffix.lower() in JPEG:
+            image = image.reduce(2)
+        if min(image.size) >= smallest:
+            images.append(np.asarray(image))
+    if not images:
         where = ", ".join(map(str, folders))
-        raise click.ClickException(f"{where}: no lossless image (png, webp, ppm) of at least {smallest} pixels a side")
-    return large
+        raise click.ClickException(f"{where}: no image (png, webp, ppm, bmp, tif, jpg) of {smallest} pixels a side")
+    return images
 
 
 def augment(rgb: Pixels, rng: np.random.Generator) -> Pixels:
-    """A random flip, transposition and channel order, sometimes grey, sometimes grain: real images carry noise."""
+    """A random region, flip, transposition and channel order, sometimes grey, sometimes grain, as of sensors."""
+    y, x = (rng.integers(max(side - REGION, 0) + 1) for side in rgb.shape[:2])
+    rgb = rgb[y : y + REGION, x : x + REGION]
     if rng.random() < 0.5:
         rgb = rgb[:, ::-1]
     if rng.random() < 0.5:
