@@ -12,7 +12,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar, Union
 
@@ -32,8 +32,6 @@ EFFORT = 3
 _PLAIN_AREA = 1 << 23  # pixels of a tile where nothing needs a model
 _ADAPT_AREA = 1 << 23  # pixels that a model is shown to adapt to
 _ADAPT_EFFORT = 7
-_COLOUR_EFFORT = 5
-_COLOUR_SIDE = 128  # pixels; squares in which the model tries each colour transform
 _WINDOW_AREA = 1 << 24  # pixels of a batch of images that are in work together
 _WINDOW_IMAGES = 1024
 
@@ -218,20 +216,6 @@ class Codec:
             tiles=plan.tiles,
             streams=streams,
         )
-
-    def _recolour(self, model: ImageModel, picture: Picture, plan: _Plan) -> Generator[Request, list[Any], _Plan]:
-        """The plan with the colour transform that the model codes some squares of the image best with."""
-        if len(plan.components[0].take(picture.samples((0, 0, 1, 1)))[0, 0]) != 3:
-            return plan
-        side = (min(_COLOUR_SIDE, picture.width), min(_COLOUR_SIDE, picture.height))
-        places = [(int(f * (picture.width - side[0])), int(f * (picture.height - side[1]))) for f in (0.1, 0.5, 0.9)]
-        boxes = [(x, y, x + side[0], y + side[1]) for x, y in (*places, (places[0][0], places[2][1]))]
-        tiles = [plan.components[0].take(picture.samples(box)) for box in boxes]
-        costs = {}
-        for transform in colour.PERMUTATIONS:
-            streams = yield _Encode(model, b"", [colour.forward(tile, transform) for tile in tiles])
-            costs[transform] = sum(stream.ideal_bits for stream in streams)
-        return replace(plan, transform=min(costs, key=lambda transform: costs[transform]))
 
     def _cheap(self, tile: Samples, always: bool) -> tuple[int, bytes] | None:
         if always:
