@@ -3,7 +3,7 @@
 Random crops of augmented photographs, Muon (Jordan et al. 2024) for the hidden matrices and AdamW for the rest,
 cosine decay to zero over the time given. Every few minutes the held-out rate is printed, a checkpoint is written
 beside --out (--resume finds it) and the integer network is exported to --out, with a card of facts in --out with the
-ending .json.
+ending .json. `Run` and `train` serve every family; each has a command of its own below `main`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from lgcodec.models import causal, online
 from lgcodec.models.causal_training import Causal, Features, bits_per_dim, export
 from lgcodec.models.compiled import CompiledCausal
 from lgcodec.models.interface import ycocg
+from lgcodec.models.weights import Weights
 
 Pixels = NDArray[np.uint8]
 SAVE_SECONDS = 300
@@ -126,14 +127,18 @@ def optimisers(model: nn.Module) -> list[tuple[torch.optim.Optimizer, float]]:
 
 @dataclass
 class Run:
-    """One training run and where it stands. spent: seconds of training."""
+    """One training run of any family, and where it stands.
 
-    model: Causal
+    loss: a batch to a scalar in bits per dim. export: writes the integer weights and prints the held-out rates; called
+    every SAVE_SECONDS and at the end. spent: seconds of training.
+    """
+
+    model: nn.Module
     out: Path
     device: torch.device
-    held_out: Sequence[Features]
-    facts: dict[str, Any]
     optimisers: list[tuple[torch.optim.Optimizer, float]]
+    loss: Callable[[list[torch.Tensor]], torch.Tensor]
+    export: Callable[[Run], None]
     step: int = 0
     spent: float = 0.0
 
@@ -159,20 +164,11 @@ class Run:
         self.step, self.spent = state["step"], state["spent"]
         click.echo(f"resumed at step {self.step}, {self.spent / 60:.1f} min")
 
-    def export(self) -> None:
-        """Writes the integer network and its card, and prints the float and the integer rate on the held-out images."""
-        weights = export(self.model, {})
-        network = causal.Network.of(weights)
-        machine = CompiledCausal(network, torch.get_num_threads())
-        tiles = [f.values[:, online.UP :, online.LEFT : -online.RIGHT] for f in self.held_out]
-        floats = evaluate(self.model, self.held_out, self.device)
-        ideal = machine.encode(tiles, b"")
-        integers = float(np.mean([s.ideal_bits / t.size for s, t in zip(ideal, tiles, strict=True)]))
+    def report(self, weights: Weights, floats: float, integers: float) -> None:
+        """Writes the weights with their card, and prints the rates (bits per dim on the held-out images)."""
         card = {
-            **self.facts,
-            "architecture": asdict(self.model.config),
+            **weights.card,
             "parameters": sum(p.numel() for p in self.model.parameters()),
-            "multiply_adds_per_pixel": sum(layer.weight.size for layer in network.layers.values()),
             "training_minutes": round(self.spent / 60, 1),
             "training_steps": self.step,
             "float_bpd": round(floats, 4),
@@ -187,10 +183,10 @@ class Run:
         )
 
 
-def train(run: Run, crops: Crops, minutes: float) -> None:
+def train(run: Run, batches: Iterable[list[torch.Tensor]], minutes: float) -> None:
+    """Trains until `minutes` in all are spent."""
     begin, mean, saved, first = time.monotonic() - run.spent, None, time.monotonic(), run.step
-    resumed = run.spent
-    for batch in crops:
+    for batch in batches:
         run.spent = time.monotonic() - begin
         done = run.spent / 60 / minutes
         if done >= 1:
@@ -199,10 +195,8 @@ def train(run: Run, crops: Crops, minutes: float) -> None:
         for optimiser, peak in run.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = peak * factor
-        batch = [b.to(run.device, non_blocking=True) for b in batch]
-        pixels = batch[3][:, 0].numel()
         with torch.autocast(run.device.type, dtype=torch.bfloat16):
-            loss = bits_per_dim(run.model(*batch), pixels)
+            loss = run.loss([b.to(run.device, non_blocking=True) for b in batch])
         for optimiser, _ in run.optimisers:
             optimiser.zero_grad()
         loss.backward()
@@ -212,14 +206,33 @@ def train(run: Run, crops: Crops, minutes: float) -> None:
         run.step += 1
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
         if run.step % 100 == 0:
-            speed = (run.step - first) * pixels / 1e6 / (run.spent - resumed)
-            click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  train {mean:.4f} bits/dim  {speed:.2f} Mpx/s")
+            speed = (run.step - first) / (time.monotonic() - begin)
+            click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  train {mean:.4f} bits/dim  {speed:.1f} steps/s")
         if time.monotonic() - saved > SAVE_SECONDS:
             run.save()
-            run.export()
+            run.export(run)
             saved = time.monotonic()
     run.save()
-    run.export()
+    run.export(run)
+
+
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that every family's command has."""
+    path = click.Path(path_type=Path)
+    cuda = "cuda" if torch.cuda.is_available() else "cpu"
+    options = [
+        click.option("--data", "folders", type=click.Path(exists=True, path_type=Path), multiple=True, required=True),
+        click.option("--held-out", type=click.Path(exists=True, path_type=Path), required=True),
+        click.option("--out", type=path, required=True),
+        click.option("--minutes", default=60.0, show_default=True),
+        click.option("--device", default=cuda, show_default=True),
+        click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch."),
+        click.option("--resume", is_flag=True, help="Go on from the checkpoint beside --out."),
+        click.option("--seed", default=0, show_default=True),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -228,12 +241,7 @@ def main() -> None:
 
 
 @main.command("ar")
-@click.option("--data", "folders", type=click.Path(exists=True, path_type=Path), multiple=True, required=True)
-@click.option("--held-out", type=click.Path(exists=True, path_type=Path), required=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True)
-@click.option("--minutes", default=60.0, show_default=True)
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
-@click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch.")
+@training_options
 @click.option("--batch", default=16, show_default=True)
 @click.option("--crop", default=64, show_default=True, help="Side of a crop, pixels.")
 @click.option("--width", default=causal.Config.width, show_default=True)
@@ -242,11 +250,9 @@ def main() -> None:
 @click.option("--components", default=causal.Config.components, show_default=True)
 @click.option("--rows", default=causal.Config.rows, show_default=True)
 @click.option("--left", default=causal.Config.left, show_default=True)
-@click.option("--resume", is_flag=True)
-@click.option("--seed", default=0, show_default=True)
 def autoregressive(
-    folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, batch: int,
-    crop: int, resume: bool, seed: int, **sizes: Any,
+    folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
+    seed: int, batch: int, crop: int, **sizes: Any,
 ) -> None:  # fmt: skip
     """The causal autoregressive family (the default model)."""
     if threads:
@@ -257,12 +263,25 @@ def autoregressive(
     click.echo(f"{asdict(config)}, {sum(p.numel() for p in model.parameters())} parameters")
     crops = Crops(read_images(folders, crop), np.random.default_rng(seed), batch, crop)
     held = [Features(planes(a[:512, :768])) for a in read_images([held_out], 16)]
+    tiles = [f.values[:, online.UP :, online.LEFT : -online.RIGHT] for f in held]
     facts = {
         "images": len(crops.images),
         "megapixels": round(sum(a.shape[0] * a.shape[1] for a in crops.images) / 1e6, 1),
         "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "architecture": asdict(config),
+        "multiply_adds_per_pixel": sum(weight.numel() for weight, _ in model.layers().values()),
     }
-    run = Run(model, out, torch.device(device), held, facts, optimisers(model))
+
+    def loss(parts: list[torch.Tensor]) -> torch.Tensor:
+        return bits_per_dim(model(*parts), parts[3][:, 0].numel())
+
+    def write(run: Run) -> None:
+        weights = export(model, facts)
+        ideal = CompiledCausal(causal.Network.of(weights), torch.get_num_threads()).encode(tiles, b"")
+        integers = float(np.mean([s.ideal_bits / t.size for s, t in zip(ideal, tiles, strict=True)]))
+        run.report(weights, evaluate(model, held, run.device), integers)
+
+    run = Run(model, out, torch.device(device), optimisers(model), loss, write)
     if resume and run.checkpoint.exists():
         run.resume()
     train(run, crops, minutes)
