@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.errors import FormatError, ModelError
-from lgcodec.models.interface import TOTAL, Explicit, ImageModel, IntArray, Intervals, Stream
+from lgcodec.models import interface
+from lgcodec.models.interface import TOTAL, Distribution, Explicit, ImageModel, IntArray, Intervals, Stream
 
 T = TypeVar("T")
 Words = NDArray[np.uint32]
 Shape = tuple[int, int, int]
+NewStack = Callable[..., interface.Stack]
 
 # constriction adds one unit to each probability it is given, so `frequency - 1` (as float, exact below 2**53) makes its
 # integer table equal to ours; without perfect=False it would optimise the table away from these integers.
@@ -49,6 +51,9 @@ class Stack:
             raise FormatError("a stream ends in a zero word, which no encoder writes")
         self._coder = constriction.stream.stack.AnsCoder(np.ascontiguousarray(words, dtype=np.uint32))
 
+    def intervals(self, distribution: Distribution, symbols: IntArray) -> list[Intervals]:
+        return distribution.intervals(symbols)
+
     def push(self, intervals: Intervals) -> None:
         """Pushes symbols so that they pop in the order given. Only shares of the line are needed, not whole tables."""
         if len(intervals.start) == 0:
@@ -65,8 +70,12 @@ class Stack:
         symbols = np.where(first, 0, np.where(last, 2, 1)).astype(np.int32)
         self._coder.encode_reverse(symbols, _categorical, _weights(triple))
 
-    def pop(self, cdf: NDArray[np.uint32]) -> NDArray[np.int32]:
-        """Pops one symbol for each row of cdf [n, A+1]; returns int32 [n]."""
+    def pop(self, distribution: Distribution) -> IntArray:
+        """Pops its symbols, int [n]."""
+        return distribution.pop(self._read)
+
+    def _read(self, cdf: NDArray[np.uint32]) -> NDArray[np.int32]:
+        """One symbol for each row of cdf [n, A+1]; int32 [n]."""
         if len(cdf) == 0:
             return np.zeros(0, np.int32)
         frequency = cdf[:, 1:].astype(np.int64) - cdf[:, :-1]
@@ -88,7 +97,7 @@ def encode(model: ImageModel, tiles: Sequence[NDArray[np.int16]], adaptation: by
         return model.compiled.encode(tiles, adaptation)
 
     def push(shapes: list[Shape], batch: list[NDArray[np.int16]]) -> list[Stream]:
-        return push_program(model.program(shapes, adaptation), batch)
+        return push_program(model.program(shapes, adaptation), batch, model.stack or Stack)
 
     return _by_shape(push, [_shape(tile) for tile in tiles], tiles)
 
@@ -99,7 +108,7 @@ def decode(
     """The inverse of `encode`. Raises FormatError where the streams or the adaptation are none that `encode` makes."""
 
     def pop(same: list[Shape], batch: list[Words]) -> list[NDArray[np.int16]]:
-        return pop_program(model.program(same, adaptation), batch)
+        return pop_program(model.program(same, adaptation), batch, model.stack or Stack)
 
     try:
         if model.compiled is not None:
@@ -126,38 +135,35 @@ def _by_shape(
     return [results[i] for i in range(len(shapes))]
 
 
-def push_program(program: Explicit[T], value: T) -> list[Stream]:
-    """Codes `value` under an explicit model, one stream for each entry of its tables' `counts`."""
+def push_program(program: Explicit[T], value: T, new: NewStack = Stack) -> list[Stream]:
+    """Codes `value` under an explicit model, one stream for each entry of its distributions' `counts`."""
+    stacks: list[Any] = []
     parts: list[list[Intervals]] = []
-    for step in program.symbols(value):
-        ends = np.cumsum(step.counts)
+    for distribution, symbols in program.symbols(value):
+        ends = np.cumsum(distribution.counts)
+        stacks = stacks or [new() for _ in ends]
         parts = parts or [[] for _ in ends]
-        for part, end, count in zip(parts, ends, step.counts, strict=True):
-            rows = slice(end - count, end)
-            part.append(Intervals(step.start[rows], step.frequency[rows], np.array([count])))
-    streams = []
-    for part in parts:
-        whole = Intervals(
-            np.concatenate([p.start for p in part]),
-            np.concatenate([p.frequency for p in part]),
-            np.array([sum(len(p.start) for p in part)]),
-        )
-        stack = Stack()
-        stack.push(whole)
-        streams.append(Stream(stack.words(), whole.ideal_bits()))
-    return streams
+        for intervals in stacks[0].intervals(distribution, symbols):
+            for part, end, count in zip(parts, ends, distribution.counts, strict=True):
+                rows = slice(end - count, end)
+                part.append(Intervals(intervals.start[rows], intervals.frequency[rows], np.array([count])))
+    for stack, part in zip(stacks, parts, strict=True):
+        for intervals in reversed(part):
+            stack.push(intervals)
+    ideal = (sum(intervals.ideal_bits() for intervals in part) for part in parts)
+    return [Stream(stack.words(), bits) for stack, bits in zip(stacks, ideal, strict=True)]
 
 
-def pop_program(program: Explicit[T], words: Sequence[Words]) -> T:
+def pop_program(program: Explicit[T], words: Sequence[Words], new: NewStack = Stack) -> T:
     """Decodes the value of an explicit model. Raises FormatError where a stream holds more or less than the value."""
-    stacks = [Stack(w) for w in words]
+    stacks = [new(w) for w in words]
     steps = program.steps()
     try:
-        table = next(steps)
+        step = next(steps)
         while True:
-            ends = np.cumsum(table.counts)
-            rows = zip(stacks, ends - table.counts, ends, strict=True)
-            table = steps.send(np.concatenate([stack.pop(table.cdf[low:high]) for stack, low, high in rows]))
+            ends = np.cumsum(step.counts)
+            rows = zip(stacks, map(slice, ends - step.counts, ends), strict=True)
+            step = steps.send(np.concatenate([stack.pop(step.part(part)) for stack, part in rows]))
     except StopIteration as stop:
         value: T = stop.value
     if not all(stack.is_empty() for stack in stacks):

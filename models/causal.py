@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from lgcodec.models import mixture, online
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import EXACT, WEIGHT_LIMIT, Executor, Layer, NumpyExecutor
-from lgcodec.models.interface import Compiled, IntArray, Intervals, Table
+from lgcodec.models.interface import Compiled, Distribution, IntArray, Stack
 from lgcodec.models.weights import Weights
 
 Shape = tuple[int, int, int]
@@ -237,35 +237,33 @@ class Program:
         self.tiles = len(shapes)
         self.channels, self.height, self.width = shapes[0]
 
-    def symbols(self, value: list[Tile]) -> Sequence[Intervals]:
-        """Runs the decoder's own loop with the true symbols: equal tables on both sides by construction."""
-        intervals: list[Intervals] = []
+    def symbols(self, value: list[Tile]) -> Iterator[tuple[Distribution, IntArray]]:
+        """Runs the decoder's own loop with the true values: equal tables on both sides by construction."""
         truth = np.stack(value).astype(np.int64)
         steps = self._run(lambda rows, cols, c: truth[:, c, rows, cols])
-        symbols = None
-        try:
-            while True:
-                table, known = steps.send(symbols)  # type: ignore[arg-type]
-                symbols = known
-                intervals.append(Intervals.of(table, known))
-        except StopIteration:
-            return intervals
-
-    def steps(self) -> Generator[Table, IntArray, list[Tile]]:
-        run = self._run(None)
-        symbols = None
+        values = None
         while True:
             try:
-                table, _ = run.send(symbols)  # type: ignore[arg-type]
+                mixed, values = steps.send(values)  # type: ignore[arg-type]
+            except StopIteration:
+                return
+            yield mixed, values
+
+    def steps(self) -> Generator[Distribution, IntArray, list[Tile]]:
+        run = self._run(None)
+        values = None
+        while True:
+            try:
+                mixed, _ = run.send(values)  # type: ignore[arg-type]
             except StopIteration as stop:
                 result: list[Tile] = stop.value
                 return result
-            symbols = yield table
+            values = yield mixed
 
     def _run(
         self, truth: Callable[[IntArray, IntArray, int], IntArray] | None
-    ) -> Generator[tuple[Table, IntArray], IntArray, list[Tile]]:
-        """Yields (table, its true symbols if `truth` knows them), by front and channel, the high symbols first."""
+    ) -> Generator[tuple[mixture.Mixture, IntArray], IntArray, list[Tile]]:
+        """Yields (distribution, its true values if `truth` knows them), by front and channel."""
         T, C, H, W = self.tiles, self.channels, self.height, self.width
         net, size = self.network, (online.UP + H, online.LEFT + W + online.RIGHT)
         P = np.zeros((3, T, *size))
@@ -298,11 +296,8 @@ class Program:
             for c in range(C):
                 expected = self._expect(coupling, c, known)
                 mixed = self._mixture(c, h, linear[:, c], anchor[c], spread[c], known, expected)
-                true = (truth(rows, cols, c) - ORIGINS[c]).reshape(-1) if truth else np.zeros(0, np.int64)
-                counts = np.full(T, n)
-                high_symbols = np.asarray((yield Table(mixed.high_table(), counts), true >> 4), np.int64)
-                low_symbols = yield Table(mixed.low_table(high_symbols), counts), true & 15
-                x = (high_symbols * 16 + low_symbols + ORIGINS[c]).reshape(T, n)
+                true = truth(rows, cols, c).reshape(-1) if truth else np.zeros(0, np.int64)
+                x = np.asarray((yield mixed, true), np.int64).reshape(T, n)
                 known[c] = 8 * x - anchor[c]
                 self._place(P[c], rows, cols, x)
             for c in range(C):
@@ -358,7 +353,8 @@ class Program:
         gate = (q[3 * K] * spread.reshape(-1).astype(np.int64)) >> 5  # 2**-8 of Q3 -> 1/64
         mean = q[K : 2 * K] + anchor.reshape(-1).astype(np.int64) * 8 + linear + gate
         mean[1:] += 8 * expected.reshape(-1).astype(np.int64)
-        return mixture.Mixture.of(self.network.tables, q[:K], mean, q[2 * K : 3 * K], SIZES[c], ORIGINS[c])
+        counts = np.full(self.tiles, len(h) // self.tiles)
+        return mixture.Mixture.of(self.network.tables, q[:K], mean, q[2 * K : 3 * K], SIZES[c], ORIGINS[c], counts)
 
     def _place(self, P: NDArray[np.float64], rows: IntArray, cols: IntArray, x: IntArray) -> None:
         """Writes a front's values x [T, n] into P [T, H', W'], and the cells around the tile that repeat them
@@ -405,6 +401,7 @@ class Model:
         self.network = Network.of(weights)
         self.threads = threads or os.cpu_count() or 1
         self.compiled: Compiled | None = None
+        self.stack: Callable[..., Stack] | None = None
         self.batch = 16
         if machine == "numba":
             from lgcodec.models.compiled import CompiledCausal

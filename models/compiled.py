@@ -14,15 +14,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import causal, mixture, online
+from lgcodec.models import causal, online
 from lgcodec.models.causal import Network
+from lgcodec.models.compiled_stack import (
+    MASK,
+    CompiledStack,
+    advance,
+    find_high,
+    find_low,
+    jit,
+    refill,
+    share_high,
+    share_low,
+)
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Layer, check_exact
-from lgcodec.models.interface import TOTAL, Intervals, Stream
+from lgcodec.models.interface import Intervals, Stream
 from lgcodec.models.kernels import LANES, ROWS, SLOTS, lanes_kernel, multiply
 
 _UP, _LEFT, _RIGHT = online.UP, online.LEFT, online.RIGHT
@@ -32,21 +42,12 @@ _PULL = np.array(online.PULL)
 _DY = np.array([dy for dy, _ in online.TAPS])
 _DX = np.array([dx for _, dx in online.TAPS])
 _TAPS = np.array([window.taps for window in online.WINDOWS])
-_TOTAL = TOTAL
-_FRACTION_BITS = mixture.FRACTION_BITS
-_FRACTION_MASK = (1 << mixture.FRACTION_BITS) - 1
-_SIGMOID_MIDDLE = mixture.SIGMOID_RANGE << (6 + mixture.INVERSE_BITS)
-_MASS_BITS = mixture.WEIGHT_BITS + mixture.SIGMOID_BITS
-_MASK, _WORD = np.uint64(TOTAL - 1), np.uint64(1 << 32)
-_U24, _U32, _U40 = np.uint64(24), np.uint64(32), np.uint64(40)
-_ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
+_ONE = np.uint64(1)
 
 _log = logging.getLogger("lgcodec")
 
-_jit = nb.njit(cache=True, nogil=True, error_model="numpy")
 
-
-@_jit
+@jit
 def _merge(state, begin, end, decay):
     """What a pixel inherits: state [coefficients, slots]; the slot after a row's is the row above's, not merged yet."""
     for k in range(state.shape[0]):
@@ -100,14 +101,14 @@ _inherit0, _solve0 = _window_kernels(online.WINDOWS[0])
 _inherit1, _solve1 = _window_kernels(online.WINDOWS[1])
 
 
-@_jit
+@jit
 def _pad_start(P):
     """P: float64 [3, H + UP, LEFT + W + RIGHT]; what stands around a tile before its first pixel."""
     for c in range(P.shape[0]):
         P[c] = 128.0 if c == 0 else 0.0
 
 
-@_jit
+@jit
 def _place(P, c, y, x, value):
     """Writes a decoded value, and the cells outside the tile that repeat it (`pad` in online.py)."""
     W = P.shape[2] - _LEFT - _RIGHT
@@ -125,7 +126,7 @@ def _place(P, c, y, x, value):
                     P[c, _UP - r, at:] = value
 
 
-@_jit
+@jit
 def _neighbours(plane, stride, t, begin, end, rows, v, reference):
     """v [taps, slots]: the taps around each slot's pixel less their local mean `reference`; plane: one channel of
     P, flat.
@@ -143,12 +144,12 @@ def _neighbours(plane, stride, t, begin, end, rows, v, reference):
             v[i, s] = plane[np.uint64((y + _UP) * stride + t - 2 * y + _LEFT) - back] - reference[s]
 
 
-@_jit
+@jit
 def _slope(product, square):
     return min(max(np.floor(product * 4096.0 / (square + 256.0)), -16384.0), 16384.0)
 
 
-@_jit
+@jit
 def _couple(s, c, e):
     """s: [5] one pixel's Coupling state; e: [3] errors in Q3, those below c known. -> expected error of channel c."""
     if c == 0:
@@ -159,7 +160,7 @@ def _couple(s, c, e):
     return np.floor(_slope(s[3], s[0]) * e[0] / 4096.0) + np.floor(_slope(s[4], s[2]) * (e[1] - co_part) / 4096.0)
 
 
-@_jit
+@jit
 def _couple_learn(s, e):
     rest = e[1] - np.floor(_slope(s[1], s[0]) * e[0] / 4096.0)
     cg_part = np.floor(_slope(s[3], s[0]) * e[0] / 4096.0)
@@ -170,7 +171,7 @@ def _couple_learn(s, e):
     s[4] += rest * (e[2] - cg_part)
 
 
-@_jit
+@jit
 def _new_solver(taps, channels, rows):
     """States by slot: row y is slot rows - 1 - y, so that the row above is the next one; slot `rows` is never
     written.
@@ -183,7 +184,7 @@ def _new_solver(taps, channels, rows):
     return gram, moment, weights
 
 
-@_jit
+@jit
 def _predict(plane, stride, solvers, c, t, begin, end, v, reference, error, p):
     """Both windows' predictions p [windows, slots] of channel c, Q3. Blocks of rows keep their states in the L1
     cache.
@@ -204,7 +205,7 @@ def _predict(plane, stride, solvers, c, t, begin, end, v, reference, error, p):
             p[i, s] = min(max(p[i, s], low), high)
 
 
-@_jit
+@jit
 def _features(x, taps):
     C, H, W = x.shape
     P = np.zeros((C, H + _UP, _LEFT + W + _RIGHT))
@@ -251,40 +252,7 @@ def features(x: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]
     return result
 
 
-@_jit
-def _cumulative(v, mixture, sigmoid):
-    """Mixture.cumulative of one symbol.
-
-    mixture: int64, flat: size, origin, then mean, inverse, weight of each component. sigmoid: int64, flat pairs of a
-    table entry and the step to the next. Unsigned indices spare numba's check for negative ones, a third of the time
-    here.
-    """
-    size = mixture[0]
-    if v == 0:
-        return np.int64(0)
-    if v == size:
-        return np.int64(_TOTAL)
-    edge = (v + mixture[1]) * 64 - 32
-    total = np.int64(0)
-    b = _TWO
-    while b < np.uint64(len(mixture)):
-        t = min(max((edge - mixture[b]) * mixture[b + _ONE] + _SIGMOID_MIDDLE, 0), 2 * _SIGMOID_MIDDLE - 1)
-        i = (np.uint64(t) >> np.uint64(_FRACTION_BITS)) << _ONE
-        total += mixture[b + _TWO] * (sigmoid[i] + ((sigmoid[i + _ONE] * (t & _FRACTION_MASK)) >> _FRACTION_BITS))
-        b += _THREE
-    return v + ((total * (_TOTAL - size)) >> _MASS_BITS)
-
-
-@_jit
-def _refill(state, words, at):
-    """at: how many words are left."""
-    if state < _WORD and at > 0:
-        at -= 1
-        state = (state << _U32) | np.uint64(words[at])
-    return state, at
-
-
-@_jit
+@jit
 def _set_mixture(mixture, q, K, centre, shift, inverses, exponential):
     """Mixture.of: q float32, the head's outputs; centre: mean of the first component, shift: what the others add,
     1/64.
@@ -307,13 +275,13 @@ def _set_mixture(mixture, q, K, centre, shift, inverses, exponential):
     mixture[4] += rest
 
 
-@_jit
+@jit
 def _compand(table, e):
     value = table[min(np.uint64(abs(e)), np.uint64(len(table) - 1))]
     return value if e >= 0 else -value
 
 
-@_jit
+@jit
 def _layer(a, layer, out, n):
     """layer: weight [I, O], bias, scale, low, high [O], float32."""
     weight, bias, scale, low, high = layer
@@ -323,43 +291,7 @@ def _layer(a, layer, out, n):
             out[j, o] = min(max(np.floor((out[j, o] + bias[o]) * scale[o]), low[o]), high[o])
 
 
-@_jit
-def _find_high(point, mixture, sigmoid):
-    """The high symbol whose share holds `point`, with its ends: (symbol, C(16 symbol), C(16 symbol + 16))."""
-    low, high = np.int64(0), mixture[0] >> 4
-    start, end = np.int64(0), np.int64(_TOTAL)
-    while high - low > 1:
-        middle = (low + high) >> 1
-        c = _cumulative(middle << 4, mixture, sigmoid)
-        if c <= point:
-            low, start = middle, c
-        else:
-            high, end = middle, c
-    return low, start, end
-
-
-@_jit
-def _low_cumulative(j, first, base, span, mixture, sigmoid):
-    """Mixture.low_table's entry j, 0 < j < 16; first: the high symbol's first value, base, span: its share."""
-    return (_cumulative(first + j, mixture, sigmoid) - base) * (_TOTAL - 16) // span + j
-
-
-@_jit
-def _find_low(point, first, base, span, mixture, sigmoid):
-    """The low symbol whose share holds `point`, with its ends."""
-    low, high = np.int64(0), np.int64(16)
-    start, end = np.int64(0), np.int64(_TOTAL)
-    while high - low > 1:
-        middle = (low + high) >> 1
-        c = _low_cumulative(middle, first, base, span, mixture, sigmoid)
-        if c <= point:
-            low, start = middle, c
-        else:
-            high, end = middle, c
-    return low, start, end
-
-
-@_jit
+@jit
 def _code(tile, words, encoding, taps, around, places, network, tables, K):
     """Program._run over one tile, int16 [C, H, W]: read when encoding, written when decoding.
 
@@ -400,8 +332,8 @@ def _code(tile, words, encoding, taps, around, places, network, tables, K):
     coded = 0
     state, left = np.uint64(0), len(words)
     if not encoding:
-        state, left = _refill(state, words, left)
-        state, left = _refill(state, words, left)
+        state, left = refill(state, words, left)
+        state, left = refill(state, words, left)
     limit = middle[4][0, 0]
     for t in range(W + 2 * (H - 1)):
         low, high = max(0, (t - W + 2) // 2), min(H, t // 2 + 1)
@@ -469,14 +401,11 @@ def _code(tile, words, encoding, taps, around, places, network, tables, K):
                 mixture = mixtures[j]
                 if encoding:
                     symbol = (np.int64(tile[c, low + j, t - 2 * (low + j)]) - origin) >> 4
-                    start = _cumulative(symbol << 4, mixture, sigmoid)
-                    end = _cumulative((symbol << 4) + 16, mixture, sigmoid)
+                    start, end = share_high(symbol << 4, mixture, sigmoid)
                     starts[coded + j], frequencies[coded + j] = start, end - start
                 else:
-                    point = np.int64(state & _MASK)
-                    symbol, start, end = _find_high(point, mixture, sigmoid)
-                    state = np.uint64(end - start) * (state >> _U24) + np.uint64(point - start)
-                    state, left = _refill(state, words, left)
+                    symbol, start, end = find_high(np.int64(state & MASK), mixture, sigmoid)
+                    state, left = advance(state, start, end, words, left)
                 symbols[j], bases[j], spans[j] = symbol << 4, start, end - start
             coded += n
             for j in range(n):
@@ -484,18 +413,13 @@ def _code(tile, words, encoding, taps, around, places, network, tables, K):
                 mixture = mixtures[j]
                 if encoding:
                     value = np.int64(tile[c, y, x])
-                    start, end = np.int64(0), np.int64(_TOTAL)
                     within = value - origin - symbols[j]
-                    if within > 0:
-                        start = _low_cumulative(within, symbols[j], bases[j], spans[j], mixture, sigmoid)
-                    if within < 15:
-                        end = _low_cumulative(within + 1, symbols[j], bases[j], spans[j], mixture, sigmoid)
+                    start, end = share_low(within, symbols[j], bases[j], spans[j], mixture, sigmoid)
                     starts[coded + j], frequencies[coded + j] = start, end - start
                 else:
-                    point = np.int64(state & _MASK)
-                    within, start, end = _find_low(point, symbols[j], bases[j], spans[j], mixture, sigmoid)
-                    state = np.uint64(end - start) * (state >> _U24) + np.uint64(point - start)
-                    state, left = _refill(state, words, left)
+                    point = np.int64(state & MASK)
+                    within, start, end = find_low(point, symbols[j], bases[j], spans[j], mixture, sigmoid)
+                    state, left = advance(state, start, end, words, left)
                     value = symbols[j] + within + origin
                     tile[c, y, x] = value
                 known[j, c] = 8.0 * value - anchor[c, j]
@@ -509,25 +433,6 @@ def _code(tile, words, encoding, taps, around, places, network, tables, K):
             for j in range(n):
                 _couple_learn(coupling[:, H - 1 - low - j], known[j])
     return starts, frequencies, state == 0 and left == 0
-
-
-@_jit
-def _push(starts, frequencies):
-    """The ANS stack's words after pushing the symbols last to first (coder.Stack.push)."""
-    words = np.zeros(len(starts) + 2, np.uint32)
-    n, state = 0, np.uint64(0)
-    for i in range(len(starts) - 1, -1, -1):
-        frequency = np.uint64(frequencies[i])
-        if (state >> _U40) >= frequency:
-            words[n] = np.uint32(state & np.uint64(0xFFFFFFFF))
-            n += 1
-            state >>= _U32
-        state = ((state // frequency) << _U24) + state % frequency + np.uint64(starts[i])
-    while state:
-        words[n] = np.uint32(state & np.uint64(0xFFFFFFFF))
-        n += 1
-        state >>= _U32
-    return words[:n].copy()
 
 
 def _padded(layer: Layer, inputs: int) -> tuple[NDArray[np.float32], ...]:
@@ -604,10 +509,8 @@ class CompiledCausal:
         out = tuple(np.stack(p) for p in zip(*(_padded(layers[f"out.{c}"], hidden) for c in range(3)), strict=True))
         tables = self.network.tables
         fine, coarse = (np.ascontiguousarray(t, np.float32) for t in (self.network.fine, self.network.coarse))
-        steps = np.diff(tables.sigmoid.astype(np.int64), append=0)
-        sigmoid = np.stack([tables.sigmoid, steps], axis=1).reshape(-1)
         inverse, exponential = (np.ascontiguousarray(t, np.int64) for t in (tables.inverse, tables.exponential))
-        return (first, middle, linear, head, out), (fine, coarse, sigmoid, exponential, inverse)
+        return (first, middle, linear, head, out), (fine, coarse, tables.steps, exponential, inverse)
 
     def _run(self, tile: NDArray[np.int16], words: NDArray[np.uint32], encoding: bool, adaptation: bytes) -> Any:
         network, tables = self.prepared(adaptation)
@@ -626,7 +529,9 @@ class CompiledCausal:
         def one(tile: NDArray[np.int16]) -> Stream:
             starts, frequencies, _ = self._run(np.ascontiguousarray(tile), np.zeros(0, np.uint32), True, adaptation)
             intervals = Intervals(starts, frequencies, np.array([len(starts)]))
-            return Stream(_push(starts, frequencies), intervals.ideal_bits())
+            stack = CompiledStack()
+            stack.push(intervals)
+            return Stream(stack.words(), intervals.ideal_bits())
 
         return self._map(one, tiles)
 

@@ -6,7 +6,7 @@ coder, encoding with the true ones. Nothing here, and nothing in `codec/`, knows
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -22,51 +22,99 @@ IntArray = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class Table:
-    """n independent symbols of one alphabet 0..A-1, for one or more streams.
-
-    cdf: uint32 [n, A+1], A >= 3, rows strictly increasing from 0 to TOTAL (so no symbol has frequency zero).
-    counts: int [streams], how many consecutive rows belong to each stream; sums to n.
-    """
-
-    cdf: NDArray[np.uint32]
-    counts: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
 class Intervals:
-    """The encoder's view of a Table: the coded symbols' own shares of TOTAL, in decode order.
+    """The encoder's view of coded symbols: their own shares of TOTAL, in decode order.
 
     start, frequency: uint32 [n], 0 <= start, 1 <= frequency <= TOTAL - 2, start + frequency <= TOTAL.
-    counts: int [streams], as in Table.
+    counts: int [streams], how many consecutive rows belong to each stream; sums to n.
     """
 
     start: NDArray[np.uint32]
     frequency: NDArray[np.uint32]
     counts: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, table: Table, symbols: IntArray) -> Intervals:
-        """The shares that `table` gives to `symbols` [n]."""
-        rows = np.arange(len(symbols))
-        start = table.cdf[rows, symbols]
-        return cls(start, table.cdf[rows, np.asarray(symbols) + 1] - start, table.counts)
-
     def ideal_bits(self) -> float:
         """The code length, in bits: the sum of log2(TOTAL / frequency)."""
         return float(PRECISION * len(self.frequency) - np.log2(self.frequency.astype(np.float64)).sum())
 
 
+Read = Callable[[NDArray[np.uint32]], IntArray]  # pops a symbol for each row of a cdf [n, A+1]
+
+
+class Distribution(Protocol):
+    """What a program yields: n independent symbols, for one or more streams. counts: as in Intervals."""
+
+    @property
+    def counts(self) -> NDArray[np.int64]: ...
+
+    def part(self, rows: slice) -> Distribution:
+        """The distribution of these rows alone, for one stream."""
+        ...
+
+    def intervals(self, symbols: IntArray) -> list[Intervals]:
+        """The shares of `symbols` [n], in decode order."""
+        ...
+
+    def pop(self, read: Read) -> IntArray:
+        """The symbols [n], by `read`ing dense tables, as many times and in the order of `intervals`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Distribution of symbols of one alphabet 0..A-1.
+
+    cdf: uint32 [n, A+1], A >= 3, rows strictly increasing from 0 to TOTAL (so no symbol has frequency zero).
+    """
+
+    cdf: NDArray[np.uint32]
+    counts: NDArray[np.int64]
+
+    def part(self, rows: slice) -> Table:
+        cdf = self.cdf[rows]
+        return Table(cdf, np.array([len(cdf)]))
+
+    def intervals(self, symbols: IntArray) -> list[Intervals]:
+        rows = np.arange(len(symbols))
+        start = self.cdf[rows, symbols]
+        return [Intervals(start, self.cdf[rows, np.asarray(symbols) + 1] - start, self.counts)]
+
+    def pop(self, read: Read) -> IntArray:
+        return read(self.cdf)
+
+
 class Explicit(Protocol[T]):
     """An exact likelihood: autoregressive, flow, VQ-VAE and factorised models."""
 
-    def symbols(self, value: T) -> Sequence[Intervals]:
-        """All intervals of `value` in decode order; may compute every table in one parallel pass."""
+    def symbols(self, value: T) -> Iterable[tuple[Distribution, IntArray]]:
+        """What `steps` yields and is sent for `value`, in this order; may compute all in one parallel pass."""
         ...
 
-    def steps(self) -> Generator[Table, IntArray, T]:
-        """Yields each Table, is sent its symbols [n], returns the value."""
+    def steps(self) -> Generator[Distribution, IntArray, T]:
+        """Yields each Distribution, is sent its symbols [n], returns the value."""
         ...
+
+
+class Stack(Protocol):
+    """An ANS stack; `lgcodec.coder.Stack` is one, `compiled_stack.CompiledStack` another with the same words."""
+
+    def intervals(self, distribution: Distribution, symbols: IntArray) -> list[Intervals]:
+        """As `distribution.intervals`."""
+        ...
+
+    def push(self, intervals: Intervals) -> None:
+        """Pushes symbols so that they pop in the order given."""
+        ...
+
+    def pop(self, distribution: Distribution) -> IntArray:
+        """Pops its symbols, int [n]."""
+        ...
+
+    def words(self) -> NDArray[np.uint32]:
+        """The content, uint32 [m], last pushed last."""
+        ...
+
+    def is_empty(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -116,6 +164,7 @@ class ImageModel(Protocol):
     wire_id: int
     digest: bytes  # 32 bytes, SHA-256 of the integers that decide bits
     batch: int  # how many tiles one call should be given
+    stack: Callable[..., Stack] | None  # makes a faster stack for its programs, from words or none; may be absent
     compiled: Compiled | None
 
     def program(self, shapes: Sequence[tuple[int, int, int]], adaptation: bytes) -> Explicit[list[NDArray[np.int16]]]:

@@ -11,13 +11,14 @@ entries instead of 256 or 512.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models.interface import TOTAL
+from lgcodec.models.interface import TOTAL, Intervals, Read
 
 Int = NDArray[np.int64]
 
@@ -44,6 +45,12 @@ class Tables:
     exponential: NDArray[np.int32]
     inverse: NDArray[np.int32]
 
+    @functools.cached_property
+    def steps(self) -> Int:
+        """Each entry of `sigmoid` and how far it is to the next, int64 [2 x 2049]."""
+        sigmoid = self.sigmoid.astype(np.int64)
+        return np.stack([sigmoid, np.diff(sigmoid, append=0)], axis=1).reshape(-1)
+
     @classmethod
     def make(cls) -> Tables:
         """For training's export alone."""
@@ -59,9 +66,9 @@ class Tables:
 
 @dataclass(frozen=True)
 class Mixture:
-    """n mixtures of K logistics over the alphabet 0..A-1, whose symbol v stands for the value v + origin.
+    """n mixtures of K logistics over A = size values from `origin` on; an interface.Distribution of these values.
 
-    weight, mean, inverse: int64 [K, n], see above.
+    weight, mean, inverse: int64 [K, n], see above. size: a multiple of 16. counts: int64 [streams].
     """
 
     tables: Tables
@@ -70,15 +77,40 @@ class Mixture:
     inverse: Int
     size: int
     origin: int
+    counts: Int
 
     @classmethod
-    def of(cls, tables: Tables, logit: Int, mean: Int, log_scale: Int, size: int, origin: int) -> Mixture:
-        """logit [K, n] in 1/32; mean [K, n] in 1/64; log_scale [K, n] in 1/16 from -4, 0..160."""
+    def of(
+        cls, tables: Tables, logit: Int, mean: Int, log_scale: Int, size: int, origin: int, counts: Int | None = None
+    ) -> Mixture:
+        """logit [K, n] in 1/32; mean [K, n] in 1/64; log_scale [K, n] in 1/16 from -4, 0..160. counts: None for one
+        stream.
+        """
         last = len(tables.exponential) - 1
         share = tables.exponential[np.minimum(logit.max(axis=0) - logit, last)].astype(np.int64)
         weight = (share << WEIGHT_BITS) // share.sum(axis=0)
         weight[0] += (1 << WEIGHT_BITS) - weight.sum(axis=0)
-        return cls(tables, weight, mean, tables.inverse[log_scale].astype(np.int64), size, origin)
+        counts = np.array([logit.shape[1]]) if counts is None else counts
+        return cls(tables, weight, mean, tables.inverse[log_scale].astype(np.int64), size, origin, counts)
+
+    def part(self, rows: slice) -> Mixture:
+        weight, mean, inverse = self.weight[:, rows], self.mean[:, rows], self.inverse[:, rows]
+        return Mixture(self.tables, weight, mean, inverse, self.size, self.origin, np.array([weight.shape[1]]))
+
+    def intervals(self, values: NDArray[np.integer]) -> list[Intervals]:
+        """The shares of the values' high symbols, and of their low ones; of each table two entries are evaluated."""
+        v = np.asarray(values, np.int64) - self.origin
+        first = v // LOW_SYMBOLS * LOW_SYMBOLS
+        base, end, below, above = self.cumulative(np.stack([first, first + LOW_SYMBOLS, v, v + 1]))
+        span = end - base
+        start, stop = ((c - base) * (TOTAL - LOW_SYMBOLS) // span for c in (below, above))
+        start, stop = start + v - first, stop + v + 1 - first
+        parts = ((base, span), (start, stop - start))
+        return [Intervals(a.astype(np.uint32), n.astype(np.uint32), self.counts) for a, n in parts]
+
+    def pop(self, read: Read) -> Int:
+        high = np.asarray(read(self.high_table()), np.int64)
+        return high * LOW_SYMBOLS + read(self.low_table(high)) + self.origin
 
     def cumulative(self, v: Int) -> Int:
         """C(v): the share of TOTAL below symbol v. v: int64 [m, n] or [m, 1] in 0..A -> int64 [m, n]."""

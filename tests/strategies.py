@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lgcodec.colour import STANDARD, inverse
 from lgcodec.errors import FormatError
-from lgcodec.models.interface import TOTAL, Explicit, IntArray, Intervals, Table
+from lgcodec.models.interface import TOTAL, Explicit, IntArray, Table
 
 TAILS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("bool", ()),
@@ -117,11 +117,11 @@ class Rows:
         rows = CHROMA[index + 255] if plane else LUMA[(following(index, columns) + self.shift) % 256]
         return Table(rows, np.array(counts))
 
-    def symbols(self, value: list[NDArray[np.int16]]) -> list[Intervals]:
+    def symbols(self, value: list[NDArray[np.int16]]) -> list[tuple[Table, IntArray]]:
         steps = []
         for plane, y in self._parts():
             rows = np.concatenate([tile[plane, y] for tile in value if y < tile.shape[1]]).astype(int)
-            steps.append(Intervals.of(self._table(value, plane, y), rows + (255 if plane else 0)))
+            steps.append((self._table(value, plane, y), rows + (255 if plane else 0)))
         return steps
 
     def steps(self) -> Generator[Table, IntArray, list[NDArray[np.int16]]]:
@@ -141,6 +141,7 @@ class FakeModel:
     wire_id: int = 250
     digest: bytes = hashlib.sha256(b"fake").digest()
     batch: int = 3
+    stack: None = None
     compiled: None = None
     calls: list[int] = field(default_factory=list)  # tiles in each call of `program`
 

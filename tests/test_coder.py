@@ -35,6 +35,10 @@ class Reference:
         return self.emitted + rest[: (self.state > 0) + (self.state >> 32 > 0)]
 
 
+def table(cdf: NDArray[np.uint32]) -> Table:
+    return Table(cdf, np.array([len(cdf)]))
+
+
 @dataclass(frozen=True)
 class Message:
     """Symbols [n] and the table they are coded with."""
@@ -44,7 +48,7 @@ class Message:
 
     @property
     def intervals(self) -> Intervals:
-        return Intervals.of(Table(self.cdf, np.array([len(self.symbols)])), self.symbols)
+        return table(self.cdf).intervals(self.symbols)[0]
 
     def reference(self) -> list[int]:
         stack = Reference()
@@ -105,7 +109,7 @@ def test_pop_returns_the_symbols_and_the_stack_comes_back_empty(message: Message
     stack.push(message.intervals)
     popping = Stack(stack.words())
     cdf = np.array(message.cdf, order=order)
-    got = np.concatenate([popping.pop(cdf[:cut]), popping.pop(cdf[cut:])])
+    got = np.concatenate([popping.pop(table(cdf[:cut])), popping.pop(table(cdf[cut:]))])
     assert np.array_equal(got, message.symbols)
     assert popping.is_empty()
     assert len(popping.words()) == 0
@@ -166,7 +170,7 @@ def test_an_empty_stack_has_no_words_and_pops_first_symbols() -> None:
     stack = Stack(np.zeros(0, np.uint32))
     assert stack.is_empty()
     cdf = np.array([[0, 10, 20, TOTAL]] * 4, np.uint32)
-    assert stack.pop(cdf).tolist() == [0] * 4
+    assert stack.pop(table(cdf)).tolist() == [0] * 4
     assert len(stack.words()) == 0
 
 

@@ -80,7 +80,9 @@ def test_a_column_does_not_see_the_others(m: Mixture, data: st.DataObject) -> No
     """Batches of any composition give one table per pixel."""
     n = m.mean.shape[1]
     j = data.draw(st.integers(0, n - 1))
-    alone = Mixture(m.tables, m.weight[:, j : j + 1], m.mean[:, j : j + 1], m.inverse[:, j : j + 1], m.size, m.origin)
+    alone = Mixture(
+        m.tables, m.weight[:, j : j + 1], m.mean[:, j : j + 1], m.inverse[:, j : j + 1], m.size, m.origin, np.array([1])
+    )
     high = np.array(data.draw(st.lists(st.integers(0, m.size // LOW_SYMBOLS - 1), min_size=n, max_size=n)))
     assert np.array_equal(alone.high_table()[0], m.high_table()[j])
     assert np.array_equal(alone.low_table(high[j : j + 1])[0], m.low_table(high)[j])
