@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lgcodec.models import causal, online
 from lgcodec.models.causal import Network
+from lgcodec.models.compiled_convolution import Products, apply, padded
 from lgcodec.models.compiled_stack import (
     MASK,
     CompiledStack,
@@ -31,9 +32,9 @@ from lgcodec.models.compiled_stack import (
     share_low,
 )
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import Layer, check_exact
+from lgcodec.models.integer import check_exact
 from lgcodec.models.interface import Intervals, Stream
-from lgcodec.models.kernels import LANES, ROWS, SLOTS, lanes_kernel, multiply
+from lgcodec.models.kernels import ROWS, SLOTS, lanes_kernel, multiply
 
 _UP, _LEFT, _RIGHT = online.UP, online.LEFT, online.RIGHT
 _RIDGE, _W_SCALE, _W_LIMIT, _G_SCALE = online.RIDGE, online.W_SCALE, online.W_LIMIT, online.G_SCALE
@@ -282,16 +283,6 @@ def _compand(table, e):
 
 
 @jit
-def _layer(a, layer, out, n):
-    """layer: weight [I, O], bias, scale, low, high [O], float32."""
-    weight, bias, scale, low, high = layer
-    multiply(a, weight, out, n)
-    for j in range(n):
-        for o in range(out.shape[1]):
-            out[j, o] = min(max(np.floor((out[j, o] + bias[o]) * scale[o]), low[o]), high[o])
-
-
-@jit
 def _code(tile, words, encoding, taps, around, places, network, tables, K):
     """Program._run over one tile, int16 [C, H, W]: read when encoding, written when decoding.
 
@@ -363,10 +354,10 @@ def _code(tile, words, encoding, taps, around, places, network, tables, K):
             for c in range(3):
                 inputs[j, at] = _compand(fine, spread[c, j])
                 at += _ONE
-        _layer(seen, linear_layer, linear, n)
-        _layer(inputs, first, h, n)
+        apply(seen, linear_layer, linear, n)
+        apply(inputs, first, h, n)
         for i in range(len(middle[0])):
-            _layer(h, (middle[0][i], middle[1][i], middle[2][i], middle[3][i], middle[4][i]), more, n)
+            apply(h, (middle[0][i], middle[1][i], middle[2][i], middle[3][i], middle[4][i]), more, n)
             for j in range(n):
                 for o in range(width):
                     h[j, o] = min(h[j, o] + more[j, o], limit)
@@ -391,7 +382,7 @@ def _code(tile, words, encoding, taps, around, places, network, tables, K):
                     a = np.floor(z[j, o] * head[3][first_o + o])
                     z[j, o] = min(max(a, head[4][first_o + o]), head[5][first_o + o])
                 shift[j] = 8 * np.int64(expected)
-            _layer(z, (out[0][c], out[1][c], out[2][c], out[3][c], out[4][c]), q, n)
+            apply(z, (out[0][c], out[1][c], out[2][c], out[3][c], out[4][c]), q, n)
             for j in range(n):
                 gate = (np.int64(q[j, 3 * K]) * np.int64(spread[c, j])) >> 5
                 centre = np.int64(anchor[c, j]) * 8 + np.int64(linear[j, c]) + gate
@@ -435,41 +426,6 @@ def _code(tile, words, encoding, taps, around, places, network, tables, K):
     return starts, frequencies, state == 0 and left == 0
 
 
-def _padded(layer: Layer, inputs: int) -> tuple[NDArray[np.float32], ...]:
-    """weight [inputs, O'], bias, scale, low, high [O'] with O' a multiple of 16; the added outputs are zero."""
-    O, I = layer.weight.shape
-    wide = -(-O // LANES) * LANES
-    weight = np.zeros((inputs, wide), np.float32)
-    weight[:I, :O] = layer.weight.T
-    vectors = []
-    for a in (layer.bias, np.exp2(-layer.shift.astype(np.float64)), layer.low, layer.high):
-        vectors.append(np.pad(np.asarray(a, np.float32), (0, wide - O)))
-    return (weight, *vectors)
-
-
-class _Products:
-    """The compiled program's matrix products as an integer.Executor, so that they are checked like any other."""
-
-    name = "numba"
-
-    def load(self, layer: Layer) -> tuple[NDArray[np.float32], ...]:
-        return _padded(layer, layer.weight.shape[1])
-
-    def array(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.pad(a, ((0, -len(a) % ROWS), (0, 0)))
-
-    def numpy(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        return a
-
-    def join(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.concatenate([a, b], axis=1)
-
-    def apply(self, layer: Any, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        out = np.zeros((len(a), layer[0].shape[1]), np.float32)
-        _layer(a, layer, out, len(a))
-        return out
-
-
 class CompiledCausal:
     """interface.Compiled for the causal family; tiles run on as many threads as asked for."""
 
@@ -477,7 +433,7 @@ class CompiledCausal:
         self.network, self.threads = network, threads
         if not any(Path(_code.stats.cache_path or "").glob(f"{Path(__file__).stem}._code-*.nbc")):
             _log.warning("compiling for this machine, once: about 10 seconds")
-        check_exact(_Products())
+        check_exact(Products())
         config = network.config
         self.around = np.array(config.neighbours())
         self.places = np.array(causal.ERRORS)
@@ -486,17 +442,17 @@ class CompiledCausal:
     def _prepare(self, adaptation: bytes) -> tuple[Any, ...]:
         layers = self.network.adapted(adaptation).layers
         config = self.network.config
-        first = _padded(layers["first"], layers["first"].weight.shape[1])
+        first = padded(layers["first"], layers["first"].weight.shape[1])
         width = first[0].shape[1]
         middle = tuple(
             np.stack(parts)
-            for parts in zip(*(_padded(layers[f"middle.{i}"], width) for i in range(config.depth)), strict=True)
+            for parts in zip(*(padded(layers[f"middle.{i}"], width) for i in range(config.depth)), strict=True)
         )
-        linear = _padded(layers["linear"], layers["linear"].weight.shape[1])
+        linear = padded(layers["linear"], layers["linear"].weight.shape[1])
         heads, extras = [], []
         for c in range(3):
             layer = layers[f"head.{c}"]
-            weight, *rest = _padded(
+            weight, *rest = padded(
                 replace(layer, weight=layer.weight[:, : config.width], limit=layer.limit[: config.width]), width
             )
             heads.append((weight, *rest))
@@ -506,7 +462,7 @@ class CompiledCausal:
         joined = tuple(np.ascontiguousarray(np.concatenate(parts, axis=-1)) for parts in zip(*heads, strict=True))
         head = (joined[0], np.stack(extras), *joined[1:])
         hidden = heads[0][0].shape[1]
-        out = tuple(np.stack(p) for p in zip(*(_padded(layers[f"out.{c}"], hidden) for c in range(3)), strict=True))
+        out = tuple(np.stack(p) for p in zip(*(padded(layers[f"out.{c}"], hidden) for c in range(3)), strict=True))
         tables = self.network.tables
         fine, coarse = (np.ascontiguousarray(t, np.float32) for t in (self.network.fine, self.network.coarse))
         inverse, exponential = (np.ascontiguousarray(t, np.int64) for t in (tables.inverse, tables.exponential))
