@@ -83,10 +83,13 @@ def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 _INPUTS = click.argument("inputs", metavar="IN...", nargs=-1, required=True)
-_OUTPUT = _all(
+_TARGET = _all(
     click.option("-o", "--output", metavar="OUT", help="Output file, or folder for several inputs; - is stdout."),
     click.option("-c", "--stdout", is_flag=True, help="Write to stdout."),
     click.option("-f", "--force", is_flag=True, help="Replace existing outputs."),
+)
+_OUTPUT = _all(
+    _TARGET,
     click.option("--rm", "remove", is_flag=True, help="Remove each input once its output is verified and in place."),
     click.option("-r", "--recursive", is_flag=True, help="Walk folders."),
 )
@@ -206,6 +209,37 @@ def decompress(model: str, device: str, threads: int, quiet: bool, verbose: bool
             report.conversion(source.name, target, info, (size, written), seconds, verbose=verbose)
 
     return _convert(outputs, ".png", {files.PACKED}, work)
+
+
+@program.command()
+@_INPUTS
+@_TARGET
+@_MACHINE
+@_MODEL
+@click.option("-q", "--quiet", is_flag=True, help="Only errors.")
+def preview(model: str, device: str, threads: int, quiet: bool, **options: Any) -> int:
+    """Show what files look like from their first bytes: img.lgc becomes img.preview.png, or what -o says.
+
+    For files of models with a base (compress --model vqvae); the start of a file will do.
+    """
+    outputs = Outputs(**options, remove=False, recursive=False)
+    codec = _codec(model, device, threads, quiet)
+    from lgcodec import container, image
+    from lgcodec.cli import formats
+
+    def work(source: Source, target: Path | None) -> None:
+        start = time.perf_counter()
+        suffix = formats.suffix_of(target)
+        with source.opened() as file:
+            data = file.read()
+        picture = image.read(codec.preview(data))
+        with outputs.writing(target) as out:
+            formats.write(picture, out, suffix, check=False)
+        if not quiet:
+            header, seconds = container.read_header(data, max_pixels=1 << 62), time.perf_counter() - start
+            report.preview(source.name, target, header, seconds)
+
+    return _convert(outputs, ".preview.png", {files.PACKED}, work)
 
 
 @program.command()

@@ -19,6 +19,7 @@ import click
 
 if TYPE_CHECKING:
     from lgcodec.codec import Info
+    from lgcodec.container import Header
     from lgcodec.models.registry import Record
 
 DELAY = 1.0  # seconds before a bar appears
@@ -56,6 +57,17 @@ def conversion(
     )
     if verbose:
         click.echo(details(info), err=True)
+
+
+def preview(name: str, target: Path | None, header: Header, seconds: float) -> None:
+    """Prints the line of a preview: which part of the file it took, and how long."""
+    shown = "stdout" if target is None else click.format_filename(target)
+    used = header.size + header.chunks[0] + header.base_size
+    click.echo(
+        f"{name} -> {shown}: {header.width}x{header.height}, from the first {used:,} of {header.file_size:,} bytes "
+        f"({used / header.file_size:.1%}), {seconds:.2f} s",
+        err=True,
+    )
 
 
 def details(info: Info) -> str:

@@ -12,7 +12,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar, Union
 
@@ -27,11 +27,12 @@ from lgcodec.errors import InputError, IntegrityError, LimitError
 from lgcodec.image import Box, Picture, Samples, Source, array_of, read
 from lgcodec.models.interface import ImageModel, Stream
 
-TILE = (1024, 256)  # the largest width and height of the tiles that models code; an image is cut into equal ones
 EFFORT = 3
 _PLAIN_AREA = 1 << 23  # pixels of a tile where nothing needs a model
 _ADAPT_AREA = 1 << 23  # pixels that a model is shown to adapt to
 _ADAPT_EFFORT = 7
+_ORDER_EFFORT = 5
+_ORDER_SQUARES, _ORDER_SIDE = 8, 96  # what of an image all orders of its channels are tried on
 _WINDOW_AREA = 1 << 24  # pixels of a batch of images that are in work together
 _WINDOW_IMAGES = 1024
 
@@ -51,6 +52,7 @@ class Info:
     channels: samples a pixel. tile_sizes: (width, height) for each component. methods: how many streams use each.
     model_id, model_digest (the first 16 bytes, hexadecimal): None where no stream needs a model.
     ideal_bits: the exact code length of the model's streams; overhead of these is 8 * model_bytes - ideal_bits.
+    base_bytes: how many of the model_bytes a preview takes.
     """
 
     width: int
@@ -69,6 +71,7 @@ class Info:
     header_bytes: int
     chunk_bytes: int
     model_bytes: int
+    base_bytes: int
     plain_bytes: int
     chunks: tuple[str, ...]
 
@@ -165,7 +168,7 @@ class Codec:
         return container.read(_bytes_of(data), max_pixels=self.max_pixels)
 
     def _compress(self, picture: Picture, progress: Progress | None) -> Generator[Request, list[Any], bytes]:
-        plans = _plans(picture, self.tile or (_even(picture.width, TILE[0]), _even(picture.height, TILE[1])))
+        plans = _plans(picture, lambda: self._tile(picture))
         meter = _Meter(progress, _area(picture), len(plans) + self.verify)
         digest = _digest(picture.strips())
         candidates = []
@@ -181,8 +184,11 @@ class Codec:
     ) -> Generator[Request, list[Any], bytes]:
         """The file that one plan makes."""
         own = self._load() if plan.transform != colour.PLAIN else None
+        if own is not None and plan.transform == colour.STANDARD:
+            plan = replace(plan, transform=(yield from self._choose_order(own, picture, plan)))
         adaptation = b"" if own is None or self.effort < _ADAPT_EFFORT else self._adapt(own, picture, plan)
         streams: list[tuple[int, bytes]] = []
+        bases: dict[int, bytes] = {}
         ideal = 0.0
         for place, component in enumerate(plan.components):
             boxes = list(tile_boxes(picture.width, picture.height, *plan.tiles[place]))
@@ -198,6 +204,9 @@ class Codec:
                     coded = dict(zip(wanted, answer, strict=True))
                 for i, tile in enumerate(tiles):
                     method, data, bits = _shortest(tile, cheap[i], coded.get(i))
+                    base = coded[i].base if method == plain.MODEL else None
+                    if base is not None:
+                        bases[len(streams)] = _bytes(base)
                     streams.append((method, data))
                     ideal += bits
                 meter.add(sum(map(_box_area, batch)) * component.share(picture.mode.channels))
@@ -215,6 +224,7 @@ class Codec:
             model=reference,
             tiles=plan.tiles,
             streams=streams,
+            bases=bases,
         )
 
     def _cheap(self, tile: Samples, always: bool) -> tuple[int, bytes] | None:
@@ -281,10 +291,53 @@ class Codec:
         for first in (True, False):
             adaptation = header.model.adaptation if first else b""
             for batch in _batches([job for job in modelled if job.is_first == first], model.batch):
-                items = [(job.planes_shape, _words(file.stream(job.place))) for job in batch]
+                items = [_Coded(job.planes_shape, file.stream(job.place), file.base(job.place)) for job in batch]
                 for job, planes in zip(batch, (yield _Decode(model, adaptation, items)), strict=True):
                     give(job.component, job.box, job.component.give(colour.inverse(planes, header.transform)))
                     meter.add(job.work(header.mode.channels))
+
+    def preview(self, data: Data) -> NDArray[np.uint8]:
+        """A picture from the bases alone: uint8 [H, W] or [H, W, 3], near the image. The file may end after its bases.
+
+        Tiles that no model coded are grey. Raises InputError for files without bases, FormatError (damaged file),
+        LimitError, ModelError.
+        """
+        file = container.read(_bytes_of(data), max_pixels=self.max_pixels, partial=True)
+        header = file.header
+        if header.model is None or header.base_size == 0:
+            raise InputError("the file has no preview: only models with a base make one (--model vqvae)")
+        model, component = self._find(header.model), file.components()[0]
+        picture = np.full((header.height, header.width, component.planes), 128, np.uint8)
+        jobs = [(i, box) for i, (place, box) in enumerate(header.boxes()) if place == 0 and header.index[i].base]
+        from lgcodec import coder
+
+        for batch in _batches(jobs, model.batch):
+            shapes = [(component.planes, y1 - y0, x1 - x0) for _, (x0, y0, x1, y1) in batch]
+            bases = [_words(file.base(i) or b"") for i, _ in batch]
+            for (_, (x0, y0, x1, y1)), planes in zip(batch, coder.preview(model, shapes, bases), strict=True):
+                picture[y0:y1, x0:x1] = colour.inverse(planes, header.transform, clip=True)
+        return picture[..., 0] if component.planes == 1 else picture
+
+    def _choose_order(self, model: ImageModel, picture: Picture, plan: _Plan) -> Generator[Request, list[Any], int]:
+        """The transform under which squares of the image take the fewest bits."""
+        if self.effort < _ORDER_EFFORT:
+            return plan.transform
+        boxes = _squares(picture, _ORDER_SIDE, _ORDER_SQUARES)
+        tiles = [plan.components[0].take(picture.samples(box)) for box in boxes]
+        bits = {}
+        for transform in colour.PERMUTATIONS:
+            streams = yield _Encode(model, b"", [colour.forward(tile, transform) for tile in tiles])
+            bits[transform] = sum(stream.ideal_bits for stream in streams)
+        return min(bits, key=lambda transform: (bits[transform], transform))
+
+    def _tile(self, picture: Picture) -> tuple[int, int]:
+        """Width and height of the tiles that the model gets."""
+        if self.tile is not None:
+            return self.tile
+        model = self._load()
+        sides = zip((picture.width, picture.height), model.tile, strict=True)
+        width, height = (_even(side, most, model.unit) for side, most in sides)
+        return width, height
 
     def _load(self) -> ImageModel:
         if not isinstance(self.model, (str, os.PathLike)):
@@ -301,6 +354,18 @@ class Codec:
 
         name = registry.find(reference.wire_id, reference.digest)
         return registry.load(name, device=self.device, threads=self.threads)
+
+
+def preview(
+    data: Data,
+    *,
+    model: Model = "default",
+    device: str = "auto",
+    threads: int | None = None,
+    max_pixels: int | None = None,
+) -> NDArray[np.uint8]:
+    """A picture near the image, from the first few bytes of its file. As `Codec.preview`."""
+    return Codec(model, device, threads, max_pixels=max_pixels).preview(data)
 
 
 def compress(
@@ -447,6 +512,15 @@ class _Job:
 
 
 @dataclass(frozen=True)
+class _Coded:
+    """A model stream. shape: C, H, W of its tile."""
+
+    shape: tuple[int, int, int]
+    data: bytes
+    base: bytes | None
+
+
+@dataclass(frozen=True)
 class _Encode:
     """A request: int16 tiles [C, H, W] of one C; answered by a Stream for each."""
 
@@ -465,19 +539,21 @@ class _Encode:
 
 @dataclass(frozen=True)
 class _Decode:
-    """A request: (C, H, W) and words of each stream, one C; answered by int16 [C, H, W] for each."""
+    """A request: streams of one C; answered by int16 [C, H, W] for each."""
 
     model: ImageModel
     adaptation: bytes
-    items: list[tuple[tuple[int, int, int], NDArray[np.uint32]]]
+    items: list[_Coded]
 
     def planes(self) -> int:
-        return self.items[0][0][0]
+        return self.items[0].shape[0]
 
-    def answer(self, items: Sequence[tuple[tuple[int, int, int], NDArray[np.uint32]]]) -> list[Any]:
+    def answer(self, items: Sequence[_Coded]) -> list[Any]:
         from lgcodec import coder
 
-        return coder.decode(self.model, [shape for shape, _ in items], [words for _, words in items], self.adaptation)
+        words = [_words(item.data) for item in items]
+        bases = [None if item.base is None else _words(item.base) for item in items]
+        return coder.decode(self.model, [item.shape for item in items], words, self.adaptation, bases)
 
 
 Request = _Encode | _Decode
@@ -545,9 +621,12 @@ def _in_windows(
     return results + _run([work(x) for x in window])
 
 
-def _plans(picture: Picture, tile: tuple[int, int]) -> list[_Plan]:
-    """The ways worth trying: without any model, with one, or both where neither is sure to win."""
-    without = _plan(picture, colour.PLAIN, None, tile)
+def _plans(picture: Picture, tile: Callable[[], tuple[int, int]]) -> list[_Plan]:
+    """The ways worth trying: without any model, with one, or both where neither is sure to win.
+
+    tile: tells the size of the model's tiles; asked only where it is used.
+    """
+    without = _plan(picture, colour.PLAIN, None, _plain_tile(picture))
     if picture.mode.pillow in ("1", "I;16") or _is_solid(picture):
         return [without]
     palette = picture.palette()
@@ -556,14 +635,12 @@ def _plans(picture: Picture, tile: tuple[int, int]) -> list[_Plan]:
     promising = plain.is_promising(_sample(picture))
     if palette is not None and promising:
         return [without]
-    with_model = _plan(picture, _transform(picture, palette), palette, tile)
+    with_model = _plan(picture, _transform(picture, palette), palette, tile())
     return [without, with_model] if promising or palette is not None else [with_model]
 
 
 def _plan(picture: Picture, transform: int, palette: Samples | None, tile: tuple[int, int]) -> _Plan:
     parts = colour.components(picture.mode.pillow, picture.mode.channels, transform, palette)
-    if transform == colour.PLAIN:
-        tile = _plain_tile(picture)
     size = (min(tile[0], picture.width), min(tile[1], picture.height))
     sizes = [size] * len(parts)
     if len(parts) > 1 and plain.is_promising(parts[-1].take(_sample(picture, alpha=True))):
@@ -571,9 +648,23 @@ def _plan(picture: Picture, transform: int, palette: Samples | None, tile: tuple
     return _Plan(transform, parts, tuple(sizes))
 
 
-def _even(side: int, most: int) -> int:
-    """The side of the tiles when `side` is cut into as few as possible, all about as long, none over `most`."""
-    return -(-side // -(-side // most))
+def _even(side: int, most: int, unit: int) -> int:
+    """The side of the tiles when `side` is cut into as few as possible, all about as long, none over `most`.
+
+    unit: what it is a multiple of where there are several; `most` is one.
+    """
+    count = -(-side // most)
+    return side if count == 1 else -(-side // (count * unit)) * unit
+
+
+def _squares(picture: Picture, side: int, count: int) -> list[Box]:
+    """About `count` boxes of at most side x side pixels, evenly spread over the image."""
+    width, height = min(side, picture.width), min(side, picture.height)
+    columns = max(1, round((count * picture.width / picture.height) ** 0.5))
+    rows = max(1, round(count / columns))
+    xs = {(picture.width - width) * (2 * i + 1) // (2 * columns) for i in range(columns)}
+    ys = {(picture.height - height) * (2 * i + 1) // (2 * rows) for i in range(rows)}
+    return [(x, y, x + width, y + height) for y in sorted(ys) for x in sorted(xs)]
 
 
 def _plain_tile(picture: Picture) -> tuple[int, int]:
@@ -616,10 +707,11 @@ def _shortest(tile: Samples, cheap: tuple[int, bytes] | None, coded: Stream | No
     """Method, bytes, and ideal bits if the method is the model, of whichever code is shortest."""
     if coded is None:
         return *(cheap or plain.encode(tile, _HASTE)), 0.0
-    data = coded.words.astype("<u4").tobytes()
-    if cheap is None and len(data) > tile.size:
+    data = _bytes(coded.words)
+    size = len(data) + (0 if coded.base is None else 4 * len(coded.base))
+    if cheap is None and size > tile.size:
         cheap = plain.encode(tile, _HASTE)  # noise, or something else that no model expects
-    if cheap is not None and len(cheap[1]) <= len(data):
+    if cheap is not None and len(cheap[1]) <= size:
         return *cheap, 0.0
     return plain.MODEL, data, coded.ideal_bits
 
@@ -629,6 +721,10 @@ def _digest(strips: Iterable[Samples]) -> bytes:
     for strip in strips:
         sha.update(np.ascontiguousarray(strip).data)
     return sha.digest()[: container.DIGEST_SIZE]
+
+
+def _bytes(words: NDArray[np.uint32]) -> bytes:
+    return words.astype("<u4").tobytes()
 
 
 def _words(data: bytes) -> NDArray[np.uint32]:
@@ -705,7 +801,8 @@ def _inspect(file: IO[bytes]) -> Info:
         file_bytes=size,
         header_bytes=header.size,
         chunk_bytes=header.chunks[0],
-        model_bytes=lengths[True],
+        model_bytes=lengths[True] + header.base_size,
+        base_bytes=header.base_size,
         plain_bytes=lengths[False],
         chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),
     )

@@ -90,10 +90,12 @@ def forward(tile: Samples, transform: int) -> Plane:
     return ycocg(planes[list(PERMUTATIONS[transform])])
 
 
-def inverse(planes: Plane, transform: int) -> Samples:
-    """The inverse of `forward`. Raises IntegrityError for planes that no image gives."""
+def inverse(planes: Plane, transform: int, *, clip: bool = False) -> Samples:
+    """The inverse of `forward`. Raises IntegrityError for planes that no image gives, unless they are to be clipped."""
     if len(planes) == 3:
         planes = rgb_of(planes)[list(np.argsort(PERMUTATIONS[transform]))]
+    if clip:
+        planes = np.clip(planes, 0, 255)
     if planes.min() < 0 or planes.max() > 255:
         raise IntegrityError("a tile decodes to colours outside 0..255")
     return planes.astype(np.uint8).transpose(1, 2, 0)

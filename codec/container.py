@@ -2,6 +2,7 @@
 
     file    magic(8) || version(1) || features(1) || length(varint) || body(length) || crc32(4) || chunks || stream ...
     body    mode(1) depth(1) width height transform(1) digest(8) || chunks || model? || tile sizes || one entry a stream
+    stream  all streams' bases first, then the streams
 
 FORMAT.md has every field. Integers are little-endian; those without a size here are varints (7 bits a byte, low first).
 """
@@ -10,8 +11,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -22,7 +23,7 @@ from lgcodec.plain import METHODS, MODEL, deflate, inflate
 
 MAGIC = b"\x89LGC\r\n\x1a\n"
 VERSION = 1
-HAS_MODEL = 1  # the only feature bit of this version
+HAS_MODEL, HAS_BASE = 1, 2  # the feature bits of this version
 DIGEST_SIZE = 8
 MODEL_DIGEST_SIZE = 16
 MAX_CHUNKS = 1 << 26  # bytes of PNG chunks
@@ -50,11 +51,15 @@ class ModelReference:
 
 @dataclass(frozen=True)
 class Entry:
-    """One stream in the index. method: 0 for the model, or of `plain.METHODS`. length: bytes. crc: CRC-32 of them."""
+    """One stream in the index. method: 0 for the model, or of `plain.METHODS`. length: bytes. crc: CRC-32 of them.
+
+    base: length and CRC-32 of a model stream's base, None where it has none.
+    """
 
     method: int
     length: int
     crc: int
+    base: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,12 @@ class Header:
 
     @property
     def file_size(self) -> int:
-        return self.size + self.chunks[0] + sum(entry.length for entry in self.index)
+        return self.size + self.chunks[0] + self.base_size + sum(entry.length for entry in self.index)
+
+    @property
+    def base_size(self) -> int:
+        """Bytes of all bases."""
+        return sum(entry.base[0] for entry in self.index if entry.base is not None)
 
     def boxes(self) -> Iterator[tuple[int, Box]]:
         """The component and the place of each stream in the index."""
@@ -91,11 +101,15 @@ class Header:
 
 @dataclass(frozen=True)
 class File:
-    """A file's contents. streams: the bytes of each entry in the header's index, unchecked until `stream` is called."""
+    """A file's contents.
+
+    streams, bases: the bytes of each entry in the header's index, unchecked until `stream` or `base` is called.
+    """
 
     header: Header
     chunks: tuple[Chunk, ...]
     streams: Sequence[Data]
+    bases: Sequence[Data]
 
     def components(self) -> tuple[Component, ...]:
         mode, transform = self.header.mode, self.header.transform
@@ -108,6 +122,13 @@ class File:
         if zlib.crc32(data) != self.header.index[place].crc:
             raise IntegrityError(f"the checksum of stream {place} is wrong: the file is damaged")
         return data
+
+    def base(self, place: int) -> bytes | None:
+        """The bytes of one stream's base, None where it has none. Raises as `stream` does."""
+        announced, data = self.header.index[place].base, bytes(self.bases[place])
+        if announced is not None and zlib.crc32(data) != announced[1]:
+            raise IntegrityError(f"the checksum of the base of stream {place} is wrong: the file is damaged")
+        return None if announced is None else data
 
 
 def tile_boxes(width: int, height: int, tile_width: int, tile_height: int) -> Iterator[Box]:
@@ -133,8 +154,13 @@ def write(
     model: ModelReference | None,
     tiles: Sequence[tuple[int, int]],
     streams: Sequence[tuple[int, bytes]],
+    bases: Mapping[int, bytes] | None = None,
 ) -> bytes:
-    """A whole file. size: width, height. tiles: as in Header. streams: (method, bytes) in the index's order."""
+    """A whole file. size: width, height. tiles: as in Header. streams: (method, bytes) in the index's order.
+
+    bases: of all model streams by their place, or of none.
+    """
+    bases = bases or {}
     listed = _pack_chunks(chunks)
     packed = min(listed, deflate(listed), key=len)
     body = [bytes([mode.wire_id, depth]), _varint(size[0]), _varint(size[1]), bytes([transform]), digest]
@@ -146,28 +172,35 @@ def write(
         body.append(_varint(model.ideal_bits))
     for tile_width, tile_height in tiles:
         body += [_varint(tile_width), _varint(tile_height)]
-    for method, data in streams:
-        body += [bytes([method]), _varint(len(data)), struct.pack("<I", zlib.crc32(data))]
+    for place, (method, data) in enumerate(streams):
+        body.append(bytes([method]))
+        body += [_varint(len(part)) + struct.pack("<I", zlib.crc32(part)) for part in (data, bases.get(place))
+                 if part is not None]  # fmt: skip
     joined = b"".join(body)
-    head = MAGIC + bytes([VERSION, HAS_MODEL if model is not None else 0]) + _varint(len(joined)) + joined
-    return b"".join([head, struct.pack("<I", zlib.crc32(head)), packed, *(data for _, data in streams)])
+    features = (HAS_MODEL if model is not None else 0) | (HAS_BASE if bases else 0)
+    head = MAGIC + bytes([VERSION, features]) + _varint(len(joined)) + joined
+    return b"".join(
+        [head, struct.pack("<I", zlib.crc32(head)), packed, *bases.values(), *(data for _, data in streams)]
+    )
 
 
-def read(data: Data, *, max_pixels: int | None = None) -> File:
+def read(data: Data, *, max_pixels: int | None = None, partial: bool = False) -> File:
     """The contents of a file. Streams are cut out, but neither checked nor decoded.
 
-    max_pixels: the largest image accepted; None for `default_max_pixels()`.
+    max_pixels: the largest image accepted; None for `default_max_pixels()`. partial: the file may end early, and what
+    is missing is found by `File.stream` and `File.base`.
     Raises FormatError (its subclasses say how the bytes are wrong) and LimitError.
     """
     view = memoryview(data)
     header = read_header(view, max_pixels=max_pixels)
-    check_size(header, len(view))
+    if not partial or len(view) > header.file_size:
+        check_size(header, len(view))
     place = header.size + header.chunks[0]
-    streams = []
-    for entry in header.index:
-        streams.append(view[place : place + entry.length])
-        place += entry.length
-    return File(header, read_chunks(header, view), streams)
+    parts = []
+    for length in [e.base[0] if e.base else 0 for e in header.index] + [e.length for e in header.index]:
+        parts.append(view[place : place + length])
+        place += length
+    return File(header, read_chunks(header, view), parts[len(header.index) :], parts[: len(header.index)])
 
 
 def check_size(header: Header, size: int) -> None:
@@ -197,11 +230,13 @@ def read_header(data: Data, *, max_pixels: int | None = None) -> Header:
     if struct.unpack_from("<I", view, size - 4)[0] != zlib.crc32(view[: size - 4]):
         raise IntegrityError("the checksum of the header is wrong: the file is damaged")
     features = view[len(MAGIC) + 1]
-    if features & ~HAS_MODEL:
-        raise VersionError(f"features {features & ~HAS_MODEL:#04x} are unknown to this release")
+    if features & ~(HAS_MODEL | HAS_BASE):
+        raise VersionError(f"features {features & ~(HAS_MODEL | HAS_BASE):#04x} are unknown to this release")
+    if features == HAS_BASE:
+        raise FormatError("a file has bases without a model")
     reader = _start(view[: size - 4])
     reader.varint()
-    return _read_body(reader, size, bool(features & HAS_MODEL), max_pixels)
+    return _read_body(reader, size, features, max_pixels)
 
 
 def read_chunks(header: Header, data: Data) -> tuple[Chunk, ...]:
@@ -281,7 +316,8 @@ def _start(view: memoryview) -> _Reader:
     return reader
 
 
-def _read_body(reader: _Reader, size: int, has_model: bool, max_pixels: int | None) -> Header:
+def _read_body(reader: _Reader, size: int, features: int, max_pixels: int | None) -> Header:
+    has_model, has_base = bool(features & HAS_MODEL), bool(features & HAS_BASE)
     mode_id, depth = reader.byte(), reader.byte()
     if mode_id not in MODES:
         raise VersionError(f"image mode {mode_id} is unknown to this release")
@@ -301,7 +337,8 @@ def _read_body(reader: _Reader, size: int, has_model: bool, max_pixels: int | No
     counts = [-(-width // w) * -(-height // h) for w, h in tiles]
     if sum(counts) * _ENTRY_SIZE > reader.left():
         raise FormatError(f"the header has no room for the index of {sum(counts)} streams")
-    index = tuple(_read_entry(reader, area=w * h) for (w, h), n in zip(tiles, counts, strict=True) for _ in range(n))
+    sizes = (w * h for (w, h), n in zip(tiles, counts, strict=True) for _ in range(n))
+    index = tuple(_read_entry(reader, area, has_base) for area in sizes)
     if reader.left():
         raise FormatError(f"the header goes on for {reader.left()} bytes after its end")
     if any(entry.method == MODEL for entry in index) != has_model or (has_model and transform == PLAIN):
@@ -321,12 +358,14 @@ def _read_model(reader: _Reader) -> ModelReference:
     return ModelReference(wire_id, digest, adaptation, reader.varint())
 
 
-def _read_entry(reader: _Reader, area: int) -> Entry:
+def _read_entry(reader: _Reader, area: int, has_base: bool) -> Entry:
     """One line of the index; area: pixels of the component's tiles."""
     entry = Entry(reader.byte(), reader.varint(), reader.crc())
+    if has_base and entry.method == MODEL:
+        entry = replace(entry, base=(reader.varint(), reader.crc()))
     if entry.method not in (MODEL, *METHODS):
         raise VersionError(f"coding method {entry.method} is unknown to this release")
-    if entry.method == MODEL and entry.length % 4:
+    if entry.method == MODEL and (entry.length % 4 or (entry.base is not None and entry.base[0] % 4)):
         raise FormatError("a model's stream consists of whole words of 4 bytes")
     if entry.method == MODEL and area > MODEL_TILE_AREA:
         raise FormatError(f"a model codes tiles of at most {MODEL_TILE_AREA} pixels, not {area}")

@@ -39,6 +39,7 @@ Tile = NDArray[np.int16]
 # Where the online predictors' own errors are looked at.
 ERRORS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, -1), (-2, 1))
 
+TILE = (1024, 256)
 CHANNELS, WINDOWS = 3, len(online.WINDOWS)
 LOWEST = np.array(online.LOW)[:, None, None]
 DIFFERENCE_LIMIT = 2047  # neighbours less anchor, Q3
@@ -402,6 +403,8 @@ class Model:
         self.threads = threads or os.cpu_count() or 1
         self.compiled: Compiled | None = None
         self.stack: Callable[..., Stack] | None = None
+        self.layered = None
+        self.tile, self.unit = TILE, 1
         self.batch = 16
         if machine == "numba":
             from lgcodec.models.compiled import CompiledCausal

@@ -120,11 +120,12 @@ class Stack(Protocol):
 @dataclass(frozen=True)
 class Stream:
     """One coded tile. words: uint32 [m], the ANS stack's content, last pushed last; ideal_bits: its exact code
-    length.
+    length. base: another stack's words, decoded before and without these, of models that have a base.
     """
 
     words: NDArray[np.uint32]
     ideal_bits: float
+    base: NDArray[np.uint32] | None = None
 
 
 class Compiled(Protocol):
@@ -135,6 +136,25 @@ class Compiled(Protocol):
     def decode(
         self, shapes: Sequence[tuple[int, int, int]], words: Sequence[NDArray[np.uint32]], adaptation: bytes
     ) -> list[NDArray[np.int16]]: ...
+
+
+class Layered(Protocol):
+    """Of models whose streams come in two parts: the base tells a preview, and with the words the tile."""
+
+    def encode(self, tiles: Sequence[NDArray[np.int16]]) -> list[Stream]: ...
+
+    def decode(
+        self,
+        shapes: Sequence[tuple[int, int, int]],
+        words: Sequence[NDArray[np.uint32]],
+        bases: Sequence[NDArray[np.uint32]],
+    ) -> list[NDArray[np.int16]]: ...
+
+    def preview(
+        self, shapes: Sequence[tuple[int, int, int]], bases: Sequence[NDArray[np.uint32]]
+    ) -> list[NDArray[np.int16]]:
+        """What the bases tell of the tiles; may lie outside their ranges."""
+        ...
 
 
 def ycocg(rgb: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -164,8 +184,11 @@ class ImageModel(Protocol):
     wire_id: int
     digest: bytes  # 32 bytes, SHA-256 of the integers that decide bits
     batch: int  # how many tiles one call should be given
+    tile: tuple[int, int]  # width and height of the largest tile it should be given
+    unit: int  # a tile's sides are multiples of this where the image allows
     stack: Callable[..., Stack] | None  # makes a faster stack for its programs, from words or none; may be absent
     compiled: Compiled | None
+    layered: Layered | None  # instead of `program` and `compiled`
 
     def program(self, shapes: Sequence[tuple[int, int, int]], adaptation: bytes) -> Explicit[list[NDArray[np.int16]]]:
         """The program of a batch of tiles, one stream per tile."""

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lgcodec.colour import STANDARD, inverse
-from lgcodec.errors import FormatError
-from lgcodec.models.interface import TOTAL, Explicit, IntArray, Table
+from lgcodec.errors import FormatError, ModelError
+from lgcodec.models.interface import TOTAL, Explicit, IntArray, Stream, Table
 
 TAILS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("bool", ()),
@@ -141,6 +141,9 @@ class FakeModel:
     wire_id: int = 250
     digest: bytes = hashlib.sha256(b"fake").digest()
     batch: int = 3
+    tile: tuple[int, int] = (1024, 256)
+    unit: int = 1
+    layered: Any = None
     stack: None = None
     compiled: None = None
     calls: list[int] = field(default_factory=list)  # tiles in each call of `program`
@@ -153,3 +156,51 @@ class FakeModel:
 
     def adapt(self, tiles: Sequence[NDArray[np.int16]], effort: int) -> bytes:
         return b"\x01"
+
+
+@dataclass
+class FakeLayered(FakeModel):
+    """A model whose streams have a base: the mean of each 4 x 4 block of each plane, as bytes in words."""
+
+    def __post_init__(self) -> None:
+        self.layered = self
+
+    def encode(self, tiles: Sequence[NDArray[np.int16]]) -> list[Stream]:
+        return [Stream(self._words(tile), 32.0 * len(self._words(tile)), self._base(tile)) for tile in tiles]
+
+    def decode(
+        self, shapes: Sequence[Shape], words: Sequence[NDArray[np.uint32]], bases: Sequence[NDArray[np.uint32]]
+    ) -> list[NDArray[np.int16]]:
+        tiles = []
+        for shape, stream, base in zip(shapes, words, bases, strict=True):
+            if len(stream) != -(-2 * np.prod(shape) // 4) or len(base) != self._blocks(shape):
+                raise ModelError("a stream of another size than its tile")
+            tiles.append(stream.view(np.int16)[: np.prod(shape)].reshape(shape))
+            if not np.array_equal(self._base(tiles[-1]), base):
+                raise ModelError("a base of another tile")
+        return tiles
+
+    def preview(self, shapes: Sequence[Shape], bases: Sequence[NDArray[np.uint32]]) -> list[NDArray[np.int16]]:
+        pictures = []
+        for (C, H, W), base in zip(shapes, bases, strict=True):
+            if len(base) != self._blocks((C, H, W)):
+                raise ModelError("a base of another size than its tile")
+            blocks = base.view(np.int32).reshape(C, -(-H // 4), -(-W // 4))
+            pictures.append(blocks.repeat(4, axis=1).repeat(4, axis=2)[:, :H, :W].clip(-300, 300).astype(np.int16))
+        return pictures
+
+    @staticmethod
+    def _blocks(shape: Shape) -> int:
+        return shape[0] * -(-shape[1] // 4) * -(-shape[2] // 4)
+
+    @staticmethod
+    def _words(tile: NDArray[np.int16]) -> NDArray[np.uint32]:
+        flat = tile.reshape(-1)
+        return np.append(flat, np.zeros(len(flat) % 2, np.int16)).view(np.uint32)
+
+    @staticmethod
+    def _base(tile: NDArray[np.int16]) -> NDArray[np.uint32]:
+        C, H, W = tile.shape
+        wide = np.pad(tile, ((0, 0), (0, -H % 4), (0, -W % 4)), mode="edge")
+        mean = wide.reshape(C, -(-H // 4), 4, -(-W // 4), 4).mean(axis=(2, 4))
+        return np.rint(mean).astype(np.int32).view(np.uint32).reshape(-1)

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from strategies import FakeModel, arrays, texture
+from strategies import FakeLayered, FakeModel, arrays, texture
 
 import lgcodec
-from lgcodec import Codec
-from lgcodec.errors import InputError, IntegrityError, LimitError
+from lgcodec import Codec, colour
+from lgcodec.errors import FormatError, InputError, IntegrityError, LimitError
 from lgcodec.models.interface import Stream
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -251,3 +251,76 @@ def test_golden_files_decode_for_ever(path: Path) -> None:
 def test_there_is_a_golden_file_for_every_plain_method() -> None:
     methods = {name for path in GOLDEN.glob("plain-*.lgc") for name in lgcodec.inspect(path).methods}
     assert methods >= {"raw", "solid", "deflate", "lzma", "webp"}
+
+
+LAYERED = Codec(FakeLayered(), tile=(12, 8))
+
+
+@settings(deadline=None, max_examples=30)
+@given(arrays())
+def test_arrays_come_back_from_streams_with_bases(array: NDArray[Any]) -> None:
+    assert np.array_equal(LAYERED.decompress(LAYERED.compress(array)), array)
+
+
+@pytest.fixture
+def model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No plain method is worth trying."""
+    monkeypatch.setattr("lgcodec.plain.is_promising", lambda tile: False)
+    monkeypatch.setattr("lgcodec.plain.encode", lambda tile, effort: (1, bytes(1 << 20)))
+
+
+def noisy(height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Wide shading and a little grain, which no plain method codes in two bytes a sample."""
+    y, x = np.indices((height, width))
+    shade = 128 + 60 * np.sin(x / 9 + y / 13)[..., None] + np.random.default_rng(0).normal(0, 4, (height, width, 1))
+    return np.broadcast_to(shade, (height, width, channels)).round().astype(np.uint8)
+
+
+@pytest.mark.usefixtures("model_alone")
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_preview_needs_the_bases_alone(channels: int) -> None:
+    image = noisy(29, 40, channels)
+    image[..., :1] += np.arange(40, dtype=np.uint8)[:, None]  # colour
+    data = LAYERED.compress(image)
+    info = lgcodec.inspect(data)
+    end = info.header_bytes + info.chunk_bytes + info.base_bytes
+    assert 0 < info.base_bytes < info.model_bytes
+    shown = image[..., 0] if channels == 1 else image[..., :3]
+    for cut in (data, data[:end], data[: end + 5]):
+        picture = LAYERED.preview(cut)
+        assert picture.shape == shown.shape
+        assert np.abs(picture.astype(int) - shown).mean() < 12
+    assert np.array_equal(LAYERED.decompress(data), image)
+    with pytest.raises(FormatError):
+        LAYERED.preview(data[: end - info.base_bytes + 3])
+    for place in range(end - info.base_bytes, end, 7):
+        damaged = bytearray(data)
+        damaged[place] ^= 1
+        with pytest.raises(IntegrityError, match="base of stream"):
+            LAYERED.decompress(damaged)
+
+
+def test_a_file_without_bases_has_no_preview() -> None:
+    for data in (SMALL_TILES.compress(texture(20, 20)), lgcodec.compress(np.zeros((4, 4), np.uint8))):
+        with pytest.raises(InputError, match="no preview"):
+            lgcodec.preview(data)
+
+
+@pytest.mark.usefixtures("model_alone")
+def test_the_model_chooses_the_order_of_the_channels() -> None:
+    """From effort 5 on: an image that takes fewest bits in another order than R, G, B gets it, and is smaller."""
+    luma = texture(64, 64).astype(np.int16)
+    image = colour.inverse(np.stack([luma, np.full_like(luma, 60), np.full_like(luma, -30)]), 3)
+    usual, chosen = (Codec(FakeModel(), effort=effort).compress(image) for effort in (4, 5))
+    assert lgcodec.inspect(usual).transform == "YCoCg-R of RGB"
+    assert lgcodec.inspect(chosen).transform == "YCoCg-R of GRB"
+    assert len(chosen) < len(usual) / 2
+    assert np.array_equal(Codec(FakeModel()).decompress(chosen), image)
+
+
+def test_tiles_are_even_and_of_the_models_unit() -> None:
+    model = FakeModel(tile=(28, 84), unit=28)
+    info = lgcodec.inspect(Codec(model).compress(texture(280, 28)))
+    assert info.tile_sizes == ((28, 84),)
+    assert lgcodec.inspect(Codec(model).compress(texture(112, 28))).tile_sizes == ((28, 56),)
+    assert lgcodec.inspect(Codec(model).compress(texture(30, 9))).tile_sizes == ((9, 30),)
