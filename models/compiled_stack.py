@@ -1,4 +1,4 @@
-"""The ANS stack and the mixtures' shares compiled by numba: the words of `lgcodec.coder.Stack`, without dense tables.
+"""The ANS stack and the mixtures' shares compiled by numba: the words of `stack.Stack`, without dense tables.
 
 The functions repeat `mixture.py` number for number, one value at a time: a decoder searches the cumulative function
 instead of evaluating it everywhere. They take indices as unsigned integers, which spares numba's check for negative
@@ -198,7 +198,7 @@ def _shares(weight, mean, inverse, size, origin, sigmoid, values, starts, freque
 
 
 class CompiledStack:
-    """As `lgcodec.coder.Stack`: the same words, faster. Raises ModelError where `words` cannot be a stack's content."""
+    """As `stack.Stack`: the same words, faster. Raises ModelError where `words` cannot be a stack's content."""
 
     def __init__(self, words: NDArray[np.uint32] | None = None) -> None:
         self._words = np.array([] if words is None else words, np.uint32)

@@ -96,7 +96,7 @@ class Explicit(Protocol[T]):
 
 
 class Stack(Protocol):
-    """An ANS stack; `lgcodec.coder.Stack` is one, `compiled_stack.CompiledStack` another with the same words."""
+    """An ANS stack; `stack.Stack` is one, `compiled_stack.CompiledStack` another with the same words."""
 
     def intervals(self, distribution: Distribution, symbols: IntArray) -> list[Intervals]:
         """As `distribution.intervals`."""

@@ -8,6 +8,7 @@ for or found.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
@@ -40,6 +41,7 @@ class Record:
         return card
 
 
+FAMILIES = ("causal", "flow", "vae", "vqvae")  # each a module here with a class Model
 OWN = 255  # wire id of weights that do not ship: the digest alone names them
 
 RECORDS = (
@@ -154,9 +156,8 @@ def _machine(device: str) -> str:
 
 
 def _build(content: Any, name: str, wire_id: int, machine: str, threads: int | None) -> ImageModel:
-    from lgcodec.models import causal
-
-    families = {"causal": causal.Model}
-    if content.family not in families:
-        raise ModelError(f"{name}: unknown model family {content.family!r}, expected one of {', '.join(families)}")
-    return families[content.family](content, name, wire_id, machine, threads)
+    if content.family not in FAMILIES:
+        raise ModelError(f"{name}: unknown model family {content.family!r}, expected one of {', '.join(FAMILIES)}")
+    family = importlib.import_module(f"lgcodec.models.{content.family}")
+    model: ImageModel = family.Model(content, name, wire_id, machine, threads)
+    return model

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from strategies import FakeModel, texture
 
 from lgcodec import coder
-from lgcodec.coder import Stack
-from lgcodec.errors import FormatError
+from lgcodec.errors import FormatError, ModelError
 from lgcodec.models.interface import TOTAL, Intervals, Table
+from lgcodec.models.stack import Stack
 
 
 @dataclass
@@ -162,7 +162,7 @@ def test_reference_by_hand() -> None:
 
 @pytest.mark.parametrize("words", [[0], [1, 0], [7, 0, 0]])
 def test_a_zero_last_word_is_refused(words: list[int]) -> None:
-    with pytest.raises(FormatError, match="zero word"):
+    with pytest.raises(ModelError, match="zero word"):
         Stack(np.array(words, np.uint32))
 
 

@@ -1,4 +1,4 @@
-"""The compiled stack: the words and values of lgcodec.coder.Stack, for tables and mixtures, in any mixture of both."""
+"""The compiled stack: the words and values of stack.Stack, for tables and mixtures, in any mixture of both."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lgcodec.coder import Stack
 from lgcodec.models.errors import ModelError
 from lgcodec.models.interface import TOTAL, Distribution, Table
 from lgcodec.models.mixture import Mixture, Tables
+from lgcodec.models.stack import Stack
 
 pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
 
