@@ -10,11 +10,12 @@ import hashlib
 import io
 import os
 import secrets
+import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, TypeVar, Union
+from typing import IO, TYPE_CHECKING, Any, TypeVar, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,13 @@ from PIL import Image
 
 from lgcodec import colour, container, plain
 from lgcodec.colour import Component
-from lgcodec.container import File, ModelReference, tile_boxes
-from lgcodec.errors import InputError, IntegrityError, LimitError
+from lgcodec.container import ChainReference, File, ModelReference, tile_boxes
+from lgcodec.errors import FormatError, InputError, IntegrityError, LimitError
 from lgcodec.image import Box, Picture, Samples, Source, array_of, read
 from lgcodec.models.interface import ImageModel, Stream
+
+if TYPE_CHECKING:
+    from lgcodec.chain import Chain
 
 EFFORT = 3
 _PLAIN_AREA = 1 << 23  # pixels of a tile where nothing needs a model
@@ -126,9 +130,16 @@ class Codec:
         """
         return _run([self._compress(self._read(image), progress)])[0]
 
-    def compress_batch(self, images: Iterable[Source | Picture]) -> list[bytes]:
-        """As `compress` for each image; small images share the model's batches."""
-        return _in_windows(map(self._read, images), _area, lambda picture: self._compress(picture, None))
+    def compress_batch(self, images: Iterable[Source | Picture], *, chain: bool = False) -> list[bytes]:
+        """As `compress` for each image; small images share the model's batches.
+
+        chain: for latent models, whose first bits are then paid once. The files are one chain, which can only be
+        decoded with all of them, in this order, and they are all in memory.
+        """
+        pictures = map(self._read, images)
+        if chain:
+            return _run([self._compress(picture, None, chain=True) for picture in pictures], chain=True)
+        return _in_windows(pictures, _area, lambda picture: self._compress(picture, None))
 
     def decompress(self, data: Data, *, region: Box | None = None, progress: Progress | None = None) -> NDArray[Any]:
         """The pixels: bool, uint8 or uint16, of the shape that was compressed; indices for images of mode P.
@@ -142,13 +153,16 @@ class Codec:
             _check_region(region, file)
         return array_of(_run([self._decompress(file, region, progress)])[0], file.header.mode)
 
-    def decompress_batch(self, data: Iterable[Data]) -> list[NDArray[Any]]:
-        """As `decompress` for each file; small images share the model's batches."""
+    def decompress_batch(self, data: Iterable[Data], *, chain: bool = False) -> list[NDArray[Any]]:
+        """As `decompress` for each file; small images share the model's batches. chain: as in `compress_batch`."""
 
-        def decode(file: File) -> Generator[Request, list[Any], NDArray[Any]]:
+        def decode(file: File) -> Generator[Request, Any, NDArray[Any]]:
             return array_of((yield from self._decompress(file, None, None)), file.header.mode)
 
-        return _in_windows(map(self._parse, data), lambda file: file.header.width * file.header.height, decode)
+        files = map(self._parse, data)
+        if chain:
+            return _run([decode(file) for file in files], chain=True)
+        return _in_windows(files, lambda file: file.header.width * file.header.height, decode)
 
     def decode(self, data: Data, *, progress: Progress | None = None) -> Picture:
         """As `decompress`, with all that belongs to the image: `Picture.image()` and `Picture.write_png(file)`."""
@@ -167,21 +181,27 @@ class Codec:
     def _parse(self, data: Data) -> File:
         return container.read(_bytes_of(data), max_pixels=self.max_pixels)
 
-    def _compress(self, picture: Picture, progress: Progress | None) -> Generator[Request, list[Any], bytes]:
+    def _compress(
+        self, picture: Picture, progress: Progress | None, *, chain: bool = False
+    ) -> Generator[Request, Any, bytes]:
         plans = _plans(picture, lambda: self._tile(picture))
+        latent = plans[-1].transform != colour.PLAIN and self._load().latent is not None
+        if latent:  # what is in a chain cannot be left out again, so nothing is tried beside it
+            plans = plans[:1]
         meter = _Meter(progress, _area(picture), len(plans) + self.verify)
         digest = _digest(picture.strips())
         candidates = []
         for plan in plans:
+            candidates.append((yield from self._encode(picture, plan, digest, meter)))
+        if latent and not chain and len(candidates[0]) > _area(picture) * picture.mode.channels:
+            plan = _plan(picture, colour.PLAIN, None, _plain_tile(picture))
             candidates.append((yield from self._encode(picture, plan, digest, meter)))
         best = min(candidates, key=len)
         if self.verify:
             yield from self._compare(picture, best, meter)
         return best
 
-    def _encode(
-        self, picture: Picture, plan: _Plan, digest: bytes, meter: _Meter
-    ) -> Generator[Request, list[Any], bytes]:
+    def _encode(self, picture: Picture, plan: _Plan, digest: bytes, meter: _Meter) -> Generator[Request, Any, bytes]:
         """The file that one plan makes."""
         own = self._load() if plan.transform != colour.PLAIN else None
         if own is not None and plan.transform == colour.STANDARD:
@@ -189,6 +209,7 @@ class Codec:
         adaptation = b"" if own is None or self.effort < _ADAPT_EFFORT else self._adapt(own, picture, plan)
         streams: list[tuple[int, bytes]] = []
         bases: dict[int, bytes] = {}
+        chained: list[NDArray[np.int16]] = []
         ideal = 0.0
         for place, component in enumerate(plan.components):
             boxes = list(tile_boxes(picture.width, picture.height, *plan.tiles[place]))
@@ -200,7 +221,11 @@ class Codec:
                 coded: dict[int, Stream] = {}
                 if model is not None and wanted:
                     planes = [colour.forward(tiles[i], plan.transform) for i in wanted]
-                    answer = yield _Encode(model, b"" if place else adaptation, planes)
+                    if model.latent is not None:
+                        chained += planes
+                        answer = [_CHAINED] * len(planes)
+                    else:
+                        answer = yield _Encode(model, b"" if place else adaptation, planes)
                     coded = dict(zip(wanted, answer, strict=True))
                 for i, tile in enumerate(tiles):
                     method, data, bits = _shortest(tile, cheap[i], coded.get(i))
@@ -210,6 +235,14 @@ class Codec:
                     streams.append((method, data))
                     ideal += bits
                 meter.add(sum(map(_box_area, batch)) * component.share(picture.mode.channels))
+        chain = None
+        if chained and own is not None:
+            seed = self._seed(own)
+            links: Chain = yield _EncodeChain(own, seed, chained)
+            ideal = links.seed_bits + links.net_bits
+            data = _bytes(links.words)
+            digest_of_seed = seed.digest[: container.MODEL_DIGEST_SIZE]
+            chain = (ChainReference(seed.wire_id, digest_of_seed, links.seeds, len(data), zlib.crc32(data)), data)
         reference = None
         if own is not None and any(method == plain.MODEL for method, _ in streams):
             short = own.digest[: container.MODEL_DIGEST_SIZE]
@@ -225,6 +258,7 @@ class Codec:
             tiles=plan.tiles,
             streams=streams,
             bases=bases,
+            chain=chain,
         )
 
     def _cheap(self, tile: Samples, always: bool) -> tuple[int, bytes] | None:
@@ -239,7 +273,7 @@ class Codec:
         tiles = [plan.components[0].take(picture.samples(boxes[i])) for i in places]
         return model.adapt([colour.forward(tile, plan.transform) for tile in tiles], self.effort)
 
-    def _compare(self, picture: Picture, data: bytes, meter: _Meter) -> Generator[Request, list[Any], None]:
+    def _compare(self, picture: Picture, data: bytes, meter: _Meter) -> Generator[Request, Any, None]:
         file = container.read(data, max_pixels=_area(picture))
 
         def check(component: Component, box: Box, part: Samples) -> None:
@@ -252,7 +286,7 @@ class Codec:
 
     def _decompress(
         self, file: File, region: Box | None, progress: Progress | None
-    ) -> Generator[Request, list[Any], Samples]:
+    ) -> Generator[Request, Any, Samples]:
         header = file.header
         x0, y0, x1, y1 = region or (0, 0, header.width, header.height)
         samples = np.zeros((y1 - y0, x1 - x0, header.mode.channels), np.uint8)
@@ -269,7 +303,7 @@ class Codec:
 
     def _decode_tiles(
         self, file: File, region: Box | None, give: Callable[[Component, Box, Samples], None], meter: _Meter
-    ) -> Generator[Request, list[Any], None]:
+    ) -> Generator[Request, Any, None]:
         """Decodes the tiles under the region (None for all) and passes their samples to `give`."""
         header = file.header
         parts = file.components()
@@ -288,6 +322,9 @@ class Codec:
                 meter.add(job.work(header.mode.channels))
         if model is None or header.model is None:
             return
+        if header.chain is not None:
+            yield from self._decode_chain(file, model, header.chain, region, give, meter)
+            return
         for first in (True, False):
             adaptation = header.model.adaptation if first else b""
             for batch in _batches([job for job in modelled if job.is_first == first], model.batch):
@@ -295,6 +332,28 @@ class Codec:
                 for job, planes in zip(batch, (yield _Decode(model, adaptation, items)), strict=True):
                     give(job.component, job.box, job.component.give(colour.inverse(planes, header.transform)))
                     meter.add(job.work(header.mode.channels))
+
+    def _decode_chain(
+        self,
+        file: File,
+        model: ImageModel,
+        chain: ChainReference,
+        region: Box | None,
+        give: Callable[[Component, Box, Samples], None],
+        meter: _Meter,
+    ) -> Generator[Request, Any, None]:
+        """As `_decode_tiles` for the tiles of a chain, which are decoded all or not at all."""
+        header, parts = file.header, file.components()
+        boxes = [(place, box) for entry, (place, box) in zip(header.index, header.boxes(), strict=True)
+                 if entry.method == plain.MODEL]  # fmt: skip
+        jobs = [_Job(0, parts[place], place == 0, box) for place, box in boxes]
+        seed = self._find(ModelReference(chain.seed_id, chain.seed_digest, b"", 0))
+        shapes = [job.planes_shape for job in jobs]
+        tiles = yield _DecodeChain(model, seed, shapes, chain.seeds, _words(file.chain()))
+        for job, planes in zip(jobs, tiles, strict=True):
+            if region is None or _box_area(_intersection(job.box, region)) > 0:
+                give(job.component, job.box, job.component.give(colour.inverse(planes, header.transform)))
+            meter.add(job.work(header.mode.channels))
 
     def preview(self, data: Data) -> NDArray[np.uint8]:
         """A picture from the bases alone: uint8 [H, W] or [H, W, 3], near the image. The file may end after its bases.
@@ -318,9 +377,9 @@ class Codec:
                 picture[y0:y1, x0:x1] = colour.inverse(planes, header.transform, clip=True)
         return picture[..., 0] if component.planes == 1 else picture
 
-    def _choose_order(self, model: ImageModel, picture: Picture, plan: _Plan) -> Generator[Request, list[Any], int]:
+    def _choose_order(self, model: ImageModel, picture: Picture, plan: _Plan) -> Generator[Request, Any, int]:
         """The transform under which squares of the image take the fewest bits."""
-        if self.effort < _ORDER_EFFORT:
+        if self.effort < _ORDER_EFFORT or model.latent is not None:
             return plan.transform
         boxes = _squares(picture, _ORDER_SIDE, _ORDER_SQUARES)
         tiles = [plan.components[0].take(picture.samples(box)) for box in boxes]
@@ -337,6 +396,12 @@ class Codec:
         sides = zip((picture.width, picture.height), model.tile, strict=True)
         width, height = (_even(side, most, model.unit) for side, most in sides)
         return width, height
+
+    def _seed(self, model: ImageModel) -> ImageModel:
+        """The explicit model that codes the first tiles of a latent model's chain."""
+        from lgcodec.models import registry
+
+        return registry.load("default", device=self.device, threads=self.threads)
 
     def _load(self) -> ImageModel:
         if not isinstance(self.model, (str, os.PathLike)):
@@ -555,7 +620,48 @@ class _Decode:
         return coder.decode(self.model, [item.shape for item in items], words, self.adaptation, bases)
 
 
-Request = _Encode | _Decode
+@dataclass(frozen=True)
+class _EncodeChain:
+    """A request: all int16 tiles [C, H, W] that a latent model codes of an image; answered by their Chain."""
+
+    model: ImageModel
+    seed: ImageModel
+    tiles: list[NDArray[np.int16]]
+
+    @staticmethod
+    def answer(requests: Sequence[_EncodeChain]) -> list[Any]:
+        """One chain of all tiles, which the first one gets."""
+        from lgcodec import chain
+
+        first, tiles = requests[0], [tile for request in requests for tile in request.tiles]
+        rest = chain.Chain(np.zeros(0, np.uint32), (), 0.0, 0.0, 0.0)
+        return [chain.encode(first.model, first.seed, tiles)] + [rest] * (len(requests) - 1)
+
+
+@dataclass(frozen=True)
+class _DecodeChain:
+    """A request: (C, H, W) of the tiles that a latent model codes of an image, and their chain; answered by these."""
+
+    model: ImageModel
+    seed: ImageModel
+    shapes: list[tuple[int, int, int]]
+    seeds: tuple[int, ...]
+    words: NDArray[np.uint32]
+
+    @staticmethod
+    def answer(requests: Sequence[_DecodeChain]) -> list[Any]:
+        """The tiles of all, from the chain of the first one."""
+        from lgcodec import chain
+
+        first, *others = requests
+        if not first.seeds or any(request.seeds for request in others):
+            raise FormatError("the file goes on in the chain of another file, which comes before it in their set")
+        shapes = [shape for request in requests for shape in request.shapes]
+        tiles = iter(chain.decode(first.model, first.seed, shapes, first.seeds, first.words))
+        return [[next(tiles) for _ in request.shapes] for request in requests]
+
+
+Request = _Encode | _Decode | _EncodeChain | _DecodeChain
 
 
 class _Meter:
@@ -573,39 +679,57 @@ class _Meter:
             self.progress(min(self.pixels, round(self.done / self.passes)), self.pixels)
 
 
+_CHAINED = Stream(np.zeros(0, np.uint32), 0.0)  # stands for a tile whose bits are in a chain
 _SOLID = next(wire_id for wire_id, method in plain.METHODS.items() if method.name == "solid")
 
 
-def _run(work: Sequence[Generator[Request, list[Any], T]]) -> list[T]:
-    """Runs generators side by side; requests that one model call can answer share its batches."""
+def _run(work: Sequence[Generator[Request, Any, T]], *, chain: bool = False) -> list[T]:
+    """Runs generators side by side; requests that one model call can answer share its batches.
+
+    chain: the chains of all are one, which begins in the first work that has one.
+    """
     results: dict[int, T] = {}
-    answers: dict[int, list[Any] | None] = dict.fromkeys(range(len(work)))
-    while answers:
+    answers: dict[int, Any] = dict.fromkeys(range(len(work)))
+    waiting: dict[int, Request] = {}  # for a chain, until all others wait as well or are done
+    while answers or waiting:
         requests: dict[int, Request] = {}
         for place, answer in answers.items():
             try:
-                requests[place] = next(work[place]) if answer is None else work[place].send(answer)
+                request = next(work[place]) if answer is None else work[place].send(answer)
             except StopIteration as stop:
                 results[place] = stop.value
-        answers = dict(_answers(requests))
+                continue
+            is_chain = isinstance(request, (_EncodeChain, _DecodeChain))
+            (waiting if chain and is_chain else requests)[place] = request
+        if not requests:
+            requests, waiting = dict(sorted(waiting.items())), {}
+        answers = dict(_answers(requests, chain))
     return [results[place] for place in range(len(work))]
 
 
-def _answers(requests: dict[int, Request]) -> Iterator[tuple[int, list[Any]]]:
+def _answers(requests: dict[int, Request], chain: bool) -> Iterator[tuple[int, Any]]:
     groups: dict[tuple[object, ...], list[int]] = {}
     for place, request in requests.items():
-        key = (type(request), id(request.model), request.adaptation, request.planes())
+        key: tuple[object, ...] = (type(request), id(request.model))
+        if isinstance(request, (_Encode, _Decode)):
+            key += (request.adaptation, request.planes())
+        elif not chain:
+            key += (place,)
         groups.setdefault(key, []).append(place)
     for places in groups.values():
         first: Any = requests[places[0]]
-        items = [item for place in places for item in requests[place].items]
+        same: list[Any] = [requests[place] for place in places]
+        if isinstance(first, (_EncodeChain, _DecodeChain)):
+            yield from zip(places, first.answer(same), strict=True)
+            continue
+        items = [item for request in same for item in request.items]
         results = iter([result for batch in _batches(items, first.model.batch) for result in first.answer(batch)])
-        for place in places:
-            yield place, [next(results) for _ in requests[place].items]
+        for place, request in zip(places, same, strict=True):
+            yield place, [next(results) for _ in request.items]
 
 
 def _in_windows(
-    inputs: Iterable[S], area: Callable[[S], int], work: Callable[[S], Generator[Request, list[Any], T]]
+    inputs: Iterable[S], area: Callable[[S], int], work: Callable[[S], Generator[Request, Any, T]]
 ) -> list[T]:
     """Runs `work` over all inputs, so many at a time that their pixels stay within a bound."""
     results: list[T] = []
@@ -800,7 +924,7 @@ def _inspect(file: IO[bytes]) -> Info:
         file_bytes=size,
         header_bytes=header.size,
         chunk_bytes=header.chunks[0],
-        model_bytes=lengths[True] + header.base_size,
+        model_bytes=lengths[True] + header.base_size + (0 if header.chain is None else header.chain.length),
         base_bytes=header.base_size,
         plain_bytes=lengths[False],
         chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),

@@ -2,7 +2,7 @@
 
     file    magic(8) || version(1) || features(1) || length(varint) || body(length) || crc32(4) || chunks || stream ...
     body    mode(1) depth(1) width height transform(1) digest(8) || chunks || model? || tile sizes || one entry a stream
-    stream  all streams' bases first, then the streams
+    stream  all streams' bases first, then the streams, then the chain if there is one
 
 FORMAT.md has every field. Integers are little-endian; those without a size here are varints (7 bits a byte, low first).
 """
@@ -23,7 +23,7 @@ from lgcodec.plain import METHODS, MODEL, deflate, inflate
 
 MAGIC = b"\x89LGC\r\n\x1a\n"
 VERSION = 1
-HAS_MODEL, HAS_BASE = 1, 2  # the feature bits of this version
+HAS_MODEL, HAS_BASE, HAS_CHAIN = 1, 2, 4  # the feature bits of this version
 DIGEST_SIZE = 8
 MODEL_DIGEST_SIZE = 16
 MAX_CHUNKS = 1 << 26  # bytes of PNG chunks
@@ -47,6 +47,22 @@ class ModelReference:
     digest: bytes
     adaptation: bytes
     ideal_bits: int
+
+
+@dataclass(frozen=True)
+class ChainReference:
+    """The one stream of all the tiles that a latent model codes.
+
+    seed_id, seed_digest: the explicit model of the first tiles, as in ModelReference. seeds: the words that each of
+    these takes; none where the tiles go on in the chain of a file before, in a set. length: bytes. crc: CRC-32 of
+    them.
+    """
+
+    seed_id: int
+    seed_digest: bytes
+    seeds: tuple[int, ...]
+    length: int
+    crc: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,7 @@ class Header:
     transform: int
     digest: bytes
     model: ModelReference | None
+    chain: ChainReference | None
     tiles: tuple[tuple[int, int], ...]
     index: tuple[Entry, ...]
     chunks: tuple[int, int, int]
@@ -85,7 +102,8 @@ class Header:
 
     @property
     def file_size(self) -> int:
-        return self.size + self.chunks[0] + self.base_size + sum(entry.length for entry in self.index)
+        chain = 0 if self.chain is None else self.chain.length
+        return self.size + self.chunks[0] + self.base_size + sum(entry.length for entry in self.index) + chain
 
     @property
     def base_size(self) -> int:
@@ -103,13 +121,15 @@ class Header:
 class File:
     """A file's contents.
 
-    streams, bases: the bytes of each entry in the header's index, unchecked until `stream` or `base` is called.
+    streams, bases: the bytes of each entry in the header's index; chained: those of the chain. They are unchecked until
+    `stream`, `base` or `chain` is called.
     """
 
     header: Header
     chunks: tuple[Chunk, ...]
     streams: Sequence[Data]
     bases: Sequence[Data]
+    chained: Data
 
     def components(self) -> tuple[Component, ...]:
         mode, transform = self.header.mode, self.header.transform
@@ -129,6 +149,13 @@ class File:
         if announced is not None and zlib.crc32(data) != announced[1]:
             raise IntegrityError(f"the checksum of the base of stream {place} is wrong: the file is damaged")
         return None if announced is None else data
+
+    def chain(self) -> bytes:
+        """The bytes of the chain. Raises as `stream` does."""
+        data = bytes(self.chained)
+        if self.header.chain is not None and zlib.crc32(data) != self.header.chain.crc:
+            raise IntegrityError("the checksum of the chain is wrong: the file is damaged")
+        return data
 
 
 def tile_boxes(width: int, height: int, tile_width: int, tile_height: int) -> Iterator[Box]:
@@ -155,10 +182,11 @@ def write(
     tiles: Sequence[tuple[int, int]],
     streams: Sequence[tuple[int, bytes]],
     bases: Mapping[int, bytes] | None = None,
+    chain: tuple[ChainReference, bytes] | None = None,
 ) -> bytes:
     """A whole file. size: width, height. tiles: as in Header. streams: (method, bytes) in the index's order.
 
-    bases: of all model streams by their place, or of none.
+    bases: of all model streams by their place, or of none. chain: of all model streams, which are then empty.
     """
     bases = bases or {}
     listed = _pack_chunks(chunks)
@@ -170,17 +198,24 @@ def write(
     if model is not None:
         body += [_varint(model.wire_id), model.digest, _varint(len(model.adaptation)), model.adaptation]
         body.append(_varint(model.ideal_bits))
+    if chain is not None:
+        reference, _ = chain
+        body += [_varint(reference.seed_id), reference.seed_digest]
+        body += [_varint(len(reference.seeds)), *map(_varint, reference.seeds)]
+        body += [_varint(reference.length), struct.pack("<I", reference.crc)]
     for tile_width, tile_height in tiles:
         body += [_varint(tile_width), _varint(tile_height)]
     for place, (method, data) in enumerate(streams):
         body.append(bytes([method]))
-        body += [_varint(len(part)) + struct.pack("<I", zlib.crc32(part)) for part in (data, bases.get(place))
-                 if part is not None]  # fmt: skip
+        parts = (data if chain is None or method != MODEL else None, bases.get(place))
+        body += [_varint(len(part)) + struct.pack("<I", zlib.crc32(part)) for part in parts if part is not None]
     joined = b"".join(body)
     features = (HAS_MODEL if model is not None else 0) | (HAS_BASE if bases else 0)
+    features |= HAS_CHAIN if chain is not None else 0
+    tail = [] if chain is None else [chain[1]]
     head = MAGIC + bytes([VERSION, features]) + _varint(len(joined)) + joined
     return b"".join(
-        [head, struct.pack("<I", zlib.crc32(head)), packed, *bases.values(), *(data for _, data in streams)]
+        [head, struct.pack("<I", zlib.crc32(head)), packed, *bases.values(), *(data for _, data in streams), *tail]
     )
 
 
@@ -200,7 +235,8 @@ def read(data: Data, *, max_pixels: int | None = None, partial: bool = False) ->
     for length in [e.base[0] if e.base else 0 for e in header.index] + [e.length for e in header.index]:
         parts.append(view[place : place + length])
         place += length
-    return File(header, read_chunks(header, view), parts[len(header.index) :], parts[: len(header.index)])
+    bases, streams = parts[: len(header.index)], parts[len(header.index) :]
+    return File(header, read_chunks(header, view), streams, bases, view[place : header.file_size])
 
 
 def check_size(header: Header, size: int) -> None:
@@ -230,10 +266,11 @@ def read_header(data: Data, *, max_pixels: int | None = None) -> Header:
     if struct.unpack_from("<I", view, size - 4)[0] != zlib.crc32(view[: size - 4]):
         raise IntegrityError("the checksum of the header is wrong: the file is damaged")
     features = view[len(MAGIC) + 1]
-    if features & ~(HAS_MODEL | HAS_BASE):
-        raise VersionError(f"features {features & ~(HAS_MODEL | HAS_BASE):#04x} are unknown to this release")
-    if features == HAS_BASE:
-        raise FormatError("a file has bases without a model")
+    known = HAS_MODEL | HAS_BASE | HAS_CHAIN
+    if features & ~known:
+        raise VersionError(f"features {features & ~known:#04x} are unknown to this release")
+    if features not in (0, HAS_MODEL, HAS_MODEL | HAS_BASE, HAS_MODEL | HAS_CHAIN):
+        raise FormatError("a file has bases or a chain without a model, or both")
     reader = _start(view[: size - 4])
     reader.varint()
     return _read_body(reader, size, features, max_pixels)
@@ -317,7 +354,7 @@ def _start(view: memoryview) -> _Reader:
 
 
 def _read_body(reader: _Reader, size: int, features: int, max_pixels: int | None) -> Header:
-    has_model, has_base = bool(features & HAS_MODEL), bool(features & HAS_BASE)
+    has_model = bool(features & HAS_MODEL)
     mode_id, depth = reader.byte(), reader.byte()
     if mode_id not in MODES:
         raise VersionError(f"image mode {mode_id} is unknown to this release")
@@ -332,18 +369,21 @@ def _read_body(reader: _Reader, size: int, features: int, max_pixels: int | None
     digest = reader.take(DIGEST_SIZE)
     chunks = _read_chunk_sizes(reader)
     model = _read_model(reader) if has_model else None
+    chain = _read_chain(reader) if features & HAS_CHAIN else None
     parts = components(mode.pillow, mode.channels, transform)
     tiles = tuple((reader.varint(1, width), reader.varint(1, height)) for _ in parts)
     counts = [-(-width // w) * -(-height // h) for w, h in tiles]
-    if sum(counts) * _ENTRY_SIZE > reader.left():
+    if sum(counts) * (1 if chain is not None else _ENTRY_SIZE) > reader.left():
         raise FormatError(f"the header has no room for the index of {sum(counts)} streams")
     sizes = (w * h for (w, h), n in zip(tiles, counts, strict=True) for _ in range(n))
-    index = tuple(_read_entry(reader, area, has_base) for area in sizes)
+    index = tuple(_read_entry(reader, area, features) for area in sizes)
     if reader.left():
         raise FormatError(f"the header goes on for {reader.left()} bytes after its end")
     if any(entry.method == MODEL for entry in index) != has_model or (has_model and transform == PLAIN):
         raise FormatError("a file names a model if, and only if, it holds streams of that model")
-    return Header(mode, depth, width, height, transform, digest, model, tiles, index, chunks, size)
+    if chain is not None and len(chain.seeds) > sum(entry.method == MODEL for entry in index):
+        raise FormatError("a chain begins with more tiles than there are")
+    return Header(mode, depth, width, height, transform, digest, model, chain, tiles, index, chunks, size)
 
 
 def _read_chunk_sizes(reader: _Reader) -> tuple[int, int, int]:
@@ -358,10 +398,25 @@ def _read_model(reader: _Reader) -> ModelReference:
     return ModelReference(wire_id, digest, adaptation, reader.varint())
 
 
-def _read_entry(reader: _Reader, area: int, has_base: bool) -> Entry:
+def _read_chain(reader: _Reader) -> ChainReference:
+    seed_id, digest = reader.varint(), reader.take(MODEL_DIGEST_SIZE)
+    seeds = tuple(reader.varint() for _ in range(reader.varint(0, reader.left())))
+    chain = ChainReference(seed_id, digest, seeds, reader.varint(), reader.crc())
+    if chain.length % 4:
+        raise FormatError("a chain consists of whole words of 4 bytes")
+    if 4 * sum(seeds) > chain.length:
+        raise FormatError("the seeds of a chain are longer than the chain")
+    return chain
+
+
+def _read_entry(reader: _Reader, area: int, features: int) -> Entry:
     """One line of the index; area: pixels of the component's tiles."""
-    entry = Entry(reader.byte(), reader.varint(), reader.crc())
-    if has_base and entry.method == MODEL:
+    method = reader.byte()
+    if method == MODEL and features & HAS_CHAIN:
+        entry = Entry(method, 0, 0)
+    else:
+        entry = Entry(method, reader.varint(), reader.crc())
+    if method == MODEL and features & HAS_BASE:
         entry = replace(entry, base=(reader.varint(), reader.crc()))
     if entry.method not in (MODEL, *METHODS):
         raise VersionError(f"coding method {entry.method} is unknown to this release")

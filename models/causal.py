@@ -403,7 +403,7 @@ class Model:
         self.threads = threads or os.cpu_count() or 1
         self.compiled: Compiled | None = None
         self.stack: Callable[..., Stack] | None = None
-        self.layered = None
+        self.layered = self.latent = None
         self.tile, self.unit = TILE, 1
         self.batch = 16
         if machine == "numba":

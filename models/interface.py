@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,6 +189,7 @@ class ImageModel(Protocol):
     stack: Callable[..., Stack] | None  # makes a faster stack for its programs, from words or none; may be absent
     compiled: Compiled | None
     layered: Layered | None  # instead of `program` and `compiled`
+    latent: Callable[[Sequence[tuple[int, int, int]]], Any] | None  # likewise: the bits_back.Latent of a batch of tiles
 
     def program(self, shapes: Sequence[tuple[int, int, int]], adaptation: bytes) -> Explicit[list[NDArray[np.int16]]]:
         """The program of a batch of tiles, one stream per tile."""

@@ -144,6 +144,7 @@ class FakeModel:
     tile: tuple[int, int] = (1024, 256)
     unit: int = 1
     layered: Any = None
+    latent: Any = None
     stack: None = None
     compiled: None = None
     calls: list[int] = field(default_factory=list)  # tiles in each call of `program`
@@ -204,3 +205,59 @@ class FakeLayered(FakeModel):
         wide = np.pad(tile, ((0, 0), (0, -H % 4), (0, -W % 4)), mode="edge")
         mean = wide.reshape(C, -(-H // 4), 4, -(-W // 4), 4).mean(axis=(2, 4))
         return np.rint(mean).astype(np.int32).view(np.uint32).reshape(-1)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A program of one table: n symbols, int [n]."""
+
+    table: Table
+
+    def symbols(self, value: IntArray) -> list[tuple[Table, IntArray]]:
+        return [(self.table, value)]
+
+    def steps(self) -> Generator[Table, IntArray, IntArray]:
+        return (yield self.table)
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """bits_back.Latent of tiles: for each tile an offset 0..255, uniform beforehand and near its mean afterwards."""
+
+    shapes: Sequence[Shape]
+
+    def prior(self) -> Known:
+        edges = np.linspace(0, TOTAL, 257).astype(np.uint32)
+        return Known(Table(np.tile(edges, (len(self.shapes), 1)), np.array([len(self.shapes)])))
+
+    def posterior(self, value: list[NDArray[np.int16]]) -> Known:
+        means = [int(tile[0].mean()) for tile in value]
+        return Known(Table(LUMA[means], np.array([len(means)])))
+
+    def likelihood(self, latent: IntArray) -> OneStream:
+        return OneStream(Rows(self.shapes, int(latent.sum()) % 2))
+
+
+@dataclass(frozen=True)
+class OneStream:
+    """All streams of a program as one, for a stack that many programs share."""
+
+    program: Rows
+
+    def symbols(self, value: list[NDArray[np.int16]]) -> list[tuple[Table, IntArray]]:
+        return [(Table(t.cdf, np.array([len(t.cdf)])), symbols) for t, symbols in self.program.symbols(value)]
+
+    def steps(self) -> Generator[Table, IntArray, list[NDArray[np.int16]]]:
+        return (yield from self.program.steps())
+
+
+@dataclass
+class FakeLatent(FakeModel):
+    """A model whose tiles are coded by bits-back."""
+
+    name: str = "latent"
+    wire_id: int = 252
+    digest: bytes = hashlib.sha256(b"latent").digest()
+
+    def __post_init__(self) -> None:
+        self.latent = Offsets

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from strategies import FakeLayered, FakeModel, arrays, texture
+from strategies import FakeLatent, FakeLayered, FakeModel, arrays, texture
 
 import lgcodec
-from lgcodec import Codec, colour
-from lgcodec.errors import FormatError, InputError, IntegrityError, LimitError
+from lgcodec import Codec, colour, container
+from lgcodec.errors import FormatError, InputError, IntegrityError, LgcodecError, LimitError
 from lgcodec.models.interface import Stream
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -324,3 +324,61 @@ def test_tiles_are_even_and_of_the_models_unit() -> None:
     assert info.tile_sizes == ((28, 84),)
     assert lgcodec.inspect(Codec(model).compress(texture(112, 28))).tile_sizes == ((28, 56),)
     assert lgcodec.inspect(Codec(model).compress(texture(30, 9))).tile_sizes == ((9, 30),)
+
+
+CHAINED = Codec(FakeLatent(), tile=(8, 8))
+
+
+@settings(deadline=None, max_examples=20)
+@given(arrays())
+def test_arrays_come_back_from_chains(array: NDArray[Any]) -> None:
+    assert np.array_equal(CHAINED.decompress(CHAINED.compress(array)), array)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(arrays(), max_size=4))
+def test_sets_come_back_from_one_chain(images: list[NDArray[Any]]) -> None:
+    files = CHAINED.compress_batch(images, chain=True)
+    for image, again in zip(images, CHAINED.decompress_batch(files, chain=True), strict=True):
+        assert np.array_equal(image, again)
+
+
+@pytest.mark.usefixtures("model_alone")
+def test_a_chain_pays_its_first_bits_once() -> None:
+    """The first file has the chain, the others go on in it; each on its own begins another."""
+    images = [texture(24, 24, 3), texture(24, 24), texture(20, 24, 4), texture(24, 20, 3)]
+    alone, chained = CHAINED.compress_batch(images), CHAINED.compress_batch(images, chain=True)
+    assert sum(map(len, chained)) < sum(map(len, alone))
+    assert [len(file) > 200 for file in chained] == [True, False, False, False]
+    for image, file in zip(images, alone, strict=True):
+        assert np.array_equal(CHAINED.decompress(file), image)
+    assert np.array_equal(CHAINED.decompress_batch(alone)[2], images[2])
+    with pytest.raises(FormatError, match="chain of another file"):
+        CHAINED.decompress(chained[1])
+    with pytest.raises(FormatError):
+        CHAINED.decompress_batch(chained[::-1], chain=True)
+    with pytest.raises(FormatError):
+        CHAINED.decompress(chained[0])
+
+
+@pytest.mark.usefixtures("model_alone")
+def test_a_region_of_a_chain() -> None:
+    image = texture(30, 40, 3)
+    data = CHAINED.compress(image)
+    assert container.read(data).header.chain is not None
+    assert np.array_equal(CHAINED.decompress(data, region=(9, 3, 31, 20)), image[3:20, 9:31])
+
+
+@pytest.mark.usefixtures("model_alone")
+def test_damaged_chains_are_refused() -> None:
+    image = texture(20, 20, 3)
+    data = CHAINED.compress(image)
+    assert container.read(data).header.chain is not None
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << place % 8
+        with pytest.raises(LgcodecError):
+            CHAINED.decompress(damaged)
+    for cut in range(len(data)):
+        with pytest.raises(LgcodecError):
+            CHAINED.decompress(data[:cut])

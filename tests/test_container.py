@@ -158,7 +158,7 @@ def test_every_changed_byte_is_refused() -> None:
         (b"\x09" + MAGIC[1:] + bytes(30), FormatError, "text-mode"),
         (sealed(body(), version=2), VersionError, "format version 2"),
         (sealed(body(), features=4), VersionError, "features 0x04"),
-        (sealed(body(), features=2), FormatError, "bases without a model"),
+        (sealed(body(), features=2), FormatError, "without a model"),
         (sealed(body(mode=99)), VersionError, "image mode 99"),
         (sealed(body(depth=7)), FormatError, "7 bits a sample"),
         (sealed(body(size=varint(0) + varint(1))), FormatError, "holds 0 where 1"),
