@@ -21,7 +21,7 @@ import click
 from lgcodec.errors import InputError
 
 STDIO = "-"
-PACKED = ".lgc"
+PACKED, SET = ".lgc", ".lgcs"
 # What compress -r picks up. JPEG is not among them: it is lossy already, and its pixels take more bytes than it does.
 IMAGES = frozenset({".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"})
 
@@ -36,6 +36,13 @@ class Source:
     @property
     def name(self) -> str:
         return "stdin" if self.path is None else click.format_filename(self.path)
+
+    @property
+    def label(self) -> str:
+        """Its name in a set: below the folder that was walked, or alone."""
+        if self.path is None:
+            raise InputError("has no name for a set")
+        return (self.path.relative_to(self.root) if self.root else Path(self.path.name)).as_posix()
 
     def refuse_folder(self) -> None:
         """Raises InputError where the path is one."""
@@ -96,6 +103,11 @@ class Outputs:
             raise click.UsageError("stdin can be read once")
 
     @property
+    def is_set(self) -> bool:
+        """Whether all inputs go into one file."""
+        return self.output is not None and self.output.endswith(SET) and not Path(self.output).is_dir()
+
+    @property
     def _to_stdout(self) -> bool:
         return self.stdout or self.output == STDIO
 
@@ -104,7 +116,7 @@ class Outputs:
         """The folder that -o names: one that exists, or that ends in a slash, or that several inputs need."""
         if self.output is None or self._to_stdout:
             return None
-        several = self.recursive or len(self.inputs) > 1
+        several = (self.recursive or len(self.inputs) > 1) and not self.is_set
         path = Path(self.output)
         return path if several or self.output.endswith(("/", os.sep)) or path.is_dir() else None
 
@@ -120,7 +132,7 @@ class Outputs:
             raise InputError("the output would replace the input")
         if path.resolve() in self._written:
             raise InputError(f"{click.format_filename(path)} already holds the result of another input")
-        _refuse_replacing(path, force=self.force)
+        refuse_replacing(path, force=self.force)
         return path
 
     def _target(self, source: Source, suffix: str) -> Path | None:
@@ -165,7 +177,7 @@ def appearing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     try:
         with part.open("x+b") as file:
             yield file
-        _refuse_replacing(path, force=force)  # again: it may have appeared meanwhile
+        refuse_replacing(path, force=force)  # again: it may have appeared meanwhile
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -180,6 +192,6 @@ def _passing_on(file: BinaryIO) -> Iterator[BinaryIO]:
         file.flush()
 
 
-def _refuse_replacing(path: Path, *, force: bool) -> None:
+def refuse_replacing(path: Path, *, force: bool) -> None:
     if path.is_file() and not force:
         raise InputError(f"{click.format_filename(path)} exists (use -f to replace it)")

@@ -38,6 +38,11 @@ def suffix_of(target: Path | None) -> str:
     return suffix
 
 
+def named(name: str) -> str:
+    """The name that a picture called `name` is restored under: PNG where its own format would not keep every pixel."""
+    return name if Path(name).suffix.lower() in (PNG, *_OTHERS) else name + PNG
+
+
 def write(picture: Picture, file: BinaryIO, suffix: str, *, check: bool) -> None:
     """Writes the picture. Raises InputError where the format would change its pixels.
 

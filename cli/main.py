@@ -14,7 +14,7 @@ import click
 import lgcodec
 from lgcodec.cli import files, report
 from lgcodec.cli.files import Outputs, Source
-from lgcodec.errors import LgcodecError
+from lgcodec.errors import InputError, LgcodecError
 
 if TYPE_CHECKING:
     from lgcodec import Codec
@@ -147,6 +147,62 @@ def _convert(
     return _each(files.sources(outputs.inputs, recursive=outputs.recursive, suffixes=suffixes), one)
 
 
+def _compress_set(codec: Codec, outputs: Outputs, quiet: bool) -> int:
+    """All inputs as one file. Nothing is written where one of them fails."""
+    from lgcodec import sets
+
+    start = time.perf_counter()
+    sources = list(files.sources(outputs.inputs, recursive=True, suffixes=files.IMAGES))
+    images: dict[str, Any] = {}
+    size = 0
+    for source in sources:
+        if source.label in images:
+            raise InputError(f"two inputs are called {source.label} (give the folder above them)")
+        source.refuse_folder()
+        with source.opened() as file:
+            images[source.label] = file.read()
+            size += len(images[source.label])
+    if not images:
+        raise InputError("no images to compress")
+    data = codec.compress_set(images)
+    target = Path(outputs.output or "")
+    with outputs.writing(target) as out:
+        out.write(data)
+    if not quiet:
+        report.conversion_of_set(target, sets.read(data).values(), (size, len(data)), time.perf_counter() - start)
+    for source in sources if outputs.remove else ():
+        if source.path is not None:
+            source.path.unlink()
+    return 0
+
+
+def _restore(codec: Codec, outputs: Outputs, quiet: bool) -> Callable[[Source], None]:
+    from lgcodec.cli import formats
+
+    def work(source: Source) -> None:
+        """Writes the images of a set, once all of them are decoded and checked."""
+        start = time.perf_counter()
+        if source.path is None or source.path.suffix != files.SET or outputs.stdout or outputs.output == files.STDIO:
+            raise InputError("sets are restored from a file each, into a folder")
+        folder = source.path.with_suffix("") if outputs.output is None else Path(outputs.output)
+        with source.opened() as file:
+            pictures = codec.decode_set(file)
+        targets = {name: folder / formats.named(name) for name in pictures}
+        for target in targets.values():
+            files.refuse_replacing(target, force=outputs.force)
+        for name, picture in pictures.items():
+            targets[name].parent.mkdir(parents=True, exist_ok=True)
+            with files.appearing(targets[name], force=outputs.force) as out:
+                formats.write(picture, out, targets[name].suffix.lower(), check=outputs.remove)
+        if not quiet:
+            pixels = sum(picture.width * picture.height for picture in pictures.values())
+            report.restored(source.name, folder, len(pictures), pixels, time.perf_counter() - start)
+        if outputs.remove:
+            source.path.unlink()
+
+    return work
+
+
 @program.command()
 @_INPUTS
 @_OUTPUT
@@ -158,11 +214,16 @@ def _convert(
 def compress(
     model: str, device: str, threads: int, effort: int, no_verify: bool, quiet: bool, verbose: bool, **options: Any
 ) -> int:
-    """Compress images: img.png becomes img.lgc beside it, or what -o says."""
+    """Compress images: img.png becomes img.lgc beside it, or what -o says.
+
+    An output that ends in .lgcs holds all inputs, folders too: a set, which models with latents code as one chain.
+    """
     outputs = Outputs(**options)
     if no_verify and outputs.remove:
         raise click.UsageError("--rm and --no-verify exclude each other")
     codec = _codec(model, device, threads, quiet, effort=effort, verify=not no_verify)
+    if outputs.is_set:
+        return _compress_set(codec, outputs, quiet)
 
     def work(source: Source, target: Path | None) -> None:
         start = time.perf_counter()
@@ -186,12 +247,14 @@ def compress(
 @_MODEL
 @_LOUDNESS
 def decompress(model: str, device: str, threads: int, quiet: bool, verbose: bool, **options: Any) -> int:
-    """Decompress files: img.lgc becomes img.png beside it, or what -o says.
+    """Decompress files: img.lgc becomes img.png beside it, or what -o says. A set fills a folder.
 
     The suffix of -o chooses the format, of those that keep every pixel: png, webp, tiff, bmp, ppm, tga.
     """
     outputs = Outputs(**options)
     codec = _codec(model, device, threads, quiet)
+    if any(name.endswith(files.SET) for name in outputs.inputs):
+        return _each(files.sources(outputs.inputs, recursive=False, suffixes=()), _restore(codec, outputs, quiet))
     from lgcodec.cli import formats
 
     def work(source: Source, target: Path | None) -> None:
@@ -267,6 +330,13 @@ def verify(inputs: tuple[str, ...], model: str, device: str, threads: int, quiet
 
     def work(source: Source) -> None:
         start = time.perf_counter()
+        if source.path is not None and source.path.suffix == files.SET:
+            with source.opened() as file:
+                pictures = codec.decode_set(file).values()
+            if not quiet:
+                speed = report.speed(sum(p.width * p.height for p in pictures), time.perf_counter() - start)
+                click.echo(f"{source.name}: OK, {len(pictures)} images, {speed}")
+            return
         with source.opened() as file, report.Progress(source.name, enabled=not quiet) as progress:
             found = lgcodec.inspect(file)
             file.seek(0)

@@ -59,6 +59,26 @@ def conversion(
         click.echo(details(info), err=True)
 
 
+def conversion_of_set(target: Path, parts: Iterable[memoryview], sizes: tuple[int, int], seconds: float) -> None:
+    """Prints the line of a set."""
+    from lgcodec import inspect
+
+    infos = [inspect(part) for part in parts]
+    pixels, samples = sum(info.pixels for info in infos), sum(info.pixels * info.channels for info in infos)
+    before, after = sizes
+    click.echo(
+        f"{len(infos)} images -> {click.format_filename(target)}: {pixels:,} pixels, {before:,} -> {after:,} bytes "
+        f"({after / max(before, 1):.1%}), {8 * after / samples:.3f} bpsp, {speed(pixels, seconds)}",
+        err=True,
+    )
+
+
+def restored(name: str, folder: Path, images: int, pixels: int, seconds: float) -> None:
+    """Prints the line of a set that was decompressed."""
+    shown = click.format_filename(folder)
+    click.echo(f"{name} -> {shown}: {images} images, {pixels:,} pixels, {speed(pixels, seconds)}", err=True)
+
+
 def preview(name: str, target: Path | None, header: Header, seconds: float) -> None:
     """Prints the line of a preview: which part of the file it took, and how long."""
     shown = "stdout" if target is None else click.format_filename(target)

@@ -12,7 +12,7 @@ import os
 import secrets
 import zlib
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, Union
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lgcodec import colour, container, plain
+from lgcodec import colour, container, plain, sets
 from lgcodec.colour import Component
 from lgcodec.container import ChainReference, File, ModelReference, tile_boxes
 from lgcodec.errors import FormatError, InputError, IntegrityError, LimitError
@@ -164,12 +164,24 @@ class Codec:
             return _run([decode(file) for file in files], chain=True)
         return _in_windows(files, lambda file: file.header.width * file.header.height, decode)
 
+    def compress_set(self, images: Mapping[str, Source | Picture]) -> bytes:
+        """One file of many images, by name: those of a latent model as one chain. As `compress` for each.
+
+        Raises InputError for names that are not relative paths.
+        """
+        chain = self._load().latent is not None
+        return sets.write(dict(zip(images, self.compress_batch(images.values(), chain=chain), strict=True)))
+
+    def decode_set(self, data: Data) -> dict[str, Picture]:
+        """The inverse of `compress_set`; raises before anything is returned where any image is damaged."""
+        files = {name: self._parse(part) for name, part in sets.read(_bytes_of(data)).items()}
+        samples = _run([self._decompress(file, None, None) for file in files.values()], chain=True)
+        return {name: _picture(file, part) for (name, file), part in zip(files.items(), samples, strict=True)}
+
     def decode(self, data: Data, *, progress: Progress | None = None) -> Picture:
         """As `decompress`, with all that belongs to the image: `Picture.image()` and `Picture.write_png(file)`."""
         file = self._parse(data)
-        samples = _run([self._decompress(file, None, progress)])[0]
-        header = file.header
-        return Picture(header.mode, header.width, header.height, header.depth, file.chunks, samples)
+        return _picture(file, _run([self._decompress(file, None, progress)])[0])
 
     def _read(self, image: Source | Picture) -> Picture:
         picture = image if isinstance(image, Picture) else read(image)
@@ -837,6 +849,11 @@ def _shortest(tile: Samples, cheap: tuple[int, bytes] | None, coded: Stream | No
     if cheap is not None and len(cheap[1]) <= size:
         return *cheap, 0.0
     return plain.MODEL, data, coded.ideal_bits
+
+
+def _picture(file: File, samples: Samples) -> Picture:
+    header = file.header
+    return Picture(header.mode, header.width, header.height, header.depth, file.chunks, samples)
 
 
 def _digest(strips: Iterable[Samples]) -> bytes:

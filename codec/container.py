@@ -191,29 +191,29 @@ def write(
     bases = bases or {}
     listed = _pack_chunks(chunks)
     packed = min(listed, deflate(listed), key=len)
-    body = [bytes([mode.wire_id, depth]), _varint(size[0]), _varint(size[1]), bytes([transform]), digest]
-    body.append(_varint(len(packed)))
+    body = [bytes([mode.wire_id, depth]), varint(size[0]), varint(size[1]), bytes([transform]), digest]
+    body.append(varint(len(packed)))
     if packed:
-        body += [_varint(len(listed)), struct.pack("<I", zlib.crc32(packed))]
+        body += [varint(len(listed)), struct.pack("<I", zlib.crc32(packed))]
     if model is not None:
-        body += [_varint(model.wire_id), model.digest, _varint(len(model.adaptation)), model.adaptation]
-        body.append(_varint(model.ideal_bits))
+        body += [varint(model.wire_id), model.digest, varint(len(model.adaptation)), model.adaptation]
+        body.append(varint(model.ideal_bits))
     if chain is not None:
         reference, _ = chain
-        body += [_varint(reference.seed_id), reference.seed_digest]
-        body += [_varint(len(reference.seeds)), *map(_varint, reference.seeds)]
-        body += [_varint(reference.length), struct.pack("<I", reference.crc)]
+        body += [varint(reference.seed_id), reference.seed_digest]
+        body += [varint(len(reference.seeds)), *map(varint, reference.seeds)]
+        body += [varint(reference.length), struct.pack("<I", reference.crc)]
     for tile_width, tile_height in tiles:
-        body += [_varint(tile_width), _varint(tile_height)]
+        body += [varint(tile_width), varint(tile_height)]
     for place, (method, data) in enumerate(streams):
         body.append(bytes([method]))
         parts = (data if chain is None or method != MODEL else None, bases.get(place))
-        body += [_varint(len(part)) + struct.pack("<I", zlib.crc32(part)) for part in parts if part is not None]
+        body += [varint(len(part)) + struct.pack("<I", zlib.crc32(part)) for part in parts if part is not None]
     joined = b"".join(body)
     features = (HAS_MODEL if model is not None else 0) | (HAS_BASE if bases else 0)
     features |= HAS_CHAIN if chain is not None else 0
     tail = [] if chain is None else [chain[1]]
-    head = MAGIC + bytes([VERSION, features]) + _varint(len(joined)) + joined
+    head = MAGIC + bytes([VERSION, features]) + varint(len(joined)) + joined
     return b"".join(
         [head, struct.pack("<I", zlib.crc32(head)), packed, *bases.values(), *(data for _, data in streams), *tail]
     )
@@ -289,7 +289,7 @@ def read_chunks(header: Header, data: Data) -> tuple[Chunk, ...]:
     return chunks
 
 
-class _Reader:
+class Reader:
     """Fields of the header one after the other; never reads past its end."""
 
     def __init__(self, view: memoryview, place: int) -> None:
@@ -328,7 +328,7 @@ class _Reader:
         return value
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     data = bytearray()
     while value > 127:
         data.append(value & 127 | 128)
@@ -336,16 +336,18 @@ def _varint(value: int) -> bytes:
     return bytes([*data, value])
 
 
-def _start(view: memoryview) -> _Reader:
+def _start(view: memoryview) -> Reader:
     """A reader at the header's length, behind magic, version and features."""
     magic = bytes(view[: len(MAGIC)])
     if magic != MAGIC:
         if MAGIC.startswith(magic):
             raise TruncatedError(f"the file ends after {len(magic)} bytes")
+        if magic.startswith(b"\x89LGS"):
+            raise FormatError("a set of images, not one (decompress restores them all)")
         if magic[1:4] == MAGIC[1:4]:
             raise FormatError("the file was changed in transfer: its first bytes look as after a text-mode conversion")
         raise FormatError("not an lgcodec file")
-    reader = _Reader(view, len(MAGIC))
+    reader = Reader(view, len(MAGIC))
     version = reader.byte()
     if version != VERSION:
         raise VersionError(f"format version {version} is unknown to this release, which knows version {VERSION}")
@@ -353,7 +355,7 @@ def _start(view: memoryview) -> _Reader:
     return reader
 
 
-def _read_body(reader: _Reader, size: int, features: int, max_pixels: int | None) -> Header:
+def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None) -> Header:
     has_model = bool(features & HAS_MODEL)
     mode_id, depth = reader.byte(), reader.byte()
     if mode_id not in MODES:
@@ -386,19 +388,19 @@ def _read_body(reader: _Reader, size: int, features: int, max_pixels: int | None
     return Header(mode, depth, width, height, transform, digest, model, chain, tiles, index, chunks, size)
 
 
-def _read_chunk_sizes(reader: _Reader) -> tuple[int, int, int]:
+def _read_chunk_sizes(reader: Reader) -> tuple[int, int, int]:
     stored = reader.varint(0, MAX_CHUNKS)
     return (stored, reader.varint(stored, MAX_CHUNKS), reader.crc()) if stored else (0, 0, 0)
 
 
-def _read_model(reader: _Reader) -> ModelReference:
+def _read_model(reader: Reader) -> ModelReference:
     wire_id = reader.varint()
     digest = reader.take(MODEL_DIGEST_SIZE)
     adaptation = reader.take(reader.varint())
     return ModelReference(wire_id, digest, adaptation, reader.varint())
 
 
-def _read_chain(reader: _Reader) -> ChainReference:
+def _read_chain(reader: Reader) -> ChainReference:
     seed_id, digest = reader.varint(), reader.take(MODEL_DIGEST_SIZE)
     seeds = tuple(reader.varint() for _ in range(reader.varint(0, reader.left())))
     chain = ChainReference(seed_id, digest, seeds, reader.varint(), reader.crc())
@@ -409,7 +411,7 @@ def _read_chain(reader: _Reader) -> ChainReference:
     return chain
 
 
-def _read_entry(reader: _Reader, area: int, features: int) -> Entry:
+def _read_entry(reader: Reader, area: int, features: int) -> Entry:
     """One line of the index; area: pixels of the component's tiles."""
     method = reader.byte()
     if method == MODEL and features & HAS_CHAIN:
@@ -428,11 +430,11 @@ def _read_entry(reader: _Reader, area: int, features: int) -> Entry:
 
 
 def _pack_chunks(chunks: Sequence[Chunk]) -> bytes:
-    return b"".join(part for kind, data in chunks for part in (kind, _varint(len(data)), data))
+    return b"".join(part for kind, data in chunks for part in (kind, varint(len(data)), data))
 
 
 def _unpack_chunks(listed: bytes) -> tuple[Chunk, ...]:
-    reader = _Reader(memoryview(listed), 0)
+    reader = Reader(memoryview(listed), 0)
     chunks = []
     while reader.left():
         chunks.append((reader.take(4), reader.take(reader.varint())))

@@ -1,0 +1,76 @@
+"""Sets: many files in one, under their names. The files of a latent model are one chain, which begins in the first.
+
+set   signature(8) || version(1) || features(1) || length(varint) || body(length) || crc32(4) || file || file ...
+body  count(varint) || (size of name(varint) || name, UTF-8 || size of file(varint)) for each
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+
+from lgcodec.container import Data, Reader, varint
+from lgcodec.errors import FormatError, InputError, IntegrityError, TruncatedError, VersionError
+
+MAGIC = b"\x89LGS\r\n\x1a\n"
+VERSION = 1
+_NAME_SIZE = 4096
+_RESERVED = frozenset('<>:"|?*\\\x7f') | {chr(i) for i in range(32)}
+
+
+def write(files: Mapping[str, bytes]) -> bytes:
+    """A set of files by name, in this order. Raises InputError for a name that `is_safe` refuses."""
+    body = [varint(len(files))]
+    for name, data in files.items():
+        if not is_safe(name):
+            raise InputError(f"{name!r} cannot be a name in a set: expected a relative path without special characters")
+        encoded = name.encode()
+        body += [varint(len(encoded)), encoded, varint(len(data))]
+    joined = b"".join(body)
+    head = MAGIC + bytes([VERSION, 0]) + varint(len(joined)) + joined
+    return b"".join([head, struct.pack("<I", zlib.crc32(head)), *files.values()])
+
+
+def read(data: Data) -> dict[str, memoryview]:
+    """The files of a set, unread. Raises FormatError (its subclasses say how the bytes are wrong)."""
+    view = memoryview(data)
+    if bytes(view[: len(MAGIC)]) != MAGIC:
+        raise FormatError("not a set of lgcodec files")
+    reader = Reader(view, len(MAGIC))
+    version, features = reader.byte(), reader.byte()
+    if version != VERSION or features:
+        raise VersionError(f"sets of version {version}, features {features:#04x} are unknown to this release")
+    end = reader.varint() + reader.place
+    if len(view) < end + 4:
+        raise TruncatedError(f"the set ends inside its header: {len(view)} of {end + 4} bytes")
+    if struct.unpack_from("<I", view, end)[0] != zlib.crc32(view[:end]):
+        raise IntegrityError("the checksum of the set's header is wrong: the set is damaged")
+    reader = Reader(view[:end], reader.place)
+    files: dict[str, memoryview] = {}
+    place = end + 4
+    for _ in range(reader.varint(0, reader.left())):
+        try:
+            name = reader.take(reader.varint(1, _NAME_SIZE)).decode()
+        except UnicodeDecodeError as e:
+            raise FormatError("a name in the set is not UTF-8") from e
+        size = reader.varint()
+        if not is_safe(name) or name in files:
+            raise FormatError(f"the set names a file {name!r}, which is no relative path, or twice the same")
+        if size > len(view) - place:
+            raise TruncatedError(f"the set ends inside {name!r}")
+        files[name] = view[place : place + size]
+        place += size
+    if reader.left() or place != len(view):
+        raise FormatError("the set goes on after its end")
+    return files
+
+
+def is_safe(name: str) -> bool:
+    """Whether a name is a relative path that stays inside its folder, on every system."""
+    parts = name.split("/")
+    return (
+        0 < len(name.encode(errors="replace")) <= _NAME_SIZE
+        and not _RESERVED & set(name)
+        and all(part not in ("", ".", "..") and not part.endswith((" ", ".")) for part in parts)
+    )

@@ -1,0 +1,127 @@
+"""Sets: names and files come back, nothing hostile leaves its folder, and the command line makes and restores them."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from strategies import FakeLatent, texture
+
+from lgcodec import Codec, sets
+from lgcodec.cli.main import program
+from lgcodec.errors import FormatError, InputError, LgcodecError
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=9).filter(sets.is_safe)
+
+
+@given(st.dictionaries(NAMES, st.binary(max_size=20), max_size=4))
+def test_what_is_written_is_read(files: dict[str, bytes]) -> None:
+    again = sets.read(sets.write(files))
+    assert {name: bytes(part) for name, part in again.items()} == files
+    assert list(again) == list(files)
+
+
+UNSAFE = ["", "/a", "a/", "../a", "a/../b", "a//b", ".", "a\\b", "C:x", "nul\0", "a\nb", "a.", "b ", "x" * 4097]
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_names_that_leave_the_folder(name: str) -> None:
+    with pytest.raises(InputError, match="cannot be a name"):
+        sets.write({name: b""})
+    body = b"\x01" + varint(len(name)) + name.encode() + b"\x00"
+    head = sets.MAGIC + b"\x01\x00" + varint(len(body)) + body
+    with pytest.raises(FormatError):
+        sets.read(head + struct.pack("<I", zlib.crc32(head)))
+
+
+def varint(value: int) -> bytes:
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
+
+
+def test_any_damage_of_the_header_is_found() -> None:
+    data = sets.write({"a": b"one", "b/c": b"two"})
+    for place in range(len(data) - 6):
+        for change in (1, 0x80):
+            damaged = bytearray(data)
+            damaged[place] ^= change
+            with pytest.raises(FormatError):
+                sets.read(damaged)
+    for other in [*(data[:cut] for cut in range(len(data))), data + b"x"]:
+        with pytest.raises(FormatError):
+            sets.read(other)
+
+
+@pytest.mark.parametrize("model", ["default", FakeLatent(tile=(16, 16))], ids=["explicit", "latent"])
+def test_images_come_back_from_a_set(model: str | FakeLatent) -> None:
+    codec = Codec(model)
+    images = {"a.png": texture(20, 30, 3), "b/a.png": texture(40, 9), "c": np.zeros((3, 3), bool)}
+    data = codec.compress_set(images)
+    for name, picture in codec.decode_set(data).items():
+        assert np.array_equal(picture.array(), images[name])
+    damaged = bytearray(data)
+    damaged[-9] ^= 1
+    with pytest.raises(LgcodecError):
+        codec.decode_set(damaged)
+    with pytest.raises(FormatError, match="a set of images"):
+        codec.decompress(data)
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    (tmp_path / "album" / "more").mkdir(parents=True)
+    for name, image in (
+        ("one.png", texture(9, 20, 3)),
+        ("more/two.webp", texture(16, 8, 3)),
+        ("three.ppm", texture(5, 5, 3)),
+    ):
+        Image.fromarray(image).save(tmp_path / "album" / name, **({"lossless": True} if name.endswith("webp") else {}))
+    return tmp_path / "album"
+
+
+def run(*words: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(program, [str(word) for word in words], standalone_mode=False)
+    if isinstance(result.exception, LgcodecError):
+        return 1, str(result.exception)
+    assert result.exception is None, result.exception
+    return int(result.return_value or 0), result.output
+
+
+def test_a_folder_is_compressed_and_restored(album: Path) -> None:
+    packed, back = album.parent / "album.lgcs", album.parent / "back"
+    code, said = run("compress", album, "-o", packed)
+    assert code == 0
+    assert "3 images" in said
+    assert "bpsp" in said
+    assert run("verify", packed)[0] == 0
+    assert run("decompress", packed, "-o", back)[0] == 0
+    for path in album.rglob("*.*"):
+        again = Image.open(back / path.relative_to(album))
+        assert np.array_equal(np.asarray(again), np.asarray(Image.open(path)))
+    assert run("compress", album, "-o", packed)[0] == 1  # exists
+    assert run("decompress", packed, "-o", back)[0] == 1
+    assert run("decompress", packed, "-o", back, "-f")[0] == 0
+
+
+def test_a_damaged_set_writes_nothing(album: Path) -> None:
+    packed, back = album.parent / "album.lgcs", album.parent / "back"
+    assert run("compress", album, "-o", packed, "-q")[0] == 0
+    data = bytearray(packed.read_bytes())
+    data[-3] ^= 1
+    packed.write_bytes(data)
+    assert run("decompress", packed, "-o", back)[0] == 1
+    assert run("verify", packed)[0] == 1
+    assert not back.exists()
+
+
+def test_two_inputs_of_one_name(album: Path) -> None:
+    (album / "more" / "one.png").write_bytes((album / "one.png").read_bytes())
+    code, said = run("compress", album / "one.png", album / "more" / "one.png", "-o", album / "x.lgcs")
+    assert code == 1
+    assert "two inputs are called one.png" in said
