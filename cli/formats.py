@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from lgcodec.errors import InputError
@@ -62,6 +65,18 @@ def write(picture: Picture, file: BinaryIO, suffix: str, *, check: bool) -> None
         with Image.open(file) as back:
             if not _is_same(back, image):
                 raise InputError(f"{suffix} does not keep every pixel of mode {picture.mode.pillow} (use .png)")
+
+
+def grid_of(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Pictures of one size side by side on white, in about as many rows as columns."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    height, width = (side + 2 for side in pictures[0].shape[:2])
+    rows = -(-len(pictures) // columns)
+    grid = np.full((rows * height + 2, columns * width + 2, *pictures[0].shape[2:]), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        y, x = i // columns * height + 2, i % columns * width + 2
+        grid[y : y + height - 2, x : x + width - 2] = picture
+    return grid
 
 
 def _save(image: Image.Image, file: BinaryIO, name: str, options: dict[str, Any]) -> None:

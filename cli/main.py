@@ -351,6 +351,55 @@ def verify(inputs: tuple[str, ...], model: str, device: str, threads: int, quiet
 
 
 @program.command()
+@click.argument("inputs", metavar="FILE...", nargs=-1, required=True)
+@_MACHINE
+@_MODEL
+@click.option("-r", "--recursive", is_flag=True, help="Walk folders.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object of rates by name.")
+def score(inputs: tuple[str, ...], model: str, device: str, threads: int, recursive: bool, as_json: bool) -> int:
+    """Say how unexpected images are to a model: bits per dim, of what it would code them with."""
+    import json
+
+    codec, rates = _codec(model, device, threads, quiet=False), {}
+
+    def work(source: Source) -> None:
+        with source.opened() as file:
+            rates[source.name] = codec.score(file)
+        if not as_json:
+            click.echo(f"{source.name}: {rates[source.name]:.4f} bits/dim")
+
+    code = _each(files.sources(inputs, recursive=recursive, suffixes=files.IMAGES), work)
+    if as_json:
+        click.echo(json.dumps(rates, indent=2))
+    return code
+
+
+@program.command()
+@click.option("-n", "--number", type=click.IntRange(1, 1024), default=16, show_default=True, help="How many pictures.")
+@click.option("--size", type=click.IntRange(1, 1024), help="Their side in pixels; 64, or what the model was made for.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random bits.")
+@_TARGET
+@_MACHINE
+@_MODEL
+def sample(number: int, size: int | None, seed: int, model: str, device: str, threads: int, **options: Any) -> int:
+    """Show what a model imagines: random bits, decompressed, as a grid of pictures."""
+    outputs = Outputs(inputs=(), **options, remove=False, recursive=False)
+    if outputs.output is None and not outputs.stdout:
+        raise click.UsageError("say where the grid goes: -o OUT.png")
+    codec = _codec(model, device, threads, quiet=False)
+    from lgcodec import image
+    from lgcodec.cli import formats
+    from lgcodec.models import registry
+
+    side = size or min(64, *registry.load(model, device=device, threads=threads or None).tile)
+    target = outputs.claim(Source(None), ".png")
+    grid = formats.grid_of(codec.sample(number, (side, side), seed=seed))
+    with outputs.writing(target) as out:
+        formats.write(image.read(grid), out, formats.suffix_of(target), check=False)
+    return 0
+
+
+@program.command()
 @click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
 def models(as_json: bool) -> int:
     """List the models in this installation."""

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from lgcodec.codec import open as open
     from lgcodec.codec import preview as preview
     from lgcodec.codec import save as save
+    from lgcodec.codec import score as score
     from lgcodec.codec import verify as verify
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "compress", "decompress", "inspect", "open", "preview", "save", "verify"]
+__all__ = ["Codec", "compress", "decompress", "inspect", "open", "preview", "save", "score", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -367,6 +367,35 @@ class Codec:
                 give(job.component, job.box, job.component.give(colour.inverse(planes, header.transform)))
             meter.add(job.work(header.mode.channels))
 
+    def score(self, image: Source | Picture) -> float:
+        """Bits per dim of an image under the model: ideal bits, or the -ELBO of latent models. Low is expected.
+
+        Raises as `compress`, and InputError for images of modes that no model codes.
+        """
+        from lgcodec import likelihood
+
+        picture = self._read(image)
+        palette = picture.palette()
+        if picture.mode.pillow in ("1", "I;16"):
+            raise InputError(f"no model codes images of mode {picture.mode.pillow}")
+        model, bits = self._load(), 0.0
+        plan = _plan(picture, _transform(picture, palette), palette, self._tile(picture))
+        for component, size in zip(plan.components, plan.tiles, strict=True):
+            for box in tile_boxes(picture.width, picture.height, *size):
+                planes = colour.forward(component.take(picture.samples(box)), plan.transform)
+                bits += likelihood.score(model, [planes])[0] * planes.size
+        return bits / (_area(picture) * picture.mode.subpixels)
+
+    def sample(self, n: int, size: tuple[int, int], *, seed: int = 0) -> list[NDArray[np.uint8]]:
+        """n pictures that the model imagines, uint8 [H, W] or [H, W, 3]: what random bits decode to.
+
+        size: width and height. Raises InputError for models without a program to decode with.
+        """
+        from lgcodec import likelihood
+
+        model = self._load()
+        return likelihood.sample(model, (model.planes, size[1], size[0]), n, seed)
+
     def preview(self, data: Data) -> NDArray[np.uint8]:
         """A picture from the bases alone: uint8 [H, W] or [H, W, 3], near the image. The file may end after its bases.
 
@@ -430,6 +459,18 @@ class Codec:
 
         name = registry.find(reference.wire_id, reference.digest)
         return registry.load(name, device=self.device, threads=self.threads)
+
+
+def score(
+    image: Source,
+    *,
+    model: Model = "default",
+    device: str = "auto",
+    threads: int | None = None,
+    max_pixels: int | None = None,
+) -> float:
+    """Bits per dim of an image under a model. As `Codec.score`."""
+    return Codec(model, device, threads, max_pixels=max_pixels).score(image)
 
 
 def preview(

@@ -404,21 +404,22 @@ class Model:
         self.compiled: Compiled | None = None
         self.stack: Callable[..., Stack] | None = None
         self.layered = self.latent = None
-        self.tile, self.unit = TILE, 1
+        self.planes, self.tile, self.unit = CHANNELS, TILE, 1
         self.batch = 16
         if machine == "numba":
             from lgcodec.models.compiled import CompiledCausal
 
             self.compiled = CompiledCausal(self.network, self.threads)
             self.batch = 2 * self.threads
-        elif machine in ("torch", "cuda"):
+        elif machine not in ("numpy", "torch", "cuda"):
+            raise ModelError(f"no machine {machine!r}: expected numpy, numba, torch or cuda")
+        self.executor: Executor
+        if machine in ("torch", "cuda"):
             from lgcodec.models.torch_executor import TorchExecutor
 
-            self.executor: Executor = TorchExecutor("cpu" if machine == "torch" else "cuda")
-        elif machine == "numpy":
-            self.executor = NumpyExecutor()
+            self.executor = TorchExecutor("cpu" if machine == "torch" else "cuda")
         else:
-            raise ModelError(f"no machine {machine!r}: expected numpy, numba, torch or cuda")
+            self.executor = NumpyExecutor()
 
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> Program:
         return Program(self.network.adapted(adaptation), self.executor, shapes)

@@ -184,6 +184,7 @@ class ImageModel(Protocol):
     wire_id: int
     digest: bytes  # 32 bytes, SHA-256 of the integers that decide bits
     batch: int  # how many tiles one call should be given
+    planes: int  # C of the tiles it was trained on
     tile: tuple[int, int]  # width and height of the largest tile it should be given
     unit: int  # a tile's sides are multiples of this where the image allows
     stack: Callable[..., Stack] | None  # makes a faster stack for its programs, from words or none; may be absent

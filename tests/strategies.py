@@ -141,6 +141,7 @@ class FakeModel:
     wire_id: int = 250
     digest: bytes = hashlib.sha256(b"fake").digest()
     batch: int = 3
+    planes: int = 3
     tile: tuple[int, int] = (1024, 256)
     unit: int = 1
     layered: Any = None
