@@ -1,6 +1,6 @@
 """Rates and speeds of lgcodec and other codecs over a folder of images, into results/ and the README's table.
 
-Usage: python benchmarks/run.py FOLDER [--name kodak] [--effort 3 --effort 9] [--codecs png,webp,...] [--models default]
+Usage: python benchmarks/run.py FOLDER [--name kodak] [--codecs png,webp,...] [--models default,default@9,...]
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from lgcodec.cli import bench, plot
 from lgcodec.cli.bench import Results, Summary
 
 HERE = Path(__file__).parent
-START, END = "<!-- results:start -->", "<!-- results:end -->"
 
 
 @click.command()
@@ -35,7 +34,7 @@ def main(
     device: str,
     readme: Path,
 ) -> None:
-    replaced(readme.read_text(), "")  # raises now, rather than after minutes, where the markers are missing
+    replaced(readme.read_text(), "results", "")  # raises now, rather than after minutes, where the markers are missing
     contenders = bench.contenders(_listed(codecs), _listed(models), efforts, threads, device)
     results = bench.run(folder, contenders, threads, device, lambda row: click.echo(bench.describe(row), err=True))
     out = HERE / "results"
@@ -43,17 +42,18 @@ def main(
     bench.write_csv(out / f"{name}.csv", results)
     plot.draw(out / f"{name}.png", results.summaries, bench.title(name, results))
     click.echo(bench.table(results.summaries))
-    text = replaced(readme.read_text(), markdown(results, name))
+    text = replaced(readme.read_text(), "results", markdown(results, name))
     readme.write_text(text)
 
 
-def replaced(text: str, block: str) -> str:
-    """`text` with what stands between the markers replaced by `block`."""
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
+def replaced(text: str, mark: str, block: str) -> str:
+    """`text` with what stands between the marks of this name replaced by `block`."""
+    first, last = (f"<!-- {mark}:{end} -->" for end in ("start", "end"))
+    before, start, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not (start and end):
-        raise click.ClickException(f"the README has no {START} ... {END}")
-    return f"{before}{START}\n{block}\n{END}{after}"
+        raise click.ClickException(f"the README has no {first} ... {last}")
+    return f"{before}{first}\n{block}\n{last}{after}"
 
 
 def markdown(results: Results, name: str) -> str:
@@ -71,7 +71,10 @@ def markdown(results: Results, name: str) -> str:
         f"{where.cpu}, {where.cores} cores, lgcodec on {where.threads} threads, the others on one, warm process; "
         f"{libraries}; {where.date[:10]}."
     )
-    return f"{rows}\n\n{context}"
+    pixels = sum(row.pixels for row in results.rows) / len(results.rows)
+    previews = [f"Previews of {s.codec}: {bench.describe_preview(s.preview, pixels)}, means over images."
+                for s in results.summaries if s.preview is not None]  # fmt: skip
+    return "\n\n".join([rows, context, *previews])
 
 
 def _cells(summary: Summary) -> list[str]:

@@ -11,8 +11,10 @@ import dataclasses
 import datetime
 import io
 import json
+import math
 import os
 import platform
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -123,6 +125,9 @@ class Learned:
     def decode(self, data: bytes) -> Pixels:
         return self._codec.decompress(data)
 
+    def preview(self, data: bytes) -> Pixels:
+        return self._codec.preview(data)
+
     def card(self) -> Mapping[str, Any]:
         """What the model's record says about it; nothing for weights that do not ship."""
         from lgcodec.models import registry
@@ -133,14 +138,33 @@ class Learned:
 def contenders(
     codecs: Sequence[str], models: Sequence[str], efforts: Sequence[int], threads: int | None, device: str
 ) -> list[Contender]:
-    """The codecs to compare with and each model at each effort. Raises InputError for a name that nothing has."""
-    ours = [Learned(model, effort, threads, device) for model in models for effort in efforts]
+    """The codecs to compare with and each model at each effort. Raises InputError for a name that nothing has.
+
+    models: names or weights files, with @EFFORT where a model has an effort of its own.
+    """
+    ours = []
+    for word in models:
+        model, at, own = word.rpartition("@")
+        known = (int(own),) if at and own in tuple("123456789") else efforts
+        ours += [Learned(model if known is not efforts else word, effort, threads, device) for effort in known]
     return [*(external(name) for name in codecs), *ours]
 
 
 @dataclass(frozen=True)
+class Preview:
+    """What a preview of an image is worth. share: of the file's bytes; psnr: in dB, over all samples."""
+
+    share: float
+    psnr: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Row:
-    """One image under one codec. Size in bytes; ideal_bits, the code length of the model's tables, for ours only."""
+    """One image under one codec. Size in bytes; ideal_bits, the code length of the model's tables, for ours only.
+
+    preview: of the models that make one.
+    """
 
     image: str
     codec: str
@@ -152,6 +176,7 @@ class Row:
     encode_seconds: float
     decode_seconds: float
     ideal_bits: int | None = None
+    preview: Preview | None = None
 
     @property
     def pixels(self) -> int:
@@ -185,6 +210,7 @@ class Summary:
     gap_percent: float | None = None  # file bits over ideal bits
     float_bpd: float | None = None  # of the float network on the record's held-out images, not on these
     integer_bpd: float | None = None
+    preview: Preview | None = None  # means over images
 
     @property
     def quantisation_percent(self) -> float | None:
@@ -306,7 +332,22 @@ def measure(name: str, pixels: Pixels, contender: Contender) -> Row:
         encode_seconds=middle - start,
         decode_seconds=end - middle,
         ideal_bits=_ideal_bits(data) if isinstance(contender, Learned) else None,
+        preview=_preview(data, pixels, contender) if isinstance(contender, Learned) else None,
     )
+
+
+def _preview(data: bytes, pixels: Pixels, contender: Learned) -> Preview | None:
+    import numpy as np
+
+    info = lgcodec.inspect(data)
+    if not info.base_bytes:
+        return None
+    used = info.header_bytes + info.chunk_bytes + info.base_bytes
+    start = time.perf_counter()
+    shown = contender.preview(data[:used])
+    seconds = time.perf_counter() - start
+    error = float(np.mean(np.square(shown.astype(np.float64) - pixels.reshape(shown.shape))))
+    return Preview(used / len(data), 10 * math.log10(255**2 / max(error, 1e-9)), seconds)
 
 
 def _ideal_bits(data: bytes) -> int:
@@ -318,7 +359,14 @@ def _ideal_bits(data: bytes) -> int:
 def describe(row: Row) -> str:
     """One line about a row."""
     encode, decode = (row.pixels / 1e6 / seconds for seconds in (row.encode_seconds, row.decode_seconds))
-    return f"{row.image}  {row.codec}  {row.bpsp:.3f} bpsp  encode {encode:.2f} MP/s  decode {decode:.2f} MP/s"
+    line = f"{row.image}  {row.codec}  {row.bpsp:.3f} bpsp  encode {encode:.2f} MP/s  decode {decode:.2f} MP/s"
+    return line if row.preview is None else f"{line}  preview {describe_preview(row.preview, row.pixels)}"
+
+
+def describe_preview(preview: Preview, pixels: float) -> str:
+    """What a preview of an image of so many pixels is worth."""
+    speed = pixels / 1e6 / preview.seconds
+    return f"{preview.psnr:.1f} dB from {preview.share:.2%} of the file at {speed:.1f} MP/s"
 
 
 def title(name: str, results: Results) -> str:
@@ -343,6 +391,7 @@ def _summary(rows: Sequence[Row], card: Mapping[str, Any]) -> Summary:
     bits = 8 * sum(row.size for row in rows)
     ideals = [row.ideal_bits for row in rows if row.ideal_bits is not None]
     known = bool(ideals) and len(ideals) == len(rows)
+    previews = [row.preview for row in rows if row.preview is not None]
     return Summary(
         codec=rows[0].codec,
         library=rows[0].library,
@@ -355,6 +404,9 @@ def _summary(rows: Sequence[Row], card: Mapping[str, Any]) -> Summary:
         gap_percent=100 * (bits / sum(ideals) - 1) if known else None,
         float_bpd=card.get("float_bpd"),
         integer_bpd=card.get("integer_bpd"),
+        preview=Preview(*(statistics.mean(part) for part in zip(*map(dataclasses.astuple, previews), strict=True)))
+        if previews
+        else None,
     )
 
 
@@ -413,14 +465,17 @@ def _padded(column: Sequence[str], *, left: bool) -> list[str]:
 
 def write_csv(file: Path, results: Results) -> None:
     """One line per image and codec, each with the whole environment, so that lines of several runs may be joined."""
-    names = [field.name for field in dataclasses.fields(Row)]
+    names = [field.name for field in dataclasses.fields(Row) if field.name != "preview"]
     derived = ["bpsp", "ideal_bpsp"]
+    previews = [field.name for field in dataclasses.fields(Preview)]
     context = dataclasses.asdict(results.environment)
     with file.open("w", newline="") as out:
         writer = csv.writer(out)
-        writer.writerow([*names, *derived, *context])
+        writer.writerow([*names, *derived, *(f"preview_{name}" for name in previews), *context])
         for row in results.rows:
-            writer.writerow([*(_plain(getattr(row, name)) for name in names + derived), *context.values()])
+            own = [_plain(getattr(row, name)) for name in names + derived]
+            shown = [_plain(getattr(row.preview, name, None)) for name in previews]
+            writer.writerow([*own, *shown, *context.values()])
 
 
 def _plain(value: object) -> object:

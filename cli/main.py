@@ -412,7 +412,12 @@ def models(as_json: bool) -> int:
 @program.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--codecs", default="png,webp,jpeg2000,jxl-e3,jxl-e7,jxl-e9", show_default=True, help="To compare with.")
-@click.option("--models", default="default", show_default=True, help="Names or weights files, with commas.")
+@click.option(
+    "--models",
+    default="default",
+    show_default=True,
+    help="Names or weights files, with commas; NAME@EFFORT for another effort.",
+)
 @click.option("--effort", "efforts", type=click.IntRange(1, 9), multiple=True, default=(3,), show_default=True)
 @_MACHINE
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything here.")

@@ -154,13 +154,14 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
 
 def test_the_readme_table_is_replaced_between_its_markers() -> None:
     run = script("run")
-    text = f"before\n{run.START}\nold\n{run.END}\nafter\n"
+    start, end = "<!-- results:start -->", "<!-- results:end -->"
+    text = f"before\n{start}\nold\n{end}\nafter\n"
     results = bench.Results(bench.environment(2, "cpu"), [row()], bench.summarise([row()], {}))
-    new = run.replaced(text, run.markdown(results, "kodak"))
-    assert new.startswith(f"before\n{run.START}\n| codec | bpsp |")
-    assert new.endswith(f"\n{run.END}\nafter\n")
+    new = run.replaced(text, "results", run.markdown(results, "kodak"))
+    assert new.startswith(f"before\n{start}\n| codec | bpsp |")
+    assert new.endswith(f"\n{end}\nafter\n")
     assert "old" not in new
-    assert run.replaced(new, "x") == f"before\n{run.START}\nx\n{run.END}\nafter\n"
+    assert run.replaced(new, "results", "x") == f"before\n{start}\nx\n{end}\nafter\n"
 
 
 def test_a_mosaic_has_the_size_asked_for_and_real_pixels() -> None:
