@@ -24,6 +24,7 @@ from lgcodec.models.stack import Stack, Words
 
 Tile = NDArray[np.int16]
 Shape = tuple[int, int, int]
+LINK_AREA = 1 << 19  # pixels of a link, but for one of a single tile
 SHARE = 16  # a link holds at most this part of the tiles before it: its latents are popped before it is pushed
 
 
@@ -51,7 +52,7 @@ def encode(model: ImageModel, seed: ImageModel, tiles: Sequence[Tile]) -> Chain:
         start = np.concatenate([np.zeros(0, np.uint32), *(stream.words for stream in streams)])
         meter = Meter((model.stack or Stack)(start), 32.0 * len(start))
         try:
-            for link in _links(shapes, count, model.batch):
+            for link in _links(shapes, count):
                 bits_back.push(meter, _latent(model, shapes[link]), list(tiles[link]))
         except DryError:
             count = min(2 * count, len(tiles))
@@ -69,7 +70,7 @@ def decode(
     tiles: list[Tile] = []
     try:
         stack = (model.stack or Stack)(words)
-        for link in reversed(list(_links(shapes, len(seeds), model.batch))):
+        for link in reversed(list(_links(shapes, len(seeds)))):
             tiles = bits_back.pop(stack, _latent(model, shapes[link])) + tiles
         start = stack.words()
     except ModelError as e:
@@ -88,11 +89,12 @@ def _latent(model: ImageModel, shapes: Sequence[Shape]) -> Latent[list[Tile], An
     return latent
 
 
-def _links(shapes: Sequence[Shape], first: int, most: int) -> Iterator[slice]:
+def _links(shapes: Sequence[Shape], first: int) -> Iterator[slice]:
     """Which tiles are coded together, after the first ones."""
     while first < len(shapes):
+        most = min(first // SHARE, LINK_AREA // (shapes[first][1] * shapes[first][2]))
         end = first + 1
-        while end < min(len(shapes), first + min(most, first // SHARE)) and shapes[end] == shapes[first]:
+        while end < min(len(shapes), first + most) and shapes[end] == shapes[first]:
             end += 1
         yield slice(first, end)
         first = end

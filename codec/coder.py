@@ -43,6 +43,8 @@ def decode(
     bases: of the streams, where the model is layered.
     """
     known = [base for base in bases or () if base is not None]
+    if model.latent is not None:
+        raise FormatError(f"streams of model {model.name}, which codes chains")
     if len(known) != (len(words) if model.layered is not None else 0) or (model.layered is not None and adaptation):
         raise FormatError(f"streams of model {model.name} with what belongs to another model")
 
