@@ -1,6 +1,6 @@
 """Large images: speed at 12 megapixels, peak memory at 100.
 
-Usage: python benchmarks/large.py FOLDER [--csv results/large.csv] [--size 4000x3000 --size 12000x8400]
+Usage: python benchmarks/large.py FOLDER [--model default --model flow] [--size 4000x3000 --size 12000x8400]
 
 A large image is a mosaic of the folder's RGB photographs, unscaled: real pixels with real noise. Every command runs as
 a process of its own, so that its peak memory is its own.
@@ -63,20 +63,22 @@ def run(command: Sequence[str]) -> tuple[float, int]:
     return float(seconds), int(peak) * (1 if sys.platform == "darwin" else 1024)
 
 
-def commands(folder: Path, effort: int) -> Iterator[tuple[str, list[str]]]:
+def commands(folder: Path, model: str, effort: int) -> Iterator[tuple[str, list[str]]]:
     """Compress and decompress; BMP on both sides, because packing and unpacking PNG would be measured as well."""
     image, packed, back = (str(folder / name) for name in ("image.bmp", "image.lgc", "back.bmp"))
     program = [sys.executable, "-c", START]
-    yield "compress", [*program, "compress", "--no-verify", "--effort", str(effort), "-f", "-q", image, "-o", packed]
+    options = ["--no-verify", "--model", model, "--effort", str(effort), "-f", "-q"]
+    yield "compress", [*program, "compress", *options, image, "-o", packed]
     yield "decompress", [*program, "decompress", "-f", "-q", packed, "-o", back]
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--size", "sizes", multiple=True, default=SIZES, show_default=True, metavar="WxH")
+@click.option("--model", "models", multiple=True, default=("default",), show_default=True)
 @click.option("--effort", default=3, show_default=True)
 @click.option("--csv", "out", type=click.Path(path_type=Path), default=HERE / "results" / "large.csv")
-def main(folder: Path, sizes: tuple[str, ...], effort: int, out: Path) -> None:
+def main(folder: Path, sizes: tuple[str, ...], models: tuple[str, ...], effort: int, out: Path) -> None:
     photographs = [pixels for _, pixels in bench.images(folder) if pixels.ndim == 3]
     if not photographs:
         raise click.ClickException("no RGB images in the folder")
@@ -84,25 +86,26 @@ def main(folder: Path, sizes: tuple[str, ...], effort: int, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", newline="") as file:
         writer = csv.writer(file)
-        head = ["command", "width", "height", "effort", "seconds", "mps", "peak_bytes", "file_bytes", "bpsp"]
+        head = ["model", "command", "width", "height", "effort", "seconds", "mps", "peak_bytes", "file_bytes", "bpsp"]
         writer.writerow([*head, *vars(where)])
         for size in sizes:
             width, height = map(int, size.split("x"))
-            for line in measure(mosaic(photographs, width, height), effort):
-                writer.writerow([line[0], width, height, effort, *line[1:], *vars(where).values()])
+            for model in models:
+                for line in measure(mosaic(photographs, width, height), model, effort):
+                    writer.writerow([model, line[0], width, height, effort, *line[1:], *vars(where).values()])
 
 
-def measure(pixels: NDArray[np.uint8], effort: int) -> Iterator[tuple[str, str, str, int, int, str]]:
+def measure(pixels: NDArray[np.uint8], model: str, effort: int) -> Iterator[tuple[str, str, str, int, int, str]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         Image.fromarray(pixels).save(folder / "image.bmp")
         megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
-        for command, words in commands(folder, effort):
+        for command, words in commands(folder, model, effort):
             seconds, peak = run(words)
             size = (folder / "image.lgc").stat().st_size
             bpsp, mps = 8 * size / pixels.size, megapixels / seconds
             click.echo(
-                f"{command:10} {megapixels:6.1f} MP  {seconds:7.2f} s  {mps:6.3f} MP/s  "
+                f"{model:8} {command:10} {megapixels:6.1f} MP  {seconds:7.2f} s  {mps:6.3f} MP/s  "
                 f"peak {peak / 1e6:6.0f} MB  {bpsp:.3f} bpsp"
             )
             yield command, f"{seconds:.3f}", f"{mps:.4f}", peak, size, f"{bpsp:.4f}"

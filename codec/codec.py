@@ -198,8 +198,8 @@ class Codec:
     ) -> Generator[Request, Any, bytes]:
         plans = _plans(picture, lambda: self._tile(picture))
         latent = plans[-1].transform != colour.PLAIN and self._load().latent is not None
-        if latent:  # what is in a chain cannot be left out again, so nothing is tried beside it
-            plans = plans[:1]
+        if latent and chain and len(plans) > 1:  # what is in a common chain cannot be left out again
+            plans = [self._likely(picture, plans)]
         meter = _Meter(progress, _area(picture), len(plans) + self.verify)
         digest = _digest(picture.strips())
         candidates = []
@@ -417,6 +417,19 @@ class Codec:
             for (_, (x0, y0, x1, y1)), planes in zip(batch, coder.preview(model, shapes, bases), strict=True):
                 picture[y0:y1, x0:x1] = colour.inverse(planes, header.transform, clip=True)
         return picture[..., 0] if component.planes == 1 else picture
+
+    def _likely(self, picture: Picture, plans: list[_Plan]) -> _Plan:
+        """The plan without a model or the one with it, by what squares of the image take."""
+        from lgcodec import likelihood
+
+        without, with_model = plans
+        tiles = [
+            with_model.components[0].take(picture.samples(box))
+            for box in _squares(picture, _ORDER_SIDE, _ORDER_SQUARES)
+        ]
+        rates = likelihood.score(self._load(), [colour.forward(tile, with_model.transform) for tile in tiles])
+        bits = sum(rate * tile.size for rate, tile in zip(rates, tiles, strict=True))
+        return with_model if bits < 8 * sum(len(plain.encode(tile, _HASTE)[1]) for tile in tiles) else without
 
     def _choose_order(self, model: ImageModel, picture: Picture, plan: _Plan) -> Generator[Request, Any, int]:
         """The transform under which squares of the image take the fewest bits."""

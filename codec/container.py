@@ -137,25 +137,27 @@ class File:
         return components(mode.pillow, mode.channels, transform, palette)
 
     def stream(self, place: int) -> bytes:
-        """The bytes of one stream. Raises IntegrityError where their checksum is wrong."""
-        data = bytes(self.streams[place])
-        if zlib.crc32(data) != self.header.index[place].crc:
-            raise IntegrityError(f"the checksum of stream {place} is wrong: the file is damaged")
-        return data
+        """The bytes of one stream. Raises TruncatedError, or IntegrityError where their checksum is wrong."""
+        entry = self.header.index[place]
+        return _checked(self.streams[place], entry.length, entry.crc, f"stream {place}")
 
     def base(self, place: int) -> bytes | None:
         """The bytes of one stream's base, None where it has none. Raises as `stream` does."""
-        announced, data = self.header.index[place].base, bytes(self.bases[place])
-        if announced is not None and zlib.crc32(data) != announced[1]:
-            raise IntegrityError(f"the checksum of the base of stream {place} is wrong: the file is damaged")
-        return None if announced is None else data
+        announced = self.header.index[place].base
+        return None if announced is None else _checked(self.bases[place], *announced, f"the base of stream {place}")
 
     def chain(self) -> bytes:
-        """The bytes of the chain. Raises as `stream` does."""
-        data = bytes(self.chained)
-        if self.header.chain is not None and zlib.crc32(data) != self.header.chain.crc:
-            raise IntegrityError("the checksum of the chain is wrong: the file is damaged")
-        return data
+        """The bytes of the chain, none where there is none. Raises as `stream` does."""
+        chain = self.header.chain
+        return b"" if chain is None else _checked(self.chained, chain.length, chain.crc, "the chain")
+
+
+def _checked(data: Data, length: int, crc: int, name: str) -> bytes:
+    if len(data) < length:
+        raise TruncatedError(f"the file ends inside {name}: {len(data)} of {length} bytes")
+    if zlib.crc32(data) != crc:
+        raise IntegrityError(f"the checksum of {name} is wrong: the file is damaged")
+    return bytes(data)
 
 
 def tile_boxes(width: int, height: int, tile_width: int, tile_height: int) -> Iterator[Box]:

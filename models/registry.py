@@ -29,8 +29,12 @@ class Record:
     name: str
     wire_id: int
     family: str
-    weights: str
     digest: str
+
+    @property
+    def weights(self) -> str:
+        """The file in models/weights."""
+        return f"{self.name}.safetensors"
 
     @property
     def card(self) -> dict[str, Any]:
@@ -45,13 +49,11 @@ FAMILIES = ("causal", "flow", "vae", "vqvae")  # each a module here with a class
 OWN = 255  # wire id of weights that do not ship: the digest alone names them
 
 RECORDS = (
-    Record(
-        name="default",
-        wire_id=1,
-        family="causal",
-        weights="default.safetensors",
-        digest="d83c33aa45d0d60efa014c80c80031737c46bdcf13f4dc78380e4efeb003b4cf",
-    ),
+    Record("default", 1, "causal", "d83c33aa45d0d60efa014c80c80031737c46bdcf13f4dc78380e4efeb003b4cf"),
+    Record("vqvae", 2, "vqvae", "722832f5742c0963bdf03743f4ec032c651e7fa84033b6d34fcc94ed6910e5a4"),
+    Record("flow", 4, "flow", "e5546845e111cc49385eea0b3a8ae18d44bf883e098918a949a991f93f8dc83d"),
+    Record("flow-mnist", 5, "flow", "d731be583561512d9c9f1c0715a3ab7c53eb96c56af644f3a13085103b53a874"),
+    Record("vae-mnist", 7, "vae", "b0990bb1064579b3350e0cb9a79a1d494cc4706e25fef9ef080141518caff901"),
 )
 
 _loaded: dict[tuple[bytes, str, int | None], ImageModel] = {}

@@ -23,3 +23,10 @@ def model() -> FakeModel:
 def codec(model: FakeModel) -> Codec:
     """Small tiles, so that small images have several."""
     return Codec(model, tile=(8, 8))
+
+
+@pytest.fixture
+def model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No plain method is worth trying."""
+    monkeypatch.setattr("lgcodec.plain.is_promising", lambda tile: False)
+    monkeypatch.setattr("lgcodec.plain.encode", lambda tile, effort: (1, bytes(1 << 20)))

@@ -262,13 +262,6 @@ def test_arrays_come_back_from_streams_with_bases(array: NDArray[Any]) -> None:
     assert np.array_equal(LAYERED.decompress(LAYERED.compress(array)), array)
 
 
-@pytest.fixture
-def model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No plain method is worth trying."""
-    monkeypatch.setattr("lgcodec.plain.is_promising", lambda tile: False)
-    monkeypatch.setattr("lgcodec.plain.encode", lambda tile, effort: (1, bytes(1 << 20)))
-
-
 def noisy(height: int, width: int, channels: int) -> NDArray[np.uint8]:
     """Wide shading and a little grain, which no plain method codes in two bytes a sample."""
     y, x = np.indices((height, width))

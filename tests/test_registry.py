@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from lgcodec import coder
+import lgcodec
+from lgcodec import Codec, coder
 from lgcodec.models import registry, weights
 from lgcodec.models.errors import ModelError
 from lgcodec.models.registry import OWN, RECORDS
@@ -55,13 +57,23 @@ def test_records_tell_the_truth(record: registry.Record) -> None:
     assert record.card.get("digest", record.digest) == record.digest
 
 
+def photograph(side: int, planes: int) -> NDArray[np.uint8]:
+    """Soft shading with grain, uint8 [side, side] or [side, side, 3]."""
+    y, x = np.indices((side, side)) / side
+    light = 120 + 60 * np.sin(3 * x + 5 * y)[..., None] + np.random.default_rng(0).normal(0, 3, (side, side, planes))
+    return np.rint(light).astype(np.uint8).squeeze()
+
+
+@pytest.mark.usefixtures("model_alone")
 @each
 def test_shipped_models_load(record: registry.Record) -> None:
     model = registry.load(record.name, machine="numpy")
     assert (model.name, model.wire_id, model.digest.hex()) == (record.name, record.wire_id, record.digest)
     assert registry.load(record.name, machine="numpy") is model
-    (stream,) = coder.encode(model, [TILE])
-    assert np.array_equal(coder.decode(model, [TILE.shape], [stream.words])[0], TILE)
+    codec, image = Codec(model, tile=(28, 28), verify=False), photograph(56, model.planes)
+    data = codec.compress(image)
+    assert lgcodec.inspect(data).methods == {"model": 4}
+    assert np.array_equal(codec.decompress(data), image)
 
 
 def test_threads_share_what_is_loaded() -> None:
