@@ -9,6 +9,7 @@ ending .json. `Run` and `train` serve every family; each has a command of its ow
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import math
 import time
@@ -235,7 +236,20 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group()
+class Families(click.Group):
+    """`ar`, and the `command` of each other family's module, which is imported when it is asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return [*super().list_commands(context), "flow", "vae", "vqvae"]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name in self.commands or name not in self.list_commands(context):
+            return super().get_command(context, name)
+        command: click.Command = importlib.import_module(f"lgcodec.models.{name}_training").command
+        return command
+
+
+@click.group(cls=Families)
 def main() -> None:
     """Train a model family on your own images."""
 

@@ -70,6 +70,14 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return out, result.output
 
 
+@pytest.mark.parametrize("family", ["ar", "flow", "vae", "vqvae"])
+def test_every_family_has_a_command(family: str) -> None:
+    result = CliRunner().invoke(train.main, [family, "--help"])
+    assert result.exit_code == 0
+    assert "--held-out" in result.output
+    assert family in CliRunner().invoke(train.main, ["--help"]).output
+
+
 def test_a_run_exports_weights_that_code(trained: tuple[Path, str], data: Path) -> None:
     out, _ = trained
     tile = colour.forward(picture(0), colour.STANDARD)
