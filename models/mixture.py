@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lgcodec.models.errors import ModelError
 from lgcodec.models.interface import TOTAL, Intervals, Read
 
 Int = NDArray[np.int64]
@@ -38,12 +39,25 @@ FRACTION_BITS = INVERSE_BITS  # of t, which comes in 2**-20, below one step of 1
 class Tables:
     """The look-up tables, shipped with the weights: they decide bits, so no platform's libm makes them.
 
-    sigmoid: int32 [2049]; exponential: int32, 2**16 exp(-i / 32); inverse: int32 [161], 2**14 exp(4 - i / 16).
+    sigmoid: int32 [2049]; exponential: int32 [384], 2**16 exp(-i / 32); inverse: int32 [161], 2**14 exp(4 - i / 16).
+    Raises ModelError where they would not make shares.
     """
 
     sigmoid: NDArray[np.int32]
     exponential: NDArray[np.int32]
     inverse: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        tables = (self.sigmoid, self.exponential, self.inverse)
+        sizes = (2 * SIGMOID_RANGE * SIGMOID_STEPS + 1, 12 * LOGIT_UNIT, 10 * LOG_SCALE_UNIT + 1)
+        if (
+            any(t.dtype != np.int32 or t.shape != (n,) for t, n in zip(tables, sizes, strict=True))
+            or min(t.min() for t in tables) < 0
+            or (np.diff(self.sigmoid) < 0).any()
+            or self.sigmoid[-1] > 1 << SIGMOID_BITS
+            or self.exponential[0] < 1
+        ):
+            raise ModelError("malformed tables of mixtures")
 
     @functools.cached_property
     def steps(self) -> Int:

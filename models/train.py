@@ -186,7 +186,8 @@ class Run:
 
 def train(run: Run, batches: Iterable[list[torch.Tensor]], minutes: float) -> None:
     """Trains until `minutes` in all are spent."""
-    begin, mean, saved, first = time.monotonic() - run.spent, None, time.monotonic(), run.step
+    mean, started, saved, first = None, time.monotonic(), time.monotonic(), run.step
+    begin = started - run.spent
     for batch in batches:
         run.spent = time.monotonic() - begin
         done = run.spent / 60 / minutes
@@ -207,7 +208,7 @@ def train(run: Run, batches: Iterable[list[torch.Tensor]], minutes: float) -> No
         run.step += 1
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
         if run.step % 100 == 0:
-            speed = (run.step - first) / (time.monotonic() - begin)
+            speed = (run.step - first) / (time.monotonic() - started)
             click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  train {mean:.4f} bits/dim  {speed:.1f} steps/s")
         if time.monotonic() - saved > SAVE_SECONDS:
             run.save()

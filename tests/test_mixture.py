@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from lgcodec.models import mixture, registry, weights
 from lgcodec.models.causal import ORIGINS, SIZES
+from lgcodec.models.errors import ModelError
 from lgcodec.models.interface import TOTAL
 from lgcodec.models.mixture import LOW_SYMBOLS, Mixture, Tables
 
@@ -142,5 +144,17 @@ def test_shipped_weights_hold_these_tables(record: registry.Record) -> None:
     data = (files("lgcodec.models") / "weights" / record.weights).read_bytes()
     tensors = weights.read(data, record.weights).tensors
     for name in ("sigmoid", "exponential", "inverse"):
-        assert tensors[name].dtype == np.int32
-        assert np.array_equal(tensors[name], getattr(TABLES, name)), name
+        key = f"pixels.{name}" if record.family == "vqvae" else name
+        assert tensors[key].dtype == np.int32
+        assert np.array_equal(tensors[key], getattr(TABLES, name)), key
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "exponential", "inverse"])
+def test_malformed_tables_are_refused(name: str) -> None:
+    table = getattr(TABLES, name)
+    for bad in (table[:-1], table.astype(np.int64), -1 - table, table[None]):
+        with pytest.raises(ModelError, match="malformed tables"):
+            replace(TABLES, **{name: bad})
+    for other in (TABLES.sigmoid[::-1].copy(), TABLES.sigmoid * 2):
+        with pytest.raises(ModelError, match="malformed tables"):
+            replace(TABLES, sigmoid=other)
