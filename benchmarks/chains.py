@@ -14,7 +14,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-from run import replaced
 
 import lgcodec
 from lgcodec import container, sets
@@ -44,7 +43,9 @@ def main(folder: Path, model: str, readme: Path) -> None:
     total, ideal, over = (np.mean([float(row[i].split()[0]) for row in alone]) for i in (2, 3, 4))
     rows.append(["one by one, means", model, f"{total:.3f}", f"{ideal:.3f}", f"{over:+.2f} %", "", "", ""])
     lines = [HEAD, ["---"] * len(HEAD), *rows]
-    readme.write_text(replaced(readme.read_text(), "sets", "\n".join(f"| {' | '.join(line)} |" for line in lines)))
+    readme.write_text(
+        bench.replaced(readme.read_text(), "sets", "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    )
 
 
 def measure(codec: lgcodec.Codec, model: str, name: str, images: dict[str, np.ndarray]) -> list[str]:

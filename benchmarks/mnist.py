@@ -16,7 +16,6 @@ from pathlib import Path
 import click
 import numpy as np
 from PIL import Image
-from run import replaced
 
 import lgcodec
 from lgcodec.cli import bench
@@ -43,7 +42,9 @@ def main(data: Path, models: str, images: int, readme: Path) -> None:
         writer.writerow([*HEAD, *where])
         writer.writerows([*row, *where.values()] for row in rows)
     lines = [HEAD, ["---"] * len(HEAD), *sorted(rows, key=lambda row: float(row[1]))]
-    readme.write_text(replaced(readme.read_text(), "mnist", "\n".join(f"| {' | '.join(line)} |" for line in lines)))
+    readme.write_text(
+        bench.replaced(readme.read_text(), "mnist", "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    )
 
 
 def measure(name: str, tall: np.ndarray, side: int, digits: int) -> list[str]:

@@ -34,7 +34,9 @@ def main(
     device: str,
     readme: Path,
 ) -> None:
-    replaced(readme.read_text(), "results", "")  # raises now, rather than after minutes, where the markers are missing
+    bench.replaced(
+        readme.read_text(), "results", ""
+    )  # raises now, rather than after minutes, where the markers are missing
     contenders = bench.contenders(_listed(codecs), _listed(models), efforts, threads, device)
     results = bench.run(folder, contenders, threads, device, lambda row: click.echo(bench.describe(row), err=True))
     out = HERE / "results"
@@ -42,18 +44,8 @@ def main(
     bench.write_csv(out / f"{name}.csv", results)
     plot.draw(out / f"{name}.png", results.summaries, bench.title(name, results))
     click.echo(bench.table(results.summaries))
-    text = replaced(readme.read_text(), "results", markdown(results, name))
+    text = bench.replaced(readme.read_text(), "results", markdown(results, name))
     readme.write_text(text)
-
-
-def replaced(text: str, mark: str, block: str) -> str:
-    """`text` with what stands between the marks of this name replaced by `block`."""
-    first, last = (f"<!-- {mark}:{end} -->" for end in ("start", "end"))
-    before, start, rest = text.partition(first)
-    _, end, after = rest.partition(last)
-    if not (start and end):
-        raise click.ClickException(f"the README has no {first} ... {last}")
-    return f"{before}{first}\n{block}\n{last}{after}"
 
 
 def markdown(results: Results, name: str) -> str:

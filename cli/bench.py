@@ -484,3 +484,13 @@ def _plain(value: object) -> object:
 
 def write_json(file: Path, results: Results) -> None:
     file.write_text(json.dumps(dataclasses.asdict(results), indent=1) + "\n")
+
+
+def replaced(text: str, mark: str, block: str) -> str:
+    """`text` with what stands between the marks of this name replaced by `block`."""
+    first, last = (f"<!-- {mark}:{end} -->" for end in ("start", "end"))
+    before, start, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not (start and end):
+        raise InputError(f"the README has no {first} ... {last}")
+    return f"{before}{first}\n{block}\n{last}{after}"

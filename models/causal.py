@@ -47,6 +47,9 @@ OFFSET = 8.0  # pixels per unit of the network's mean output
 LOG_SCALE_BIAS, LOG_SCALE_LOW, LOG_SCALE_HIGH = 1.0, -4.0, 6.0
 GATE_UNIT = 256
 COMPAND_UNIT, COMPAND_LIMIT = 128, 511
+# Where a picture known beforehand is looked at (`Side`), up to SIDE_REACH away.
+SIDE_PLACES = ((0, 0), (0, 4), (4, 0), (0, -4), (-4, 0), (4, 4), (4, -4), (-4, 4))
+SIDE_REACH = 4
 SIZES = (256, 512, 512)  # alphabets of Y, Co, Cg
 ORIGINS = (0, -256, -256)  # the value of their symbol 0
 EXTRAS = (0, 2, 3)  # what the heads see besides h: errors of the channels before, the expected error of this one
@@ -56,7 +59,8 @@ EXTRAS = (0, 2, 3)  # what the heads see besides h: errors of the channels befor
 class Config:
     """Sizes of one network. `left`, `rows`, `reach` bound the neighbourhood (slope 2: up to 2 r - 1 right in row -r).
 
-    Hidden activations are integers 0..limit in units of 2**-fraction.
+    Hidden activations are integers 0..limit in units of 2**-fraction. side: how many features of a `Side` the network
+    sees besides its picture; 0 for none of both.
     """
 
     width: int = 128
@@ -68,16 +72,21 @@ class Config:
     reach: int = 4
     fraction: int = 7
     limit: int = 4095
+    side: int = 0
 
     def __post_init__(self) -> None:
         bounds = {
             "width": 1024, "depth": 32, "hidden": 512, "components": 16, "rows": online.UP, "left": online.LEFT,
-            "reach": online.RIGHT, "fraction": 12, "limit": 8191,
+            "reach": online.RIGHT, "fraction": 12, "limit": 8191, "side": 64,
         }  # fmt: skip
         for name, high in bounds.items():
-            value = getattr(self, name)
-            if type(value) is not int or not 0 < value <= high:
-                raise ModelError(f"causal model: {name} is {value!r}, expected 1 to {high}")
+            value, least = getattr(self, name), int(name != "side")
+            if type(value) is not int or not least <= value <= high:
+                raise ModelError(f"causal model: {name} is {value!r}, expected {least} to {high}")
+
+    def looks(self) -> int:
+        """How many inputs of the first layer a `Side` gives."""
+        return 3 * len(SIDE_PLACES) + self.side if self.side else 0
 
     def neighbours(self) -> list[tuple[int, int]]:
         """Offsets (dy, dx) of the pixels the first layer sees."""
@@ -88,6 +97,8 @@ class Config:
         """Each layer's input limits, and its outputs' lowest and highest value."""
         seen = np.full(3 * len(self.neighbours()), DIFFERENCE_LIMIT)
         other = np.full(6 * len(ERRORS) + 3, COMPAND_LIMIT)
+        looks = np.full(self.looks(), COMPAND_LIMIT)
+        looks[: self.looks() - self.side] = DIFFERENCE_LIMIT
         h = np.full(self.width, self.limit)
         ends = {"logit": (-4095, 4095), "offset": (-32768, 32767), "log_scale": (0, 160), "gate": (-1023, 1023)}
         kinds = [k for k in ("logit", "offset", "log_scale") for _ in range(self.components)] + ["gate"]
@@ -96,7 +107,7 @@ class Config:
         def hidden(limits: IntArray, n: int) -> tuple[IntArray, IntArray, IntArray]:
             return limits, np.zeros(n, np.int32), np.full(n, self.limit)
 
-        layers = {"first": hidden(np.concatenate([seen, other]), self.width)}
+        layers = {"first": hidden(np.concatenate([seen, other, looks]), self.width)}
         layers |= {f"middle.{i}": hidden(h, self.width) for i in range(self.depth)}
         layers |= {"linear": (seen, np.full(3, -65536), np.full(3, 65535))}
         for c in range(3):
@@ -119,6 +130,21 @@ def output_units(config: Config) -> tuple[NDArray[np.float64], NDArray[np.float6
 
 
 @dataclass(frozen=True)
+class Side:
+    """What is known of a tile before its pixels: an approximate picture and other features.
+
+    picture: int16 [H, W, 3] in Q3, -2040..2040; features: int16 [H, W, side], 0..511.
+    """
+
+    picture: NDArray[np.int16]
+    features: NDArray[np.int16]
+
+    def padded(self) -> NDArray[np.int16]:
+        """The picture with its edge repeated SIDE_REACH times."""
+        return np.pad(self.picture, ((SIDE_REACH, SIDE_REACH), (SIDE_REACH, SIDE_REACH), (0, 0)), "edge")
+
+
+@dataclass(frozen=True)
 class Network:
     """The integers of one model, checked."""
 
@@ -131,35 +157,30 @@ class Network:
     @classmethod
     def of(cls, weights: Weights) -> Network:
         """Raises ModelError where tensors are missing, misshapen or out of the exact range."""
-        if set(weights.config) != {
-            field.name for field in fields(Config)
-        }:  # no defaults: the digest covers what is there
+        names = {field.name for field in fields(Config)} - {"side"}  # a model that sees a Side is part of a larger one
+        if set(weights.config) != names:  # no defaults: the digest covers what is there
             raise ModelError(f"causal model: config {weights.config} is not one of this release")
-        config = Config(**weights.config)
+        return cls.build(Config(**weights.config), weights.tensors)
+
+    @classmethod
+    def build(cls, config: Config, tensors: dict[str, NDArray[Any]]) -> Network:
+        """As `of`, from its parts."""
         try:
             layers = {}
             for name, ends in config.layers().items():
-                weight, bias, shift = (weights.tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
+                weight, bias, shift = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
                 layers[name] = Layer(weight, bias, shift, *ends)
-            tables = [weights.tensors[name] for name in ("sigmoid", "exponential", "inverse", "fine", "coarse")]
+            tables = [tensors[name] for name in ("sigmoid", "exponential", "inverse", "fine", "coarse")]
         except KeyError as e:
             raise ModelError(f"causal model: tensor {e} is missing") from e
-        sigmoid, exponential, inverse, fine, coarse = tables
-        steps = 2 * mixture.SIGMOID_RANGE * mixture.SIGMOID_STEPS + 1
+        *mixtures, fine, coarse = tables
         if (
-            any(t.dtype != np.int32 for t in tables)
-            or [t.shape for t in tables] != [(n,) for n in (steps, 12 * mixture.LOGIT_UNIT, 161, 4096, 4096)]
-            or (np.diff(sigmoid.astype(np.int64)) < 0).any()
-            or sigmoid.min() < 0
-            or sigmoid.max() > 1 << mixture.SIGMOID_BITS
-            or exponential.min() < 0
-            or exponential[0] < 1
-            or inverse.min() < 0
+            any(t.dtype != np.int32 or t.shape != (4096,) for t in (fine, coarse))
             or min(fine.min(), coarse.min()) < 0
             or max(fine.max(), coarse.max()) > COMPAND_LIMIT
         ):
             raise ModelError("causal model: malformed tables")
-        return cls(config, layers, fine, coarse, mixture.Tables(sigmoid, exponential, inverse))
+        return cls(config, layers, fine, coarse, mixture.Tables(*mixtures))
 
     def adapted(self, adaptation: bytes) -> Network:
         """Fitted to one image by side information in its file. Raises ModelError where that is malformed."""
@@ -228,10 +249,15 @@ def read_deltas(adaptation: bytes, config: Config) -> dict[str, Deltas]:
 
 
 class Program:
-    """The model of a batch of tiles of one shape [C, H, W], C = 1 or 3; one stream per tile."""
+    """The model of a batch of tiles of one shape [C, H, W], C = 1 or 3; one stream per tile.
 
-    def __init__(self, network: Network, executor: Executor, shapes: Sequence[Shape]) -> None:
-        self.network, self.executor = network, executor
+    sides: what is known of each tile, where the network wants that.
+    """
+
+    def __init__(
+        self, network: Network, executor: Executor, shapes: Sequence[Shape], sides: Sequence[Side] = ()
+    ) -> None:
+        self.network, self.executor, self.sides = network, executor, sides
         self.loaded = {name: executor.load(layer) for name, layer in network.layers.items()}
         if len(set(shapes)) != 1:
             raise ValueError("a batch holds tiles of one shape")
@@ -277,6 +303,9 @@ class Program:
         error_places = np.array([dy * stride + dx for dy, dx in ERRORS])
         taps = np.array([dy * stride + dx for dy, dx in online.TAPS])
         flat_p, flat_e = P.reshape(3, T, -1), errors.reshape(WINDOWS, 3, T, -1)
+        pictures = np.array([side.padded() for side in self.sides])
+        features = np.array([side.features for side in self.sides])
+        places = SIDE_REACH + np.array(SIDE_PLACES)[:, :, None]
         for rows, cols, low, high in fronts(H, W):
             n = len(rows)
             at = (rows + online.UP) * stride + cols + online.LEFT
@@ -289,8 +318,13 @@ class Program:
             predictions = np.clip(predictions, 8 * LOWEST, 8 * 255)
             anchor = np.floor((predictions[0] + predictions[1]) * 0.5)  # [3, T, n]
             spread = np.floor((predictions[0] - predictions[1]) * 0.5)
+            looks: list[NDArray[Any]] = []
+            if self.sides:
+                picture = pictures[:, places[:, 0] + rows, places[:, 1] + cols]  # [T, places, n, 3]
+                relative = np.clip(picture - anchor.transpose(1, 2, 0)[:, None], -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
+                looks = [relative.swapaxes(1, 2), features[:, rows, cols]]
             h, linear = self._trunk(
-                flat_p[:, :, around[:, None] + at], flat_e[..., error_places[:, None] + at], anchor, spread
+                flat_p[:, :, around[:, None] + at], flat_e[..., error_places[:, None] + at], anchor, spread, looks
             )
             coupling.merge(low, high)
             known = np.zeros((3, T, n))
@@ -317,10 +351,15 @@ class Program:
         return coupling.chroma_orange(known[0]) if c == 1 else coupling.chroma_green(known[1])
 
     def _trunk(
-        self, around: NDArray[Any], errors: NDArray[Any], anchor: NDArray[Any], spread: NDArray[Any]
+        self,
+        around: NDArray[Any],
+        errors: NDArray[Any],
+        anchor: NDArray[Any],
+        spread: NDArray[Any],
+        looks: list[NDArray[Any]],
     ) -> tuple[Any, NDArray[np.int64]]:
-        """around [3, T, neighbours, n], errors [2, 3, T, places, n] Q3 -> hidden [T n, width], linear [T n, 3] in
-        1/64.
+        """around [3, T, neighbours, n], errors [2, 3, T, places, n] Q3, looks [T, n, ...] -> hidden [T n, width],
+        linear [T n, 3] in 1/64.
         """
         T, n = anchor.shape[1:]
         seen = np.clip(8 * around - anchor[:, :, None], -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
@@ -330,7 +369,8 @@ class Program:
         run = self.executor
         a = run.array(seen.astype(np.float32))
         linear = run.numpy(run.apply(self.loaded["linear"], a)).astype(np.int64)
-        inputs = run.array(np.concatenate([other, apart], axis=1).astype(np.float32))
+        parts = [other, apart, *(part.reshape(T * n, -1) for part in looks)]
+        inputs = run.array(np.concatenate(parts, axis=1).astype(np.float32))
         h = run.apply(self.loaded["first"], run.join(a, inputs))
         for i in range(self.network.config.depth):
             h = (h + run.apply(self.loaded[f"middle.{i}"], h)).clip(0, self.network.config.limit)

@@ -56,16 +56,17 @@ class Features:
 
 class Causal(nn.Module):
     """values [B, 3, H', W'], errors [B, 2, 3, H', W'], predictions [B, 2, 3, H, W], coupled [B, 3, H, W] -> nats
-    [3].
+    [planes].
     """
 
     def __init__(self, config: causal.Config) -> None:
         super().__init__()
         self.config = config
+        self.planes = 3  # 1 for training on grey images alone
         self.offsets = config.neighbours()
         width, hidden, outputs = config.width, config.hidden, 3 * config.components + 1
         self.seen = 3 * len(self.offsets)
-        inputs = self.seen + 6 * len(causal.ERRORS) + 3
+        inputs = self.seen + 6 * len(causal.ERRORS) + 3 + config.looks()
         self.first = nn.Linear(inputs, width)
         self.middle = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth))
         self.linear = nn.Parameter(torch.zeros(3, self.seen))
@@ -93,6 +94,14 @@ class Causal(nn.Module):
         other = torch.cat([_flat(shifted(companded, *o)) for o in causal.ERRORS] + [compand(spread.float())])
         return seen, other, anchor
 
+    def looks(self, picture: Tensor, features: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
+        """-> the picture around relative to the anchor [3 places, N] and the features [side, N], in units."""
+        H, W, R, limit = *features.shape[-2:], causal.SIDE_REACH, causal.DIFFERENCE_LIMIT
+        around = torch.stack([_flat(picture[..., R + dy :, R + dx :][..., :H, :W]) for dy, dx in causal.SIDE_PLACES])
+        unit = torch.tensor(SEEN_UNITS, device=anchor.device).view(-1, 1) / 8
+        seen = (around - anchor).clamp_(-limit, limit).float() * unit
+        return seen.flatten(0, 1), _flat(features)
+
     @staticmethod
     def _linears(modules: nn.ModuleList) -> list[nn.Linear]:
         return [module for module in modules if isinstance(module, nn.Linear)]
@@ -113,11 +122,20 @@ class Causal(nn.Module):
         return layers
 
     def forward(
-        self, values: Tensor, errors: Tensor, predictions: Tensor, coupled: Tensor, layers: Layers | None = None
+        self,
+        values: Tensor,
+        errors: Tensor,
+        predictions: Tensor,
+        coupled: Tensor,
+        layers: Layers | None = None,
+        side: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
+        """side: a picture [B, 3, R+H+R, R+W+R] in Q3, R = SIDE_REACH, and features [B, side, H, W] in units."""
         layers = self.layers() if layers is None else layers
         K, width = self.config.components, self.config.width
         seen, other, anchor = self.inputs(values, errors, predictions)
+        if side is not None:
+            other = torch.cat([other, *self.looks(*side, anchor)])
         spread = _flat((predictions[:, 0] - predictions[:, 1]) >> 1).float() / 8
         x = _flat(values[..., online.UP :, online.LEFT : -online.RIGHT])
         k = _flat(coupled)
@@ -136,10 +154,11 @@ class Causal(nn.Module):
         e = compand((x * 8 - anchor)[:2].float(), COARSE)
         expected = compand(k[1:].float())
         extras = ((), (e[:1], expected[:1]), (e, expected[1:]))  # what each channel's head knows besides h
-        heads = [layers[f"head.{c}"] for c in range(3)]
-        shared = product((torch.cat([w[:, :width] for w, _ in heads]), torch.cat([b for _, b in heads])), h).chunk(3)
+        heads = [layers[f"head.{c}"] for c in range(self.planes)]
+        joined = (torch.cat([w[:, :width] for w, _ in heads]), torch.cat([b for _, b in heads]))
+        shared = product(joined, h).chunk(self.planes)
         nats = []
-        for c in range(3):
+        for c in range(self.planes):
             z = shared[c]
             if c:
                 z = torch.addmm(z, heads[c][0][:, width:].to(half), torch.cat(extras[c]).to(half))
@@ -171,6 +190,9 @@ def scales(config: causal.Config) -> dict[str, tuple[NDArray[np.float64], NDArra
     activation, companded = 2.0**config.fraction, 1.0 / causal.COMPAND_UNIT
     neighbours = len(config.neighbours())
     seen, other = np.tile(SEEN_UNITS, neighbours) / 8, np.full(6 * len(causal.ERRORS) + 3, companded)
+    if config.side:
+        looks = np.tile(SEEN_UNITS, len(causal.SIDE_PLACES)) / 8
+        other = np.concatenate([other, looks, np.full(config.side, companded)])
     h, wide = np.full(config.width, 1 / activation), np.full(config.width, activation)
     result = {"first": (wide, np.concatenate([seen, other]), np.zeros(config.width))}
     result |= {f"middle.{i}": (wide, h, np.zeros(config.width)) for i in range(config.depth)}
@@ -197,7 +219,12 @@ def export(model: Causal, card: dict[str, Any]) -> Weights:
     e = torch.arange(4096, dtype=torch.float64)
     for name, width in (("fine", 1.0), ("coarse", COARSE)):
         tensors[name] = (compand(e, width) * causal.COMPAND_UNIT).round().int().numpy()
-    return Weights("causal", asdict(model.config), tensors, card)
+    return Weights("causal", _shipped(model.config), tensors, card)
+
+
+def _shipped(config: causal.Config) -> dict[str, int]:
+    """The config as weights files have it."""
+    return {name: value for name, value in asdict(config).items() if name != "side"}
 
 
 def float_layers(network: causal.Network) -> Layers:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.models import causal, online
-from lgcodec.models.causal import Network
+from lgcodec.models.causal import Network, Side
 from lgcodec.models.compiled_convolution import Products, apply, padded
 from lgcodec.models.compiled_stack import (
     MASK,
@@ -43,6 +43,7 @@ _PULL = np.array(online.PULL)
 _DY = np.array([dy for dy, _ in online.TAPS])
 _DX = np.array([dx for _, dx in online.TAPS])
 _TAPS = np.array([window.taps for window in online.WINDOWS])
+_NO_SIDE = (np.zeros((0, 0, 3), np.int16), np.zeros((0, 2), np.int64), np.zeros((0, 0, 0), np.int16))
 _ONE = np.uint64(1)
 
 _log = logging.getLogger("lgcodec")
@@ -283,11 +284,12 @@ def _compand(table, e):
 
 
 @jit
-def _code(tile, words, encoding, taps, around, places, network, tables, K):
+def _code(tile, words, encoding, taps, around, places, picture, looks, features, network, tables, K):
     """Program._run over one tile, int16 [C, H, W]: read when encoding, written when decoding.
 
-    words: the stream when decoding. Returns start, frequency uint32 of the symbols in order (when encoding), and
-    whether the stream held exactly the tile (when decoding).
+    words: the stream when decoding. picture, features: what a Side knows, the picture padded; looks: SIDE_PLACES from
+    the padded picture's corner; all three empty without a Side. Returns start, frequency uint32 of the symbols in
+    order (when encoding), and whether the stream held exactly the tile (when decoding).
     """
     C, H, W = tile.shape
     first, middle, linear_layer, head, out = network
@@ -353,6 +355,15 @@ def _code(tile, words, encoding, taps, around, places, network, tables, K):
                     at += _ONE
             for c in range(3):
                 inputs[j, at] = _compand(fine, spread[c, j])
+                at += _ONE
+            y, x = low + j, t - 2 * (low + j)
+            for i in range(len(looks)):
+                for c in range(3):
+                    d = picture[y + looks[i, 0], x + looks[i, 1], c] - anchor[c, j]
+                    inputs[j, at] = min(max(d, -2047.0), 2047.0)
+                    at += _ONE
+            for i in range(features.shape[2]):
+                inputs[j, at] = features[y, x, i]
                 at += _ONE
         apply(seen, linear_layer, linear, n)
         apply(inputs, first, h, n)
@@ -468,12 +479,21 @@ class CompiledCausal:
         inverse, exponential = (np.ascontiguousarray(t, np.int64) for t in (tables.inverse, tables.exponential))
         return (first, middle, linear, head, out), (fine, coarse, tables.steps, exponential, inverse)
 
-    def _run(self, tile: NDArray[np.int16], words: NDArray[np.uint32], encoding: bool, adaptation: bytes) -> Any:
+    def _run(
+        self, tile: NDArray[np.int16], words: NDArray[np.uint32], encoding: bool, adaptation: bytes, side: Side | None
+    ) -> Any:
         network, tables = self.prepared(adaptation)
         stride = _LEFT + tile.shape[2] + _RIGHT
         places = ((-dy * stride - dx).astype(np.uint64) for dy, dx in (self.around.T, self.places.T))
+        known: Sequence[NDArray[Any]] = _NO_SIDE
+        if side is not None:
+            known = (
+                side.padded(),
+                causal.SIDE_REACH + np.array(causal.SIDE_PLACES),
+                np.ascontiguousarray(side.features),
+            )
         code: Callable[..., Any] = _code
-        return code(tile, words, encoding, _TAPS, *places, network, tables, self.network.config.components)
+        return code(tile, words, encoding, _TAPS, *places, *known, network, tables, self.network.config.components)
 
     def _map(self, function: Callable[..., Any], *items: Sequence[Any]) -> list[Any]:
         if self.threads == 1 or len(items[0]) == 1:
@@ -481,26 +501,35 @@ class CompiledCausal:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(function, *items))
 
-    def encode(self, tiles: Sequence[NDArray[np.int16]], adaptation: bytes) -> list[Stream]:
-        def one(tile: NDArray[np.int16]) -> Stream:
-            starts, frequencies, _ = self._run(np.ascontiguousarray(tile), np.zeros(0, np.uint32), True, adaptation)
+    def encode(
+        self, tiles: Sequence[NDArray[np.int16]], adaptation: bytes, sides: Sequence[Side | None] = ()
+    ) -> list[Stream]:
+        """sides: what is known of each tile, where the network wants that."""
+
+        def one(tile: NDArray[np.int16], side: Side | None) -> Stream:
+            none = np.zeros(0, np.uint32)
+            starts, frequencies, _ = self._run(np.ascontiguousarray(tile), none, True, adaptation, side)
             intervals = Intervals(starts, frequencies, np.array([len(starts)]))
             stack = CompiledStack()
             stack.push(intervals)
             return Stream(stack.words(), intervals.ideal_bits())
 
-        return self._map(one, tiles)
+        return self._map(one, tiles, sides or [None] * len(tiles))
 
     def decode(
-        self, shapes: Sequence[tuple[int, int, int]], words: Sequence[NDArray[np.uint32]], adaptation: bytes
+        self,
+        shapes: Sequence[tuple[int, int, int]],
+        words: Sequence[NDArray[np.uint32]],
+        adaptation: bytes,
+        sides: Sequence[Side | None] = (),
     ) -> list[NDArray[np.int16]]:
         """Raises ModelError where a stream is not exactly one tile."""
 
-        def one(shape: tuple[int, int, int], stream: NDArray[np.uint32]) -> NDArray[np.int16]:
+        def one(shape: tuple[int, int, int], stream: NDArray[np.uint32], side: Side | None) -> NDArray[np.int16]:
             tile = np.zeros(shape, np.int16)
             stream = np.ascontiguousarray(stream, np.uint32)
-            if (len(stream) and stream[-1] == 0) or not self._run(tile, stream, False, adaptation)[2]:
+            if (len(stream) and stream[-1] == 0) or not self._run(tile, stream, False, adaptation, side)[2]:
                 raise ModelError("a stream does not hold exactly its tile")
             return tile
 
-        return self._map(one, shapes, words)
+        return self._map(one, shapes, words, sides or [None] * len(shapes))

@@ -76,7 +76,8 @@ def windows(a: Array, size: int) -> Iterator[Array]:
         return
     r = size // 2
     padded = np.pad(a, ((0, 0), (r, r), (r, r), (0, 0))).astype(np.float32)
-    views = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))  # [N, H, W, I, size, size]
+    # [N, H, W, I, size, size]; writeable, because torch warns of arrays that are not
+    views = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2), writeable=True)
     if rows >= H:
         step = max(1, rows // H)
         for n in range(0, N, step):

@@ -51,8 +51,10 @@ OWN = 255  # wire id of weights that do not ship: the digest alone names them
 RECORDS = (
     Record("default", 1, "causal", "d83c33aa45d0d60efa014c80c80031737c46bdcf13f4dc78380e4efeb003b4cf"),
     Record("vqvae", 2, "vqvae", "722832f5742c0963bdf03743f4ec032c651e7fa84033b6d34fcc94ed6910e5a4"),
-    Record("flow", 4, "flow", "e5546845e111cc49385eea0b3a8ae18d44bf883e098918a949a991f93f8dc83d"),
+    Record("vqvae-mnist", 3, "vqvae", "ae1855b466926b7f0a4d6d918819973da3920c9f21c30dc46ec8fe7b0592c2d1"),
+    Record("flow", 4, "flow", "d80bdf52c61c6e1c3e39dd50245b050d01dc213ddcc2f6549bafc3ae5ead2b6a"),
     Record("flow-mnist", 5, "flow", "d731be583561512d9c9f1c0715a3ab7c53eb96c56af644f3a13085103b53a874"),
+    Record("vae", 6, "vae", "23c8155e9f6bcb9c92bae8ad57f77bcec6d3eaf3f3d789a81ecfa38eb7e2918e"),
     Record("vae-mnist", 7, "vae", "b0990bb1064579b3350e0cb9a79a1d494cc4706e25fef9ef080141518caff901"),
 )
 

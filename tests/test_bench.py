@@ -157,11 +157,11 @@ def test_the_readme_table_is_replaced_between_its_markers() -> None:
     start, end = "<!-- results:start -->", "<!-- results:end -->"
     text = f"before\n{start}\nold\n{end}\nafter\n"
     results = bench.Results(bench.environment(2, "cpu"), [row()], bench.summarise([row()], {}))
-    new = run.replaced(text, "results", run.markdown(results, "kodak"))
+    new = bench.replaced(text, "results", run.markdown(results, "kodak"))
     assert new.startswith(f"before\n{start}\n| codec | bpsp |")
     assert new.endswith(f"\n{end}\nafter\n")
     assert "old" not in new
-    assert run.replaced(new, "results", "x") == f"before\n{start}\nx\n{end}\nafter\n"
+    assert bench.replaced(new, "results", "x") == f"before\n{start}\nx\n{end}\nafter\n"
 
 
 def test_a_mosaic_has_the_size_asked_for_and_real_pixels() -> None:

@@ -13,7 +13,7 @@ import pytest
 import reference
 from numpy.typing import NDArray
 
-from lgcodec import Codec, coder, colour, container
+from lgcodec import Codec, coder, colour, container, inspect
 from lgcodec.image import MODES
 from lgcodec.models import causal, registry, weights
 from lgcodec.models.interface import ImageModel
@@ -163,3 +163,14 @@ def test_golden_files_cover_the_format() -> None:
 
 def is_halved(network: causal.Network, adapted: causal.Network) -> bool:
     return any((layer.shift > adapted.layers[name].shift).any() for name, layer in network.layers.items())
+
+
+@pytest.mark.parametrize("machine", NEEDS)
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("family-*.lgc")), ids=lambda path: path.stem)
+def test_files_of_every_family_decode_on_every_machine(path: Path, machine: str) -> None:
+    if importlib.util.find_spec(NEEDS[machine]) is None:
+        pytest.skip(f"{NEEDS[machine]} is not installed")
+    name = path.stem.removeprefix("family-")
+    codec = Codec(registry.load(name, machine=machine, threads=1))
+    assert inspect(path).methods == {"model": 2}
+    assert np.array_equal(codec.decompress(path), pixels_of(path))

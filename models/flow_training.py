@@ -1,0 +1,420 @@
+"""The flow family in floats: the network that is trained, its data and its export to integers.
+
+Features are laid out [feature, pixel], so that a layer is one matrix product W @ x.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lgcodec.models import flow, integer, mixture, train
+from lgcodec.models.causal_training import COARSE, compand, logistic_mixture_nats
+from lgcodec.models.weights import Weights
+
+SEEN_UNITS = (1 / 32, 1 / 16, 1 / 16)  # of differences in Y, Co, Cg
+PLACE_UNIT = 1 / 8
+Layers = dict[str, tuple[Tensor, Tensor]]  # weight [O, I], bias [O]
+
+
+def _flat(a: Tensor) -> Tensor:
+    """[B, C, h, w] -> [C, N], N = B h w."""
+    return a.movedim(0, 1).flatten(1)
+
+
+def _linears(modules: nn.ModuleList) -> list[nn.Linear]:
+    return [module for module in modules if isinstance(module, nn.Linear)]
+
+
+class Phase(nn.Module):
+    """The network of one phase: t of the coupling and the prior of its latent, given the phases known before it."""
+
+    def __init__(self, config: flow.Config, phase: int) -> None:
+        super().__init__()
+        C, width, hidden = config.channels, config.width, config.hidden
+        self.config, self.phase = config, phase
+        self.seen = C * len(config.window(phase))
+        self.first = nn.Linear(self.seen + 2 * config.absolute, width)
+        self.middle = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth))
+        self.linear = nn.Linear(self.seen, C)
+        self.head = nn.Linear(width, C * hidden)
+        self.known = nn.ModuleList(nn.Linear(c, hidden, bias=False) for c in range(1, C))
+        self.out = nn.ModuleList(nn.Linear(hidden, 3 * config.components + c) for c in range(C))
+        with torch.no_grad():
+            self.linear.weight.zero_()
+            self.linear.bias.zero_()
+            for layer in _linears(self.out):
+                layer.weight.mul_(0.1)
+                layer.bias.zero_()
+                if config.absolute:
+                    K = config.components
+                    layer.bias[K : 2 * K] = torch.linspace(0, 255 / flow.OFFSET, K)
+
+    def layers(self) -> Layers:
+        """The layers under the names and with the rows that the integer network has."""
+        C = self.config.channels
+        layers: Layers = {
+            "first": (self.first.weight, self.first.bias),
+            "linear": (self.linear.weight, self.linear.bias),
+        }
+        layers |= {f"middle.{i}": (layer.weight, layer.bias) for i, layer in enumerate(_linears(self.middle))}
+        known = [torch.empty(0), *(layer.weight for layer in _linears(self.known))]
+        shared = zip(self.head.weight.chunk(C), self.head.bias.chunk(C), known, _linears(self.out), strict=True)
+        for c, (weight, bias, more, out) in enumerate(shared):
+            layers[f"head.{c}"] = (torch.cat([weight, more], 1) if c else weight, bias)
+            layers[f"out.{c}"] = (out.weight, out.bias)
+        return layers
+
+    def forward(self, planes: list[Tensor], x: Tensor, place: Tensor, count: Tensor | None) -> Tensor:
+        """Nats [C] of x, int [B, C, h, w], of which `count` says the positions that are coded, None for all.
+
+        planes: int16, by parity, of the phases known so far, [B, C, h + 2 m, w + 2 m]; place: [2, N].
+        """
+        config, K, C = self.config, self.config.components, self.config.channels
+        m = config.margin
+        h, w = planes[0].shape[2] - 2 * m, planes[0].shape[3] - 2 * m
+
+        def at(offset: tuple[int, int]) -> Tensor:
+            parity, dy, dx = flow.locate(self.phase, offset)
+            return _flat(planes[parity][..., m + dy : m + dy + h, m + dx : m + dx + w])
+
+        around = torch.stack([at(o) for o in config.window(self.phase)])  # [neighbours, C, N]
+        four = torch.stack([at(o) for o in flow.NEAREST[self.phase]]).sum(0, dtype=torch.int16)
+        if config.absolute:
+            four = torch.zeros_like(four)
+        limit = flow.DIFFERENCE_LIMIT
+        seen = (around * 4 - four).clamp_(-limit, limit).flatten(0, 1).float()  # Q2
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            linear = torch.addmm(self.linear.bias[:, None], self.linear.weight / 4, seen)
+        centre = four.float() / 4 + linear  # [C, N]
+        half = torch.bfloat16 if torch.is_autocast_enabled(seen.device.type) else torch.float32
+
+        def product(weight: Tensor, bias: Tensor, a: Tensor) -> Tensor:
+            return torch.addmm(bias.to(half)[:, None], weight.to(half), a)
+
+        unit = torch.tensor(SEEN_UNITS[:C], device=seen.device).repeat(len(around)).view(-1, 1) / 4
+        a = seen.to(half) * unit.to(half)
+        if config.absolute:
+            a = torch.cat([a, (place * PLACE_UNIT).to(half)])
+        values, c0 = _flat(x).float(), centre
+        if count is not None:
+            a, values, c0 = a[:, count], values[:, count], c0[:, count]
+        layers = self.layers()
+        g = product(*layers["first"], a).relu()
+        for i in range(config.depth):
+            g = g + product(*layers[f"middle.{i}"], g).relu()
+        shared = product(self.head.weight, self.head.bias, g).chunk(C)
+        error = values - c0
+        e = compand(error * 8, COARSE)
+        result = []
+        for c in range(C):
+            u = shared[c]
+            if c:
+                u = torch.addmm(u, layers[f"head.{c}"][0][:, config.width :].to(half), e[:c].to(half))
+            if config.absolute:  # bfloat16 cannot place a spike on one of 256 values
+                with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+                    weight, bias = layers[f"out.{c}"]
+                    q = torch.addmm(bias[:, None], weight, u.relu().float())
+            else:
+                q = product(*layers[f"out.{c}"], u.relu()).float()  # [3 K + c, N]
+            mean = q[K : 2 * K] * flow.OFFSET + c0[c]
+            for j in range(c):
+                mean = mean + q[3 * K + j] * error[j].clamp(-256, 256)
+            log_scale = (q[2 * K : 3 * K] + flow.LOG_SCALE_BIAS).clamp(flow.LOG_SCALE_LOW, flow.LOG_SCALE_HIGH)
+            low, high = flow.ORIGINS[c], flow.ORIGINS[c] + flow.SIZES[c] - 1
+            result.append(logistic_mixture_nats(values[c], q[:K], mean, log_scale, low, high))
+        return torch.stack(result)
+
+
+class Flow(nn.Module):
+    """Nats of images under the flow; the volume term of an integer flow is zero."""
+
+    def __init__(self, config: flow.Config) -> None:
+        super().__init__()
+        self.config = config
+        self.phases = nn.ModuleList(Phase(config, p) for _ in range(config.sets) for p in range(3))
+        K = config.components
+        self.last = nn.Parameter(torch.zeros(config.channels, 3, K))
+        with torch.no_grad():
+            self.last[:, 1] = torch.linspace(0, 1, K)
+            self.last[:, 2] = 3 if config.absolute else 4
+
+    def phase(self, number: int, phase: int) -> Phase:
+        """The network of a phase in a set."""
+        return cast(Phase, self.phases[3 * number + phase])
+
+    def level(self, number: int, planes: list[Tensor], shape: tuple[int, int], padded: bool) -> Tensor:
+        """Nats [C] of the three phases of one level.
+
+        planes: int16, by parity (00, 01, 10, 11); where `padded` with their true margins, else [B, C, h, w] and of a
+        plane `shape` high and wide.
+        """
+        config, m = self.config, self.config.margin
+        chosen = min(number, config.sets - 1)
+        h, w = planes[0].shape[2] - 2 * m * padded, planes[0].shape[3] - 2 * m * padded
+        known: list[Tensor] = [planes[0] if padded else _pad(planes[0], m, h, w)] + [torch.empty(0)] * 3
+        total = torch.zeros(config.channels, device=planes[0].device)
+        for p, (py, px) in enumerate(flow.PHASES):
+            parity = 2 * py + px
+            rows, cols = (shape[0] + 1 - py) // 2, (shape[1] + 1 - px) // 2
+            if rows == 0 or cols == 0:
+                known[parity] = known[0]
+                continue
+            count = None
+            if (rows, cols) != (h, w):
+                real = torch.zeros(len(planes[0]), h, w, dtype=torch.bool)
+                real[:, :rows, :cols] = True
+                count = real.flatten().nonzero()[:, 0].to(planes[0].device)
+            place = torch.empty(0)
+            if config.absolute:
+                scale = 2**number
+                y = (2 * torch.arange(h) + py)[:, None].expand(h, w) * scale
+                x = (2 * torch.arange(w) + px).expand(h, w) * scale
+                place = torch.stack([y, x])[:, None].expand(2, len(planes[0]), h, w).flatten(1).to(planes[0].device)
+                place = place.clamp(max=flow.PLACE_LIMIT)
+            value = planes[parity]
+            inner = value[..., m : m + h, m : m + w] if padded else value
+            total = total + self.phases[3 * chosen + p](known, inner, place, count)
+            known[parity] = value if padded else _pad(value[..., :rows, :cols], m, h, w)
+        return total
+
+    def whole(self, x: Tensor, number: int = 0) -> Tensor:
+        """Nats [C] of whole images, int16 [B, C, H, W], from level `number` on down to one sample."""
+        total = torch.zeros(self.config.channels, device=x.device)
+        while x.shape[2] * x.shape[3] > 1:
+            shape = (x.shape[2], x.shape[3])
+            even = functional.pad(x.float(), (0, shape[1] % 2, 0, shape[0] % 2)).to(torch.int16)
+            planes = [even[..., py::2, px::2] for py in (0, 1) for px in (0, 1)]
+            total = total + self.level(number, planes, shape, padded=False)
+            x, number = planes[0], number + 1
+        flat = _flat(x).float()
+        result = []
+        for c in range(self.config.channels):
+            q = self.last[c][..., None].expand(-1, -1, flat.shape[1])
+            mean = q[1] * flow.OFFSET * 32
+            log_scale = (q[2] + flow.LOG_SCALE_BIAS).clamp(flow.LOG_SCALE_LOW, flow.LOG_SCALE_HIGH)
+            low = flow.ORIGINS[c]
+            result.append(logistic_mixture_nats(flat[c], q[0], mean, log_scale, low, low + flow.SIZES[c] - 1))
+        return total + torch.stack(result)
+
+    def bits(self, batch: list[Tensor]) -> Tensor:
+        """Bits per dim of a batch: crops with margins of the first levels in turn, then whole coarse planes; or whole
+        images alone.
+        """
+        result = torch.zeros((), device=batch[0].device)
+        for number, x in enumerate(batch):
+            if len(x) == 0:
+                continue
+            scale = 0.25**number / math.log(2)
+            if number < len(batch) - 1:
+                planes = [x[..., py::2, px::2] for py in (0, 1) for px in (0, 1)]
+                m = self.config.margin
+                nats = self.level(number, planes, (x.shape[2] - 4 * m, x.shape[3] - 4 * m), padded=True)
+                pixels = len(x) * (x.shape[2] - 4 * m) * (x.shape[3] - 4 * m)
+            else:
+                nats = self.whole(x, number)
+                pixels = len(x) * x.shape[2] * x.shape[3]
+            result = result + nats.sum() * scale / (pixels * self.config.channels)
+        return result
+
+
+def _pad(a: Tensor, m: int, h: int, w: int) -> Tensor:
+    """The last row and column repeated beyond the edges, [B, C, h + 2 m, w + 2 m]."""
+    margins = (m, m + w - a.shape[3], m, m + h - a.shape[2])
+    return functional.pad(a.float(), margins, mode="replicate").to(torch.int16)
+
+
+def optimisers(model: Flow) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Muon for the hidden matrices, AdamW for outputs, biases and the linear paths; each with its peak rate."""
+    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and ".out." not in n and ".linear." not in n]
+    ids = {id(p) for p in hidden}
+    rest = [p for p in model.parameters() if id(p) not in ids]
+    return [
+        (torch.optim.Muon(hidden, lr=0.02, weight_decay=0.01, momentum=0.95), 0.02),
+        (torch.optim.AdamW(rest, lr=3e-3, betas=(0.9, 0.98), weight_decay=1e-4), 3e-3),
+    ]
+
+
+class Crops:
+    """Batches for `Flow.bits`: crops of the first levels with their margins, and whole coarse planes."""
+
+    COUNTS = (16, 4, 1)  # crops of levels 0, 1, 2
+
+    def __init__(
+        self, images: list[NDArray[np.uint8]], rng: np.random.Generator, config: flow.Config, size: int = 64
+    ) -> None:
+        self.images, self.rng, self.size, self.margin = images, rng, size, config.margin
+        area = np.array([a.shape[0] * a.shape[1] for a in images], float)
+        self.share = area / area.sum()
+        self.planes = [self._augment(i) for i in range(len(images))]
+
+    def _augment(self, i: int) -> NDArray[np.int16]:
+        return train.planes(train.augment(self.images[i], self.rng))
+
+    def _crop(self, level: int) -> NDArray[np.int16]:
+        side = self.size + 4 * self.margin
+        while True:
+            x = self.planes[int(self.rng.choice(len(self.images), p=self.share))][:, :: 2**level, :: 2**level]
+            if min(x.shape[1:]) >= side:
+                top, left = (int(self.rng.integers(n - side + 1)) for n in x.shape[1:])
+                return np.ascontiguousarray(x[:, top : top + side, left : left + side])
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        for step in range(1 << 62):
+            if step % 2:
+                i = int(self.rng.choice(len(self.images), p=self.share))
+                self.planes[i] = self._augment(i)
+            batch = [np.stack([self._crop(level) for _ in range(n)]) for level, n in enumerate(self.COUNTS)]
+            x = self.planes[int(self.rng.choice(len(self.images), p=self.share))]
+            batch.append(np.ascontiguousarray(x[None, :, ::8, ::8][: step % 4 == 0]))  # its many small calls cost time
+            yield [torch.from_numpy(b) for b in batch]
+
+
+class Digits:
+    """Batches of whole small images. x: uint8 [n, H, W]."""
+
+    def __init__(self, x: NDArray[np.uint8], rng: np.random.Generator, batch: int) -> None:
+        self.x, self.rng, self.batch = x, rng, batch
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        while True:
+            order = self.rng.permutation(len(self.x))
+            for i in range(0, len(order) - self.batch + 1, self.batch):
+                yield [torch.from_numpy(self.x[order[i : i + self.batch], None].astype(np.int16))]
+
+
+def evaluate(model: Flow, batches: Sequence[NDArray[np.int16]]) -> float:
+    """Mean bits per dim over batches of whole images [B, C, H, W], in float32."""
+    model.eval()
+    with torch.inference_mode():
+        rates = [float(model.bits([torch.from_numpy(x).to(model.last.device)])) for x in batches]
+    model.train()
+    return float(np.mean(rates))
+
+
+def scales(
+    config: flow.Config, phase: int
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
+    """Rows, columns and addend that turn float layers into integer units: W row[:, None] col, b row + add."""
+    activation, K = 2.0**config.fraction, config.components
+    seen = np.tile(SEEN_UNITS[: config.channels], len(config.window(phase))) / 4
+    place = np.full(2 * config.absolute, PLACE_UNIT)
+    h, wide = np.full(config.width, 1 / activation), np.full(config.width, activation)
+    result = {"first": (wide, np.concatenate([seen, place]), np.zeros(config.width))}
+    result |= {f"middle.{i}": (wide, h, np.zeros(config.width)) for i in range(config.depth)}
+    C = config.channels
+    result["linear"] = (np.full(C, float(mixture.MEAN_UNIT)), np.full(len(seen), 1 / 4), np.zeros(C))
+    units = (mixture.LOGIT_UNIT, flow.OFFSET * mixture.MEAN_UNIT, mixture.LOG_SCALE_UNIT)
+    add = (flow.LOG_SCALE_BIAS - flow.LOG_SCALE_LOW) * mixture.LOG_SCALE_UNIT
+    for c in range(C):
+        columns = np.concatenate([h, np.full(c, 1 / flow.COMPAND_UNIT)])
+        result[f"head.{c}"] = (np.full(config.hidden, activation), columns, np.zeros(config.hidden))
+        row = np.concatenate([np.repeat(units, K), np.full(c, flow.SLOPE_UNIT)]).astype(float)
+        addend = np.concatenate([np.zeros(2 * K), np.full(K, add), np.zeros(c)])
+        result[f"out.{c}"] = (row, np.full(config.hidden, 1 / activation), addend)
+    return result
+
+
+def export(model: Flow, card: dict[str, Any]) -> Weights:
+    """The integer network. Raises ModelError where a layer cannot be held within the exact range."""
+    config = model.config
+    tensors: dict[str, NDArray[Any]] = {}
+    for s in range(config.sets):
+        for p in range(3):
+            limits, units = config.layers(p), scales(config, p)
+            for name, parts in model.phase(s, p).layers().items():
+                weight, bias = (part.detach().double().cpu().numpy() for part in parts)
+                row, column, add = units[name]
+                layer = integer.quantise(weight * row[:, None] * column, bias * row + add, *limits[name])
+                key = f"{s}.{p}.{name}"
+                tensors |= {f"{key}.weight": layer.weight, f"{key}.bias": layer.bias, f"{key}.shift": layer.shift}
+    last = model.last.detach().double().cpu().numpy()
+    addend = (flow.LOG_SCALE_BIAS - flow.LOG_SCALE_LOW) * mixture.LOG_SCALE_UNIT
+    rows = np.array([mixture.LOGIT_UNIT, 32 * flow.OFFSET * mixture.MEAN_UNIT, mixture.LOG_SCALE_UNIT])[:, None]
+    whole = np.rint(last * rows + np.array([0, 0, addend])[:, None])
+    ends = np.array(flow.OUTPUT_ENDS)[:3, :, None]
+    tensors["last"] = np.clip(whole, ends[:, 0], ends[:, 1]).astype(np.int32)
+    tables = mixture.Tables.make()
+    tensors |= {"sigmoid": tables.sigmoid, "exponential": tables.exponential, "inverse": tables.inverse}
+    e = torch.arange(flow.COMPAND_SIZE, dtype=torch.float64)
+    tensors["coarse"] = (compand(e, COARSE) * flow.COMPAND_UNIT).round().int().numpy()
+    return Weights("flow", asdict(config), tensors, card)
+
+
+DIGITS = flow.Config(channels=1, hidden=40, components=5, reach=(34, 25, 25), absolute=1, block=28)
+DIGITS_HELD_OUT = 2000
+
+
+@click.command("flow")
+@train.training_options
+@click.option("--width", default=flow.Config.width, show_default=True)
+@click.option("--depth", default=flow.Config.depth, show_default=True)
+@click.option("--batch", default=32, show_default=True, help="Digits in a step.")
+def command(
+    folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
+    seed: int, width: int, depth: int, batch: int,
+) -> None:  # fmt: skip
+    """The flow family: photographs, or (--data X.npz --held-out X.npz) small grey images, `train` [n, H, W].
+
+    Of small images the last 2000 are held out.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    digits = held_out.suffix == ".npz"
+    config = dataclasses.replace(DIGITS if digits else flow.Config(), width=width, depth=depth)
+    model = Flow(config).to(device)
+    click.echo(f"{asdict(config)}, {sum(p.numel() for p in model.parameters())} parameters")
+    batches: Digits | Crops
+    if digits:
+        x = np.concatenate([np.load(path)["train"] for path in folders])
+        batches = Digits(x[:-DIGITS_HELD_OUT], rng, batch)
+        held = [x[i : i + 100, None].astype(np.int16) for i in range(len(x) - DIGITS_HELD_OUT, len(x), 100)]
+        tiles = [x[-DIGITS_HELD_OUT:].reshape(1, -1, x.shape[2]).astype(np.int16)]
+        count, pixels = len(x), x.size
+    else:
+        batches = Crops(train.read_images(folders, 140), rng, config)
+        held = [train.planes(a[:512, :768])[None] for a in train.read_images([held_out], 16)]
+        tiles = [a[0] for a in held]
+        count, pixels = len(batches.images), sum(a.shape[0] * a.shape[1] for a in batches.images)
+    facts = {
+        "images": count,
+        "megapixels": round(pixels / 1e6, 1),
+        "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "architecture": asdict(config),
+        "multiply_adds_per_pixel": multiply_adds(config),
+    }
+
+    def write(run: train.Run) -> None:
+        weights = export(model, facts)
+        network = flow.Network.of(weights)
+        machine = flow.Layers(network, integer.NumpyExecutor())
+        rates = []
+        for tile in tiles:
+            program = flow.Program(network, machine, [tile.shape])
+            parts = (p for table, known in program.symbols([tile]) for p in table.intervals(known))
+            rates.append(sum(part.ideal_bits() for part in parts) / tile.size)
+        run.report(weights, evaluate(model, held), float(np.mean(rates)))
+
+    run = train.Run(model, out, torch.device(device), optimisers(model), model.bits, write)
+    if resume and run.checkpoint.exists():
+        run.resume()
+    train.train(run, batches, minutes)
+
+
+def multiply_adds(config: flow.Config) -> int:
+    """Of a pixel, over all levels: each phase has a quarter of a level's positions, and all levels 4/3 of the first."""
+    sizes = [len(low) * len(limit) for p in range(3) for limit, low, _ in config.layers(p).values()]
+    return round(sum(sizes) / 3)

@@ -1,0 +1,645 @@
+"""The VQ-VAE family in floats: the base network, the prior over its codes, and how both are trained.
+
+Shapes: pictures are [B, H, W, channels] (channels last), so that a convolution's weight is one matrix [O, (dy, dx, I)].
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lgcodec.models import causal, causal_training, mixture, registry, train, vqvae
+from lgcodec.models.causal_training import bits_per_dim
+from lgcodec.models.compiled import CompiledCausal
+from lgcodec.models.convolution import machine
+from lgcodec.models.integer import quantise
+from lgcodec.models.vqvae import PATCH, PHASES, VECTOR_LIMIT
+from lgcodec.models.weights import Weights
+
+SAMPLE_UNIT = 64.0  # of Y - 128, Co, Cg
+FEATURE_LIMIT = causal.COMPAND_LIMIT / causal.COMPAND_UNIT
+
+
+class Conv(nn.Module):
+    """size x size convolution with zero padding on [B, H, W, I] -> [B, H, W, O]; weight [O, size size I]."""
+
+    def __init__(self, inputs: int, outputs: int, size: int = 1, gain: float = 1.0) -> None:
+        super().__init__()
+        self.inputs, self.outputs, self.size = inputs, outputs, size
+        spread = gain / math.sqrt(size * size * inputs)
+        self.weight = nn.Parameter(torch.randn(outputs, size * size * inputs) * spread)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, a: Tensor) -> Tensor:
+        if self.size == 1:
+            return nn.functional.linear(a, self.weight, self.bias)
+        weight = self.weight.view(self.outputs, self.size, self.size, self.inputs).permute(0, 3, 1, 2)
+        y = nn.functional.conv2d(a.permute(0, 3, 1, 2), weight, self.bias, padding=self.size // 2)
+        return y.permute(0, 2, 3, 1)
+
+
+ACTIVATION_LIMIT = 1023 / 64
+
+
+def relu(a: Tensor) -> Tensor:
+    """Clipped where the integers are."""
+    return a.clamp(0, ACTIVATION_LIMIT)
+
+
+class Block(nn.Module):
+    """h -> relu(h + W relu(3x3 h))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.wide = Conv(width, width // 2, 3, 1.4)
+        self.back = Conv(width // 2, width, 1, 0.3)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return relu(h + self.back(relu(self.wide(h))))
+
+
+def gather(a: Tensor, n: int) -> Tensor:
+    """Space to depth: [B, H, W, C] -> [B, H/n, W/n, n n C]."""
+    B, H, W, C = a.shape
+    return a.reshape(B, H // n, n, W // n, n, C).transpose(2, 3).reshape(B, H // n, W // n, n * n * C)
+
+
+def spread(a: Tensor, n: int) -> Tensor:
+    """The inverse of `gather`."""
+    B, H, W, C = a.shape
+    return a.reshape(B, H, W, n, n, C // (n * n)).transpose(2, 3).reshape(B, H * n, W * n, C // (n * n))
+
+
+class Codebook(nn.Module):
+    """Vector quantisation with an averaged codebook (van den Oord et al. 2017, appendix A.1) reviving dead codes."""
+
+    vectors: Tensor
+    count: Tensor
+    total: Tensor
+
+    def __init__(self, entries: int, depth: int) -> None:
+        super().__init__()
+        self.register_buffer("vectors", torch.randn(entries, depth))
+        self.register_buffer("count", torch.zeros(entries))
+        self.register_buffer("total", torch.zeros(entries, depth))
+        self.step = 0
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """z [..., depth] -> quantised (gradient passed straight through), indices [...], commitment loss."""
+        flat = z.detach().float().reshape(-1, z.shape[-1])
+        with torch.no_grad():
+            score = flat @ self.vectors.T - self.vectors.square().sum(1) / 2
+            index = score.argmax(1)
+            if self.training:
+                self._learn(flat, index)
+        chosen = self.vectors[index].reshape(z.shape)
+        loss = (z.float() - chosen).square().sum(-1).mean()
+        return z + (chosen - z).detach(), index.reshape(z.shape[:-1]), loss
+
+    def _learn(self, flat: Tensor, index: Tensor) -> None:
+        decay = 0.98
+        if self.step % 25 == 0:
+            dead = (self.count < 0.05 * self.count.sum() / len(self.count)) | (self.count == 0)
+            n = int(dead.sum())
+            if n and (self.step < 25 or self.step > 100):
+                picks = flat[torch.randint(len(flat), (n,))]
+                self.vectors[dead] = picks
+                mean = max(float(self.count.sum()) / len(self.count), 1.0)
+                self.count[dead], self.total[dead] = 0.3 * mean, picks * 0.3 * mean
+        self.count.mul_(decay).index_add_(0, index, torch.full((len(index),), 1 - decay))
+        self.total.mul_(decay).index_add_(0, index, flat * (1 - decay))
+        live = self.count > 1e-4
+        self.vectors[live] = self.total[live] / self.count[live, None]
+        self.step += 1
+
+
+class Base(nn.Module):
+    """Two levels of codes (Razavi et al. 2019): 1/16, and 1/8 of the side given those."""
+
+    def __init__(self, config: vqvae.Config) -> None:
+        super().__init__()
+        self.config = config
+        W, D = config.width, config.depth
+        self.patch = Conv(3 * PATCH * PATCH, W)
+        self.encode = nn.Sequential(*(Block(W) for _ in range(config.encode_blocks)))
+        self.up = Conv(4 * W, W)
+        self.encode_top = nn.Sequential(*(Block(W) for _ in range(config.top_blocks)))
+        self.z_top = Conv(W, D)
+        self.top = Codebook(config.top, D)
+        self.in_top = Conv(D, W)
+        self.decode_top = nn.Sequential(*(Block(W) for _ in range(config.top_blocks)))
+        self.down = Conv(W, 4 * W)
+        self.z_bottom = Conv(2 * W, D)
+        self.bottom = Codebook(config.bottom, D)
+        self.in_bottom = Conv(D + W, W)
+        self.decode = nn.Sequential(*(Block(W) for _ in range(config.decode_blocks)))
+        self.picture = Conv(W, 3 * PATCH * PATCH, 1, 0.3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """x [B, H, W, 3]: (Y - 128, Co, Cg) / 64, sides multiples of 16."""
+        h = self.encode(relu(self.patch(gather(x, PATCH))))
+        top = self.encode_top(relu(self.up(gather(h, 2))))
+        e_top, top_index, top_loss = self.top(self.z_top(top))
+        t = self.condition(e_top)
+        e_bottom, bottom_index, bottom_loss = self.bottom(self.z_bottom(torch.cat([h, t], -1)))
+        d = self.hidden(e_bottom, t)
+        return {
+            "picture": spread(self.picture(d), PATCH), "top": top_index, "bottom": bottom_index,
+            "top_loss": top_loss, "bottom_loss": bottom_loss, "t": t, "d": d,
+        }  # fmt: skip
+
+    def condition(self, e_top: Tensor) -> Tensor:
+        """Embeddings of the top codes [B, h, w, D] -> [B, 2 h, 2 w, width]."""
+        return spread(relu(self.down(self.decode_top(relu(self.in_top(e_top))))), 2)
+
+    def hidden(self, e_bottom: Tensor, t: Tensor) -> Tensor:
+        d: Tensor = self.decode(relu(self.in_bottom(torch.cat([e_bottom, t], -1))))
+        return d
+
+
+def rgb_error(a: Tensor) -> Tensor:
+    """Difference in (Y, Co, Cg) [..., 3] -> in (R, G, B)."""
+    y, co, cg = a.unbind(-1)
+    low = y - cg / 2
+    return torch.stack([low + co / 2, y + cg / 2, low - co / 2], -1)
+
+
+def perplexity(index: Tensor, entries: int) -> float:
+    p = torch.bincount(index.flatten(), minlength=entries).float()
+    p = p / p.sum()
+    return float(torch.exp(-(p * (p + 1e-12).log()).sum()))
+
+
+class Prior(nn.Module):
+    """The prior over the codes, on both levels: the phases of `vqvae.phases`, all in one pass."""
+
+    def __init__(self, config: vqvae.Config) -> None:
+        super().__init__()
+        self.levels = nn.ModuleDict()
+        for level, entries, given in (("top", config.top, 0), ("bottom", config.bottom, config.width)):
+            layers = {
+                str(i): Conv(config.depth * len(places) + given, config.prior)
+                for i, (_, places) in enumerate(PHASES, 1)
+            }
+            if given:
+                layers["0"] = Conv(given, config.prior)
+            self.levels[level] = nn.ModuleDict({**layers, "out": Conv(config.prior, entries, 1, 0.1)})
+        self.width = config.prior
+
+    def forward(self, level: str, codes: Tensor, vectors: Tensor, t: Tensor | None) -> Tensor:
+        """codes [B, h, w], their vectors [B, h, w, D] -> nats, summed."""
+        layers, pad = cast(nn.ModuleDict, self.levels[level]), vqvae.PAD
+        B, h, w = codes.shape
+        known = torch.zeros(B, h + 2 * pad, w + 2 * pad, vectors.shape[-1])
+        nats = torch.zeros(())
+        for phase, reach, y, x in vqvae.phases(level):
+            rows, cols = torch.arange(y, h, 2 * reach)[:, None], torch.arange(x, w, 2 * reach)
+            if rows.numel() * cols.numel() == 0:
+                continue
+            places = PHASES[phase - 1][1] if phase else ()
+            parts = [known[:, pad + rows + dy * reach, pad + cols + dx * reach] for dy, dx in places]
+            parts += [] if t is None else [t[:, rows, cols]]
+            if parts:
+                hidden = relu(layers[str(phase)](torch.cat(parts, -1)))
+            else:
+                hidden = torch.zeros(B, rows.numel(), cols.numel(), self.width)
+            logits = layers["out"](hidden).float()
+            nats = nats + nn.functional.cross_entropy(
+                logits.flatten(0, 2), codes[:, rows, cols].flatten(), reduction="sum"
+            )
+            known = known.clone()
+            known[:, pad + rows, pad + cols] = vectors[:, rows, cols]
+        return nats
+
+
+class Pixels(causal_training.Causal):
+    """The causal network with what the codes show."""
+
+    def __init__(self, config: vqvae.Config) -> None:
+        super().__init__(config.pixels)
+        self.features = Conv(config.width, config.pixels.side)
+        self.activation = 2.0**config.fraction
+
+    def forward(self, values, errors, predictions, coupled, picture, d):  # type: ignore[no-untyped-def, override]
+        """As Causal; picture [B, H', W', 3] padded; d [B, ceil(H / 8), ceil(W / 8), width], integers."""
+        H, W = predictions.shape[-2:]
+        features = relu(self.features(d.float() / self.activation)).permute(0, 3, 1, 2).clamp(max=FEATURE_LIMIT)
+        features = features.repeat_interleave(PATCH, 2).repeat_interleave(PATCH, 3)[..., :H, :W]
+        side = (picture.permute(0, 3, 1, 2), features)
+        return super().forward(values, errors, predictions, coupled, side=side)
+
+    def start(self, network: causal.Network) -> None:
+        """Takes over what a trained causal network of the same width knows; its first hidden layers, if it has more."""
+        layers = causal_training.float_layers(network)
+        with torch.no_grad():
+            inputs = layers["first"][0].shape[1]
+            self.first.weight[:, :inputs] = layers["first"][0]
+            self.first.weight[:, inputs:] *= 0.1
+            self.first.bias[:] = layers["first"][1]
+            self.linear[:] = layers["linear"][0]
+            for i, layer in enumerate(self._linears(self.middle)):
+                layer.weight[:], layer.bias[:] = layers[f"middle.{i}"]
+            width = self.config.width
+            self.head.weight[:] = torch.cat([layers[f"head.{c}"][0][:, :width] for c in range(3)])
+            self.head.bias[:] = torch.cat([layers[f"head.{c}"][1] for c in range(3)])
+            for c, out in enumerate(self._linears(self.out)):
+                out.weight[:], out.bias[:] = layers[f"out.{c}"]
+                if c:
+                    self._linears(self.known)[c - 1].weight[:] = layers[f"head.{c}"][0][:, width:]
+
+
+class SideFeatures(causal_training.Features):
+    """One tile's features and what its codes show; crops begin where the codes' cells do."""
+
+    def __init__(self, x: NDArray[np.int16], network: vqvae.Network) -> None:
+        super().__init__(x)
+        self.rows = network.config.rows
+        codes = network.quantise(x)
+        self.d = network.decode(codes).astype(np.int16)
+        self.side = network.side(codes, x.shape)
+        self.picture = self.side.padded()
+
+    def crop(self, y: int, x: int, height: int, width: int) -> list[NDArray[np.int16]]:
+        y, x = y - y % (self.rows or PATCH), x - x % PATCH
+        band, y0 = divmod(y, self.rows or self.height)
+        far = 2 * causal.SIDE_REACH
+        picture = self.picture[y : y + height + far, x : x + width + far]
+        d = self.d[band, y0 // PATCH : -(-(y0 + height) // PATCH), x // PATCH : -(-(x + width) // PATCH)]
+        return [*super().crop(y, x, height, width), picture, d]
+
+
+def normal(tile: NDArray[np.int16]) -> Tensor:
+    """Planes [..., 3, H, W] -> what Base takes, [..., H, W, 3]."""
+    x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(tile, -3, -1))).float()
+    return (x - torch.tensor([128.0, 0, 0])) / SAMPLE_UNIT
+
+
+def export(base: Base, prior: Prior, pixels: Pixels, card: dict[str, Any]) -> Weights:
+    """The integer network. Raises ModelError where a layer cannot be held within the exact range."""
+    config, activation = base.config, 2.0**base.config.fraction
+    tensors: dict[str, NDArray[Any]] = {}
+    units = {}
+    for level, book in (("top", base.top), ("bottom", base.bottom)):
+        vectors = book.vectors.double().numpy()
+        units[level] = VECTOR_LIMIT / np.abs(vectors).max()
+        tensors[f"vectors.{level}"] = np.rint(vectors * units[level]).astype(np.int16)
+    modules: dict[str, nn.Module] = {name: m for name, m in base.named_modules() if isinstance(m, Conv)}
+    modules["features"] = pixels.features
+    for level, layers in prior.levels.items():
+        modules |= {f"prior.{level}.{name}": layer for name, layer in cast(nn.ModuleDict, layers).items()}
+    for name, (_, ends) in config.convolutions().items():
+        layer = cast(Conv, modules[name])
+        weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
+        inputs = weight.shape[1]
+        column, row, add = np.full(inputs, activation), activation, np.zeros(len(weight))
+        level = "top" if name == "in_top" or name.startswith("prior.top") else "bottom"
+        if name == "patch":
+            column[:] = SAMPLE_UNIT
+        elif name in ("in_top", "in_bottom"):
+            column[: config.depth] = units[level]
+        elif name in ("z_top", "z_bottom"):
+            row = units[name[2:]]
+        elif name == "features":
+            row = float(causal.COMPAND_UNIT)
+        elif name == "picture":
+            row, add = 8 * SAMPLE_UNIT, np.tile([8.0 * 128, 0, 0], PATCH * PATCH)
+        elif name.endswith(".out"):
+            row = float(mixture.LOGIT_UNIT)
+        elif name.startswith("prior"):
+            column[: inputs - (config.width if level == "bottom" else 0)] = units[level]
+        made = quantise(weight * (row / column), bias * row + add, *ends)
+        tensors |= {f"{name}.weight": made.weight, f"{name}.bias": made.bias, f"{name}.shift": made.shift}
+    tensors["exponential"] = mixture.Tables.make().exponential
+    shown = causal_training.export(pixels, {}).tensors
+    tensors |= {f"pixels.{name}": tensor for name, tensor in shown.items()}
+    return Weights("vqvae", {**asdict(config), "tile": list(config.tile)}, tensors, card)
+
+
+Tile = NDArray[np.int16]
+MSE_WEIGHT, COMMITMENT = 3.0, 0.05
+POOL = 256  # images that crops are taken from, until others take their place
+
+
+class Data:
+    """Training images. Photographs are augmented whenever they are looked at, stacked small images are not.
+
+    tiles: int16 [3, H, W]; of `rows` rows each small image.
+    """
+
+    def __init__(self, images: list[Any], rows: int, rng: np.random.Generator) -> None:
+        self.images, self.rows, self.rng = images, rows, rng
+        self.area = np.array([a.size for a in images], float)
+        self.area /= self.area.sum()
+
+    def choose(self, n: int = 1) -> list[int]:
+        return [int(i) for i in self.rng.choice(len(self.images), n, p=self.area)]
+
+    def tile(self, i: int) -> Tile:
+        a = self.images[i]
+        return a if self.rows else train.planes(train.augment(a, self.rng))
+
+    def crop(self, size: int) -> Tile:
+        """A random square of `size`, or one small image, its sides filled up to whole codes."""
+        a = self.images[self.choose()[0]]
+        if self.rows:
+            y = self.rng.integers(a.shape[1] // self.rows) * self.rows
+            a = a[:, y : y + self.rows]
+            return np.pad(a, ((0, 0), *((0, -side % vqvae.STEP) for side in a.shape[1:])), "edge")
+        y, x = (self.rng.integers(side - size + 1) for side in a.shape[:2])
+        a = train.planes(a[y : y + size, x : x + size])
+        a = a[..., ::-1] if self.rng.random() < 0.5 else a
+        return a.swapaxes(1, 2) if self.rng.random() < 0.5 else a
+
+
+def psnr(mse: float) -> float:
+    return 10 * math.log10(255**2 / max(mse, 1e-9))
+
+
+def train_base(base: Base, data: Data, held: Sequence[Tile], out: Path, minutes: float, batch: int, size: int) -> None:
+    """The first stage: the codes and the picture that they show."""
+    hidden = [p for n, p in base.named_parameters() if p.ndim == 2 and not n.startswith(("patch", "picture", "z_"))]
+    rest = [p for n, p in base.named_parameters() if p.ndim != 2 or n.startswith(("patch", "picture", "z_"))]
+    optimisers: list[tuple[torch.optim.Optimizer, float]] = [
+        (torch.optim.Muon(hidden, lr=0.008, weight_decay=0.01, momentum=0.95), 0.008),
+        (torch.optim.AdamW(rest, lr=2e-3, betas=(0.9, 0.98), weight_decay=1e-4), 2e-3),
+    ]
+
+    def batches() -> Iterator[list[Tensor]]:
+        while True:
+            yield [normal(np.stack([data.crop(size) for _ in range(batch)]))]
+
+    def loss(parts: list[Tensor]) -> Tensor:
+        o = base(parts[0])
+        error = rgb_error(o["picture"].float() - parts[0]).square().mean()
+        total: Tensor = MSE_WEIGHT * error + COMMITMENT * (o["top_loss"] + o["bottom_loss"])
+        return total
+
+    def write(run: train.Run) -> None:
+        base.eval()
+        facts = report(base, held)
+        base.train()
+        click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  held out {json.dumps(facts)}")
+
+    run = train.Run(base, out, torch.device("cpu"), optimisers, loss, write)
+    if run.checkpoint.exists():
+        run.resume()
+    train.train(run, batches(), minutes)
+
+
+def report(base: Base, held: Sequence[Tile]) -> dict[str, float]:
+    """PSNR (dB, mean over images), commitment losses, codebook usage and perplexity on the held-out images."""
+    total: dict[str, list[Any]] = {}
+    with torch.inference_mode():
+        for tile in held:
+            x = normal(_whole(tile, base.config.rows))
+            o = base(x)
+            error = rgb_error((o["picture"] - x) * SAMPLE_UNIT).square().mean()
+            facts = {"preview_psnr_db": psnr(float(error)), "top": o["top"].flatten(), "bottom": o["bottom"].flatten()}
+            facts |= {f"{level}_commitment": float(o[f"{level}_loss"]) for level in ("top", "bottom")}
+            for name, value in facts.items():
+                total.setdefault(name, []).append(value)
+    result = {name: round(float(np.mean(values)), 4) for name, values in total.items() if name not in ("top", "bottom")}
+    for level, entries in (("top", base.config.top), ("bottom", base.config.bottom)):
+        index = torch.cat(total[level])
+        result[f"{level}_codes_used"] = round(len(index.unique()) / entries, 4)
+        result[f"{level}_perplexity"] = round(perplexity(index, entries), 1)
+    return result
+
+
+def _whole(tile: Tile, rows: int) -> Tile:
+    """[3, H, W] -> bands [n, 3, h, w] of whole codes."""
+    bands = np.stack(np.split(tile, tile.shape[1] // rows, axis=1)) if rows else tile[None]
+    return np.pad(bands, ((0, 0), (0, 0), *((0, -side % vqvae.STEP) for side in bands.shape[2:])), "edge")
+
+
+class Stage:
+    """What the later stages share: a base that does not change any more, as integers."""
+
+    def __init__(self, base: Base, prior: Prior, pixels: Pixels, facts: dict[str, Any]) -> None:
+        self.base, self.prior, self.pixels, self.facts = base.eval(), prior, pixels, facts
+        self.network = self.integers()[1]
+
+    def integers(self) -> tuple[Weights, vqvae.Network]:
+        weights = export(self.base, self.prior, self.pixels, self.facts)
+        return weights, vqvae.Network(weights, machine("numba"))
+
+
+def train_pixels(
+    stage: Stage, data: Data, held: Sequence[Tile], out: Path, minutes: float, batch: int, size: int, rate: float
+) -> None:
+    """The second stage: the pixels given the codes."""
+    pixels, rows = stage.pixels, data.rows
+    planes = pixels.planes = 1 if rows else 3
+    pool = range(len(data.images)) if rows else data.choose(min(POOL, len(data.images)))
+    with click.progressbar(pool, label="features") as bar:
+        features = [SideFeatures(data.tile(i), stage.network) for i in bar]
+    known = [SideFeatures(tile, stage.network) for tile in held]
+
+    def batches() -> Iterator[list[Tensor]]:
+        for step in range(1 << 62):
+            if step % 2 and not rows:  # small images are not augmented, and all there
+                features[step // 2 % len(features)] = SideFeatures(data.tile(data.choose()[0]), stage.network)
+            crops = []
+            for i in data.rng.integers(len(features), size=batch):
+                f = features[i]
+                height, width = (rows, f.width) if rows else (size, size)
+                y, x = (int(data.rng.integers(n + 1)) for n in (f.height - height, f.width - width))
+                crops.append(f.crop(y, x, height, width))
+            yield [torch.from_numpy(np.stack(part)) for part in zip(*crops, strict=True)]
+
+    def loss(parts: list[Tensor]) -> Tensor:
+        return bits_per_dim(pixels(*parts), parts[3][:, 0].numel()) * 3 / planes
+
+    def write(run: train.Run) -> None:
+        pixels.eval()
+        rates = []
+        with torch.inference_mode():
+            for f in known:
+                nats = torch.zeros(planes)
+                for y in range(0, f.height, rows or 128):
+                    crop = f.crop(y, 0, min(rows or 128, f.height - y), f.width)
+                    nats += pixels(*(torch.from_numpy(part)[None] for part in crop))
+                rates.append(bits_per_dim(nats, f.height * f.width).item() * 3 / planes)
+        pixels.train()
+        _, network = stage.integers()
+        tiles = [tile[:planes] for tile in held]
+        sides = [network.side(network.quantise(tile), tile.shape) for tile in tiles]
+        streams = CompiledCausal(network.pixels, 1).encode(tiles, b"", sides)
+        integers = float(np.mean([s.ideal_bits / t.size for s, t in zip(streams, tiles, strict=True)]))
+        floats = float(np.mean(rates))
+        facts = {"pixels_float_bpd": round(floats, 4), "pixels_integer_bpd": round(integers, 4)}
+        stage.facts |= facts
+        click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  held out {json.dumps(facts)}")
+
+    optimisers = [(optimiser, peak * rate) for optimiser, peak in train.optimisers(pixels)]
+    run = train.Run(pixels, out, torch.device("cpu"), optimisers, loss, write)
+    if run.checkpoint.exists():
+        run.resume()
+    train.train(run, batches(), minutes)
+
+
+def train_prior(
+    stage: Stage, data: Data, held: Sequence[Tile], out: Path, minutes: float, batch: int, size: int
+) -> None:
+    """The third stage: the codes' own probabilities."""
+    prior, network, base = stage.prior, stage.network, stage.base
+    activation = 2.0**base.config.fraction
+
+    def codes(tile: Tile) -> vqvae.Codes:
+        if not data.rows:
+            y, x = (int(data.rng.integers(max(side - size, 0) + 1)) for side in tile.shape[1:])
+            tile = tile[:, y : y + size, x : x + size]
+        return network.quantise(tile)
+
+    def tensors(made: vqvae.Codes) -> list[Tensor]:
+        t = torch.from_numpy(network.condition(made.top) / activation)
+        return [torch.from_numpy(made.top), torch.from_numpy(made.bottom), t]
+
+    def batches() -> Iterator[list[Tensor]]:
+        while True:
+            made = [codes(data.tile(i)) for i in data.choose(batch)]
+            parts = zip(*(tensors(m) for m in made), strict=True)
+            yield [torch.cat(part) for part in parts]
+
+    def bits(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        top, bottom, t = parts
+        vectors = [book.vectors[index] for book, index in ((base.top, top), (base.bottom, bottom))]
+        return (
+            prior("top", top, vectors[0], None) / math.log(2),
+            prior("bottom", bottom, vectors[1], t.float()) / math.log(2),
+        )
+
+    def loss(parts: list[Tensor]) -> Tensor:
+        top, bottom = bits(parts)
+        return (top + bottom) / (parts[0].numel() + parts[1].numel())
+
+    def write(run: train.Run) -> None:
+        rates, ideal, sizes = [], [], []
+        exact = stage.integers()[1]
+        with torch.inference_mode():
+            for tile in held:
+                made = network.quantise(tile)
+                rates.append([float(part) for part in bits(tensors(made))])
+                tables = vqvae.BaseProgram(exact, tile.shape).symbols(made)
+                ideal.append(sum(part.ideal_bits() for table, codes in tables for part in table.intervals(codes)))
+                sizes.append(tile.size / (3 if data.rows else 1))
+        top, bottom = (float(np.mean([r[i] / n for r, n in zip(rates, sizes, strict=True)])) for i in (0, 1))
+        integers = float(np.mean([bits / n for bits, n in zip(ideal, sizes, strict=True)]))
+        facts = {"top_codes_float_bpd": top, "bottom_codes_float_bpd": bottom, "codes_integer_bpd": integers}
+        stage.facts |= {name: round(value, 5) for name, value in facts.items()}
+        click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  held out {json.dumps(facts)}")
+
+    run = train.Run(prior, out, torch.device("cpu"), train.optimisers(prior), loss, write)
+    if run.checkpoint.exists():
+        run.resume()
+    train.train(run, batches(), minutes)
+
+
+def small_images(path: Path) -> tuple[list[Tile], int]:
+    """An archive's `train`, uint8 [n, rows, columns], as tall stacks of some hundred, and rows."""
+    images = np.load(path)["train"]
+    stacks = np.array_split(images, max(1, len(images) // 250))
+    tiles = [stack.reshape(1, -1, images.shape[2]).astype(np.int16) for stack in stacks]
+    return [np.concatenate([tile, np.zeros_like(tile), np.zeros_like(tile)]) for tile in tiles], images.shape[1]
+
+
+@click.command("vqvae")
+@train.training_options
+@click.option("--start", default="default", show_default=True, help="Causal model that the pixels start from; or none.")
+@click.option("--batch", default=16, show_default=True)
+@click.option(
+    "--crop", default=64, show_default=True, help="Side of a crop of the pixels' network; the others' follow."
+)
+@click.option("--width", default=vqvae.Config.width, show_default=True, help="Of the codes' networks.")
+@click.option("--depth", default=vqvae.Config.depth, show_default=True, help="Of the codebooks' vectors.")
+@click.option("--top", default=vqvae.Config.top, show_default=True, help="Codes of the top level.")
+@click.option("--bottom", default=vqvae.Config.bottom, show_default=True, help="Codes of the bottom level.")
+@click.option("--prior", default=vqvae.Config.prior, show_default=True, help="Hidden units of the prior.")
+@click.option("--pixels", default=128, show_default=True, help="Width of the pixels' network.")
+@click.option("--layers", default=1, show_default=True, help="Hidden layers of the pixels' network after its first.")
+@click.option("--components", default=3, show_default=True)
+@click.option("--fraction", default=causal.Config.fraction, show_default=True, help="Binary places of hidden pixels.")
+@click.option("--shares", nargs=3, default=(0.4, 0.45, 0.15), show_default=True, help="Of the time, for each stage.")
+def command(
+    folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
+    seed: int, start: str, batch: int, crop: int, pixels: int, layers: int, components: int,
+    fraction: int, shares: tuple[float, float, float], **sizes: Any,
+) -> None:  # fmt: skip
+    """The VQ-VAE family: codes, then pixels given the codes, then the codes' prior; on the CPU.
+
+    Photographs, or (--data X.npz --held-out X.npz) small grey images, `train` [n, H, W], the last of them held out.
+    """
+    torch.set_num_threads(threads or torch.get_num_threads())
+    torch.manual_seed(seed)
+    images: list[Any]
+    rows = 0
+    if held_out.suffix == ".npz":
+        stacks, rows = small_images(folders[0])
+        images, held = stacks[:-4], stacks[-4:]
+    else:
+        images = train.read_images(folders, 2 * crop)
+        held = [train.planes(a[:512, :768]) for a in train.read_images([held_out], 16)]
+    seen = causal.Config(width=pixels, depth=layers, components=components, fraction=fraction, side=16)
+    tile = (images[0].shape[2], rows * 256) if rows else vqvae.Config.tile
+    config = vqvae.Config(pixels=seen, rows=rows, tile=tile, **sizes)
+    data = Data(images, rows, np.random.default_rng(seed))
+    base, prior, network = Base(config), Prior(config), Pixels(config)
+    if start != "none":
+        network.start(cast(causal.Model, registry.load(start, machine="numpy")).network)
+    parts = [out.with_suffix(f".{name}.safetensors") for name in ("base", "pixels", "prior")]
+    if not resume:
+        for part in parts:
+            part.with_suffix(".checkpoint.pt").unlink(missing_ok=True)
+    spent = [share * minutes for share in shares]
+    train_base(base, data, held, parts[0], spent[0], batch, 3 * crop // 2)
+    facts = {
+        "images": sum(a.shape[1] for a in images) // rows if rows else len(images),
+        "machine": f"cpu, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "architecture": asdict(config),
+        "training_minutes": minutes,
+        **report(base, held),
+    }
+    stage = Stage(base, prior, network, facts)
+    train_pixels(stage, data, held, parts[1], spent[1], batch, crop, 1.0 if start == "none" else 0.5)
+    train_prior(stage, data, held, parts[2], spent[2], batch // 2, 2 * crop)
+    weights, _ = stage.integers()
+    weights = replace(weights, card=card(stage, weights))
+    weights.write(out)
+    out.with_suffix(".json").write_text(json.dumps(weights.card, indent=2) + "\n")
+
+
+def card(stage: Stage, weights: Weights) -> dict[str, Any]:
+    """The facts of a whole run; the rates are of codes and pixels together."""
+    facts = stage.facts
+    config = stage.base.config
+    counts = {name: tensor.size for name, tensor in weights.tensors.items() if name.endswith(("weight", "bias"))}
+    floats = facts["pixels_float_bpd"] + facts["top_codes_float_bpd"] + facts["bottom_codes_float_bpd"]
+    return {
+        **facts,
+        "parameters": sum(counts.values())
+        + sum(weights.tensors[f"vectors.{level}"].size for level in ("top", "bottom")),
+        "multiply_adds_per_pixel": round(multiply_adds(config)),
+        "float_bpd": round(floats, 4),
+        "integer_bpd": round(facts["pixels_integer_bpd"] + facts["codes_integer_bpd"], 4),
+        "digest": weights.digest().hex(),
+    }
+
+
+def multiply_adds(config: vqvae.Config) -> float:
+    """Per pixel, of an encoder: codes, prior, what the codes show, pixels."""
+    top = ("up", "encode_top", "z_top", "in_top", "decode_top", "down", "prior.top")
+    area = {True: vqvae.STEP**2, False: PATCH**2}
+    total = float(sum(len(low) * len(limit) for limit, low, _ in config.pixels.layers().values()))
+    for name, (_, (limit, low, _)) in config.convolutions().items():
+        total += len(low) * len(limit) / area[name.startswith(top)]
+    return total

@@ -1,0 +1,270 @@
+"""The flow family: an exact bijection of all integers, one stream on every machine, and every stream comes back."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lgcodec import coder
+from lgcodec.errors import FormatError, ModelError
+from lgcodec.models import registry, weights
+from lgcodec.models.flow import Config, Flow, Layers, Model, Network, Program
+from lgcodec.models.integer import NumpyExecutor
+from lgcodec.models.interface import Stream
+
+torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
+
+from lgcodec.models import flow_training  # noqa: E402
+
+Tile = NDArray[np.int16]
+MACHINES = ("numpy", "torch", "numba")
+COLOUR = Config(sets=2, width=20, depth=2, hidden=12, components=2)
+DIGITS = Config(channels=1, sets=2, width=16, depth=1, hidden=8, components=3, reach=(34, 25, 25), absolute=1, block=6)
+QUICK = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@functools.lru_cache
+def random_flow(config: Config, seed: int = 0, scale: float = 1.0) -> flow_training.Flow:
+    """An untrained flow; `scale` makes it loud, so that clamps and limits are met."""
+    torch.manual_seed(seed)
+    model = flow_training.Flow(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".linear." in name:
+                parameter.normal_(0, 0.005 if config.absolute else 0.1)
+            parameter.mul_(scale)
+            if ".out." in name and name.endswith("bias"):
+                parameter[2 * config.components : 3 * config.components] += 2  # no sample far out in the tails
+    return model
+
+
+@functools.lru_cache
+def built(config: Config, machine: str = "numpy", scale: float = 1.0) -> Model:
+    content = flow_training.export(random_flow(config, scale=scale), {})
+    return Model(content, "test", registry.OWN, machine, 1)
+
+
+def transform(config: Config, scale: float, shape: tuple[int, int, int, int]) -> Flow:
+    network = built(config, scale=scale).network
+    return Flow(network, Layers(network, NumpyExecutor()), 1, shape)
+
+
+def photo(height: int, width: int, channels: int, seed: int = 0) -> Tile:
+    """A smooth tile with some noise."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = [90 * np.sin(y / random.uniform(4, 20) + c) * np.cos(x / random.uniform(4, 20)) for c in range(channels)]
+    noise = random.integers(-3, 4, (channels, height, width))
+    middle = np.array([128, 0, 0])[:channels, None, None]
+    return np.clip(np.rint(np.stack(waves)) + noise + middle, [[[0]], [[-255]], [[-255]]][:channels], 255).astype(
+        np.int16
+    )
+
+
+@QUICK
+@given(
+    st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 9)),
+    st.sampled_from([(COLOUR, 1.0, 3), (COLOUR, 6.0, 3), (COLOUR, 1.0, 1), (DIGITS, 3.0, 1)]),
+    st.sampled_from([10, 300, 1 << 15, 1 << 40]),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_flow_is_a_bijection_of_all_integers(
+    size: tuple[int, int, int], kind: tuple[Config, float, int], reach: int, seed: int
+) -> None:
+    config, scale, channels = kind
+    x = np.random.default_rng(seed).integers(-reach, reach, (*size, channels))
+    bijection = transform(config, scale, x.shape)
+    latents = bijection.forward(x)
+    assert sum(z.size for z in latents) == x.size
+    np.testing.assert_array_equal(bijection.inverse(latents), x)
+    moved = [z + 1 for z in latents]  # and of the latents: whatever integers come, forward returns them
+    back = bijection.forward(bijection.inverse(moved))
+    assert all(np.array_equal(a, b) for a, b in zip(back, moved, strict=True))
+
+
+@settings(QUICK, max_examples=10)
+@given(
+    st.sampled_from([(1, 1), (1, 7), (5, 1), (2, 3), (13, 9), (70, 67)]),
+    st.sampled_from([(COLOUR, 3), (COLOUR, 1), (DIGITS, 1), (DIGITS, 3)]),
+    st.sampled_from([1.0, 6.0]),
+    st.sampled_from(["photo", "noise", "beyond"]),
+)
+def test_every_machine_writes_the_same_words_and_reads_them(
+    size: tuple[int, int], kind: tuple[Config, int], scale: float, content: str
+) -> None:
+    config, channels = kind
+    tiles = [photo(*size, channels, seed) for seed in (1, 2)]
+    if content == "noise":
+        tiles[0] = np.random.default_rng(3).integers(-256, 256, tiles[0].shape).astype(np.int16)
+    elif content == "beyond":
+        tiles[1] = np.random.default_rng(4).integers(-32767, 32768, tiles[0].shape).astype(np.int16)
+    expected: list[Stream] = []
+    for machine in MACHINES:
+        model = built(config, machine, scale)
+        streams = coder.encode(model, tiles)
+        expected = expected or streams
+        for stream, other in zip(streams, expected, strict=True):
+            np.testing.assert_array_equal(stream.words, other.words)
+            assert 32 * len(stream.words) - stream.ideal_bits < 64 + 0.001 * stream.ideal_bits
+        back = coder.decode(model, [tile.shape for tile in tiles], [stream.words for stream in streams])  # type: ignore[misc]
+        for tile, other_tile in zip(tiles, back, strict=True):
+            np.testing.assert_array_equal(other_tile, tile)
+
+
+def test_tables_are_equal_on_both_sides() -> None:
+    """What the encoder says of the true symbols is what the decoder's distributions say, one by one."""
+    model, tile = built(COLOUR), photo(19, 23, 3)
+    program = model.program([(3, 19, 23)], b"")
+    encoder = [p for table, symbols in program.symbols([tile]) for p in table.intervals(symbols)]
+    known = iter(program.symbols([tile]))
+    steps, decoder = program.steps(), []
+    distribution = next(steps)
+    try:
+        while True:
+            symbols = next(known)[1]
+            decoder += distribution.intervals(symbols)
+            distribution = steps.send(symbols)
+    except StopIteration as stop:
+        np.testing.assert_array_equal(stop.value[0], tile)
+    for a, b in zip(encoder, decoder, strict=True):
+        np.testing.assert_array_equal(a.start, b.start)
+        np.testing.assert_array_equal(a.frequency, b.frequency)
+
+
+def test_stacked_images_know_nothing_of_each_other() -> None:
+    digits = [np.random.default_rng(i).integers(0, 256, (1, 6, 6)).astype(np.int16) for i in range(3)]
+    model = built(DIGITS)
+
+    def bits(tile: Tile) -> float:
+        return coder.encode(model, [tile])[0].ideal_bits
+
+    together, apart = bits(np.concatenate(digits, axis=1)), sum(bits(digit) for digit in digits)
+    assert together == pytest.approx(apart, rel=1e-12)
+    whole = Program(model.network, model.machine, [(1, 19, 6)])
+    assert whole.flow.shape == (1, 19, 6, 1)  # of no multiple of the block: one image
+
+
+@QUICK
+@given(
+    st.binary(max_size=400), st.sampled_from([(COLOUR, (3, 9, 12)), (DIGITS, (1, 12, 6))]), st.sampled_from(MACHINES)
+)
+def test_any_words_give_a_tile_or_a_format_error(
+    data: bytes, kind: tuple[Config, tuple[int, int, int]], machine: str
+) -> None:
+    config, shape = kind
+    words = np.frombuffer(data[: len(data) // 4 * 4], np.uint32)
+    try:
+        tile = coder.decode(built(config, machine), [shape], [words])[0]
+    except FormatError:
+        return
+    assert tile.shape == shape
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_damaged_streams(machine: str) -> None:
+    model, tile = built(COLOUR, machine), photo(16, 16, 3)
+    words = coder.encode(model, [tile])[0].words
+    for damaged in (words[:-3], words[3:], np.append(words, np.uint32(7)), words[::-1]):
+        try:
+            assert not np.array_equal(coder.decode(model, [tile.shape], [damaged])[0], tile)  # type: ignore[list-item]
+        except FormatError:
+            continue
+    with pytest.raises(FormatError, match="adaptation"):
+        coder.decode(model, [(3, 16, 16)], [words], b"x")
+
+
+@pytest.mark.parametrize("config", [COLOUR, DIGITS])
+def test_integers_lose_little(config: Config) -> None:
+    model = random_flow(config)
+    tile = photo(36, 6, 1) if config.block else photo(40, 50, 3)
+    images = tile.reshape(-1, 1, 6, 6) if config.block else tile[None]
+    floats = flow_training.evaluate(model, [images])
+    integers = coder.encode(built(config), [tile])[0].ideal_bits / tile.size
+    assert integers == pytest.approx(floats, rel=2e-3)
+
+
+def test_crops_with_margins_count_what_whole_images_count() -> None:
+    """Away from the edges a level's crop has the same nats as the whole plane: margins are where they should be."""
+    model, m = random_flow(COLOUR), COLOUR.margin
+    x = torch.from_numpy(photo(24 + 4 * m, 20 + 4 * m, 3)[None])
+    planes = [x[..., py::2, px::2] for py in (0, 1) for px in (0, 1)]
+    with torch.inference_mode():
+        inner = model.level(0, planes, (24, 20), padded=True)
+        parts = [model.level(0, [a[..., i : i + 12 // k + 2 * m, :] for a in planes], (24 // k, 20), padded=True)
+                 for k, i in ((2, 0), (2, 6))]  # fmt: skip
+    torch.testing.assert_close(sum(parts), inner)
+
+
+def test_malformed_weights() -> None:
+    content = flow_training.export(random_flow(COLOUR), {})
+    assert Network.of(content).config == COLOUR
+
+    def expect(message: str, **changes: object) -> None:
+        with pytest.raises(ModelError, match=message):
+            Network.of(replace(content, **changes))  # type: ignore[arg-type]
+
+    expect("not one of this release", config={"width": 3})
+    for wrong in ({"width": 0}, {"reach": [18, 13]}, {"reach": [18, 13, 99]}, {"channels": 2}, {"depth": 2.0}):
+        expect("flow model", config={**content.config, **wrong})
+    expect("not one of this release", config={**content.config, "reach": 3})
+    expect("missing", tensors={k: v for k, v in content.tensors.items() if k != "1.2.linear.bias"})
+    for name in ("last", "coarse", "sigmoid"):
+        expect("malformed tables", tensors={**content.tensors, name: content.tensors[name] - 100000})
+    expect("layer", tensors={**content.tensors, "0.0.first.weight": content.tensors["0.0.first.weight"][:, 1:]})
+    with pytest.raises(ModelError, match="no machine"):
+        Model(content, "test", registry.OWN, "abacus", 1)
+
+
+def test_training_data() -> None:
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (300, 300, 3)).astype(np.uint8)]
+    batch = next(iter(flow_training.Crops(images, random, COLOUR)))
+    model = random_flow(COLOUR)
+    with torch.inference_mode():
+        assert 7 < float(model.bits([x[:1] for x in batch])) < 14
+    digits = next(iter(flow_training.Digits(random.integers(0, 256, (9, 6, 6)).astype(np.uint8), random, 4)))
+    assert [x.shape for x in digits] == [(4, 1, 6, 6)]
+
+
+def shipped() -> Sequence[str]:
+    return [record.name for record in registry.records() if record.family == "flow"]
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_models(name: str) -> None:
+    models = [registry.load(name, machine=machine) for machine in MACHINES]
+    tiles = [photo(56, 28, 1), photo(33, 47, 3)]
+    first, *others = [coder.encode(model, tiles) for model in models]
+    for model, streams in zip(models[1:], others, strict=True):
+        for tile, a, b in zip(tiles, first, streams, strict=True):
+            np.testing.assert_array_equal(a.words, b.words)
+            np.testing.assert_array_equal(coder.decode(model, [tile.shape], [b.words])[0], tile)  # type: ignore[list-item]
+
+
+def test_the_command_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    data, out = tmp_path / "x.npz", tmp_path / "tiny.safetensors"
+    monkeypatch.setattr(flow_training, "DIGITS_HELD_OUT", 5)
+    np.savez(data, train=np.random.default_rng(0).integers(0, 256, (15, 28, 28)).astype(np.uint8))
+    arguments = [
+        "--data", str(data), "--held-out", str(data), "--out", str(out), "--device", "cpu", "--threads", "1",
+        "--width", "8", "--depth", "1", "--batch", "4",
+    ]  # fmt: skip
+    for more in (["--minutes", "0.005"], ["--minutes", "0.01", "--resume"]):
+        result = CliRunner().invoke(flow_training.command, [*arguments, *more], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert "resumed" in result.output
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert card["digest"] == weights.read(out.read_bytes(), "tiny").digest().hex()
+    assert card["integer_bpd"] == pytest.approx(card["float_bpd"], rel=0.01)
