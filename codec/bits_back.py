@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from lgcodec.errors import InputError
 from lgcodec.models.interface import Distribution, Explicit, IntArray, Intervals, Stack
-from lgcodec.models.stack import Words
+from lgcodec.models.stack import Words, pop_value, push_value
 
 T = TypeVar("T")
 Z = TypeVar("Z")
@@ -45,9 +45,7 @@ def push(stack: Stack, program: Program[T], value: T) -> None:
         push(stack, program.likelihood(z), value)
         push(stack, program.prior(), z)
         return
-    parts = [part for known in program.symbols(value) for part in stack.intervals(*known)]
-    for part in reversed(parts):
-        stack.push(part)
+    push_value(stack, program, value)
 
 
 def pop(stack: Stack, program: Program[T]) -> T:
@@ -57,14 +55,7 @@ def pop(stack: Stack, program: Program[T]) -> T:
         value: T = pop(stack, program.likelihood(z))
         push(stack, program.posterior(value), z)
         return value
-    steps = program.steps()
-    try:
-        distribution = next(steps)
-        while True:
-            distribution = steps.send(stack.pop(distribution))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+    return pop_value(stack, program)
 
 
 class DryError(InputError):

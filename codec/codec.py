@@ -228,12 +228,13 @@ class Codec:
             model = own if _is_tile(plan.tiles[place]) else None
             for batch in _batches(boxes, model.batch if model is not None else 1):
                 tiles = [component.take(picture.samples(box)) for box in batch]
-                cheap = [self._cheap(tile, model is None) for tile in tiles]
+                chains = model is not None and model.latent is not None
+                cheap = [None if chains else self._cheap(tile, model is None) for tile in tiles]
                 wanted = [i for i, code in enumerate(cheap) if code is None or code[0] != _SOLID]
                 coded: dict[int, Stream] = {}
                 if model is not None and wanted:
                     planes = [colour.forward(tiles[i], plan.transform) for i in wanted]
-                    if model.latent is not None:
+                    if chains:
                         chained += planes
                         answer = [_CHAINED] * len(planes)
                     else:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import check_exact
 from lgcodec.models.interface import Intervals, Stream
 from lgcodec.models.kernels import ROWS, SLOTS, lanes_kernel, multiply
+from lgcodec.models.parallel import each
 
 _UP, _LEFT, _RIGHT = online.UP, online.LEFT, online.RIGHT
 _RIDGE, _W_SCALE, _W_LIMIT, _G_SCALE = online.RIDGE, online.W_SCALE, online.W_LIMIT, online.G_SCALE
@@ -495,12 +495,6 @@ class CompiledCausal:
         code: Callable[..., Any] = _code
         return code(tile, words, encoding, _TAPS, *places, *known, network, tables, self.network.config.components)
 
-    def _map(self, function: Callable[..., Any], *items: Sequence[Any]) -> list[Any]:
-        if self.threads == 1 or len(items[0]) == 1:
-            return list(map(function, *items))
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(function, *items))
-
     def encode(
         self, tiles: Sequence[NDArray[np.int16]], adaptation: bytes, sides: Sequence[Side | None] = ()
     ) -> list[Stream]:
@@ -514,7 +508,7 @@ class CompiledCausal:
             stack.push(intervals)
             return Stream(stack.words(), intervals.ideal_bits())
 
-        return self._map(one, tiles, sides or [None] * len(tiles))
+        return each(self.threads, one, tiles, sides or [None] * len(tiles))
 
     def decode(
         self,
@@ -532,4 +526,4 @@ class CompiledCausal:
                 raise ModelError("a stream does not hold exactly its tile")
             return tile
 
-        return self._map(one, shapes, words, sides or [None] * len(shapes))
+        return each(self.threads, one, shapes, words, sides or [None] * len(shapes))

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -37,8 +36,10 @@ from numpy.typing import NDArray
 from lgcodec.models import interface
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Executor, Layer, NumpyExecutor
-from lgcodec.models.interface import TOTAL, Compiled, Distribution, IntArray, Intervals, Stream, Table
+from lgcodec.models.interface import TOTAL, Compiled, Distribution, IntArray, Stream, Table
 from lgcodec.models.mixture import MEAN_UNIT, Mixture, Tables
+from lgcodec.models.parallel import each
+from lgcodec.models.stack import pop_stream, push_value
 from lgcodec.models.weights import Weights
 
 Shape = tuple[int, int, int]
@@ -501,36 +502,16 @@ class _Parallel:
         def one(tile: Tile) -> Stream:
             C, H, W = tile.shape
             stack = self.stack()
-            parts: list[Intervals] = []
-            for distribution, symbols in self.model.program([(C, H, W)], adaptation).symbols([tile]):
-                parts += stack.intervals(distribution, symbols)
-            for part in reversed(parts):
-                stack.push(part)
-            return Stream(stack.words(), sum(part.ideal_bits() for part in parts))
+            bits = push_value(stack, self.model.program([(C, H, W)], adaptation), [tile])
+            return Stream(stack.words(), bits)
 
-        return self._map(one, tiles)
+        return each(self.threads, one, tiles)
 
     def decode(self, shapes: Sequence[Shape], words: Sequence[NDArray[np.uint32]], adaptation: bytes) -> list[Tile]:
         def one(shape: Shape, stream: NDArray[np.uint32]) -> Tile:
-            stack = self.stack(stream)
-            steps = self.model.program([shape], adaptation).steps()
-            try:
-                distribution = next(steps)
-                while True:
-                    distribution = steps.send(stack.pop(distribution))
-            except StopIteration as stop:
-                tile: Tile = stop.value[0]
-            if not stack.is_empty():
-                raise ModelError("a stream holds more than its tile")
-            return tile
+            return pop_stream(self.stack(stream), self.model.program([shape], adaptation))[0]
 
-        return self._map(one, shapes, words)
-
-    def _map(self, function: Callable[..., Any], *items: Sequence[Any]) -> list[Any]:
-        if self.threads == 1 or len(items[0]) == 1:
-            return list(map(function, *items))
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(function, *items))
+        return each(self.threads, one, shapes, words)
 
 
 class Model:

@@ -10,14 +10,18 @@ fixed by FORMAT.md and not by a library:
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from lgcodec.models import interface
 from lgcodec.models.errors import ModelError
-from lgcodec.models.interface import TOTAL, Distribution, IntArray, Intervals
+from lgcodec.models.interface import TOTAL, Distribution, Explicit, IntArray, Intervals
 
 Words = NDArray[np.uint32]
+T = TypeVar("T")
 
 # constriction adds one unit to each probability it is given, so `frequency - 1` (as float, exact below 2**53) makes its
 # integer table equal to ours; without perfect=False it would optimise the table away from these integers.
@@ -82,3 +86,31 @@ class Stack:
 
     def is_empty(self) -> bool:
         return bool(self._coder.is_empty())
+
+
+def push_value(stack: interface.Stack, program: Explicit[T], value: T) -> float:
+    """Codes `value` on top of the stack; returns its ideal bits."""
+    parts = [part for known in program.symbols(value) for part in stack.intervals(*known)]
+    for part in reversed(parts):
+        stack.push(part)
+    return sum(part.ideal_bits() for part in parts)
+
+
+def pop_value(stack: interface.Stack, program: Explicit[T]) -> T:
+    """The inverse of `push_value`; any stack gives some value."""
+    steps = program.steps()
+    try:
+        distribution = next(steps)
+        while True:
+            distribution = steps.send(stack.pop(distribution))
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+def pop_stream(stack: interface.Stack, program: Explicit[T]) -> T:
+    """As `pop_value` of a stack that holds nothing else. Raises ModelError where it does."""
+    value = pop_value(stack, program)
+    if not stack.is_empty():
+        raise ModelError("a stream holds more than its tile")
+    return value

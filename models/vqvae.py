@@ -29,8 +29,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -42,8 +41,10 @@ from lgcodec.models.causal import Shape, Side, Tile
 from lgcodec.models.convolution import Convolution, Machine
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import EXACT, Layer
-from lgcodec.models.interface import TOTAL, Compiled, Distribution, IntArray, Layered, Stack, Stream, Table
+from lgcodec.models.interface import TOTAL, Compiled, IntArray, Layered, Stack, Stream, Table
+from lgcodec.models.parallel import each
 from lgcodec.models.stack import Stack as ConstrictionStack
+from lgcodec.models.stack import pop_stream, push_value
 from lgcodec.models.weights import Weights
 
 T = TypeVar("T")
@@ -363,27 +364,6 @@ class BaseProgram:
         return codes
 
 
-def push(stack: Stack, steps: Iterable[tuple[Distribution, IntArray]]) -> float:
-    """Pushes what a program says of a value, so that it pops in order; returns its ideal bits."""
-    parts = [part for distribution, symbols in steps for part in stack.intervals(distribution, symbols)]
-    for part in reversed(parts):
-        stack.push(part)
-    return sum(part.ideal_bits() for part in parts)
-
-
-def pop(stack: Stack, steps: Generator[Distribution, IntArray, T]) -> T:
-    """Decodes a program's value. Raises ModelError where the stack holds more."""
-    try:
-        distribution = next(steps)
-        while True:
-            distribution = steps.send(stack.pop(distribution))
-    except StopIteration as stop:
-        if not stack.is_empty():
-            raise ModelError("a stream holds more than its tile") from None
-        value: T = stop.value
-        return value
-
-
 class Layers:
     """interface.Layered: the codes of a tile are its base, its pixels given these are its words.
 
@@ -398,15 +378,15 @@ class Layers:
         def one(tile: Tile) -> Stream:
             shape = _shape(tile)
             codes, base, stack = self.network.quantise(tile), self.new(), self.new()
-            bits = push(base, BaseProgram(self.network, shape).symbols(codes))
+            bits = push_value(base, BaseProgram(self.network, shape), codes)
             side = self.network.side(codes, shape)
             if self.compiled:
                 stream: Stream = self.pixels.encode([tile], b"", [side])[0]
                 return replace(stream, ideal_bits=stream.ideal_bits + bits, base=base.words())
-            bits += push(stack, self._program(shape, side).symbols([tile]))
+            bits += push_value(stack, self._program(shape, side), [tile])
             return Stream(stack.words(), bits, base.words())
 
-        return self._map(one, tiles)
+        return each(self.threads, one, tiles)
 
     def decode(
         self, shapes: Sequence[Shape], words: Sequence[NDArray[np.uint32]], bases: Sequence[NDArray[np.uint32]]
@@ -418,9 +398,9 @@ class Layers:
             if self.compiled:
                 tile: Tile = self.pixels.decode([shape], [stream], b"", [side])[0]
                 return tile
-            return pop(self.new(stream), self._program(shape, side).steps())[0]
+            return pop_stream(self.new(stream), self._program(shape, side))[0]
 
-        return self._map(one, shapes, words, bases)
+        return each(self.threads, one, shapes, words, bases)
 
     def preview(self, shapes: Sequence[Shape], bases: Sequence[NDArray[np.uint32]]) -> list[Tile]:
         """What the bases show. Raises ModelError as `decode`."""
@@ -429,19 +409,13 @@ class Layers:
             picture = self._side(shape, base).picture[..., : shape[0]]
             return np.ascontiguousarray(((picture + 4) >> 3).transpose(2, 0, 1))
 
-        return self._map(one, shapes, bases)
+        return each(self.threads, one, shapes, bases)
 
     def _side(self, shape: Shape, base: NDArray[np.uint32]) -> Side:
-        return self.network.side(pop(self.new(base), BaseProgram(self.network, shape).steps()), shape)
+        return self.network.side(pop_stream(self.new(base), BaseProgram(self.network, shape)), shape)
 
     def _program(self, shape: Shape, side: Side) -> causal.Program:
         return causal.Program(self.network.pixels, self.pixels, [shape], [side])
-
-    def _map(self, function: Callable[..., T], *items: Sequence[Any]) -> list[T]:
-        if self.threads == 1 or len(items[0]) == 1:
-            return list(map(function, *items))
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(function, *items))
 
 
 def _shape(tile: Tile) -> Shape:
