@@ -9,6 +9,7 @@ FORMAT.md has every field. Integers are little-endian; those without a size here
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ MODEL_DIGEST_SIZE = 16
 MAX_CHUNKS = 1 << 26  # bytes of PNG chunks
 MODEL_TILE_AREA = 1 << 21  # pixels of the largest tile that a model may code
 _MAX_SIDE = (1 << 31) - 1
+_MAX_LINKS = 1 << 20  # streams of a file with a chain, whose index takes less than a byte each
 _ENTRY_SIZE = 6  # the least an index entry takes: method, length, CRC
 _PREFIX = len(MAGIC) + 2
 
@@ -191,6 +193,8 @@ def write(
     bases: of all model streams by their place, or of none. chain: of all model streams, which are then empty.
     """
     bases = bases or {}
+    if chain is not None and len(streams) > _MAX_LINKS:
+        raise LimitError(f"a chain of more than {_MAX_LINKS} tiles: take larger ones")
     listed = _pack_chunks(chunks)
     packed = min(listed, deflate(listed), key=len)
     body = [bytes([mode.wire_id, depth]), varint(size[0]), varint(size[1]), bytes([transform]), digest]
@@ -207,10 +211,18 @@ def write(
         body += [varint(reference.length), struct.pack("<I", reference.crc)]
     for tile_width, tile_height in tiles:
         body += [varint(tile_width), varint(tile_height)]
-    for place, (method, data) in enumerate(streams):
+    place = 0
+    while place < len(streams):
+        method, data = streams[place]
         body.append(bytes([method]))
-        parts = (data if chain is None or method != MODEL else None, bases.get(place))
+        if chain is not None and method == MODEL:
+            run = len(list(itertools.takewhile(lambda stream: stream[0] == MODEL, streams[place:])))
+            body.append(varint(run))
+            place += run
+            continue
+        parts = (data, bases.get(place))
         body += [varint(len(part)) + struct.pack("<I", zlib.crc32(part)) for part in parts if part is not None]
+        place += 1
     joined = b"".join(body)
     features = (HAS_MODEL if model is not None else 0) | (HAS_BASE if bases else 0)
     features |= HAS_CHAIN if chain is not None else 0
@@ -377,10 +389,10 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
     parts = components(mode.pillow, mode.channels, transform)
     tiles = tuple((reader.varint(1, width), reader.varint(1, height)) for _ in parts)
     counts = [-(-width // w) * -(-height // h) for w, h in tiles]
-    if sum(counts) * (1 if chain is not None else _ENTRY_SIZE) > reader.left():
+    if (sum(counts) > _MAX_LINKS) if chain is not None else (sum(counts) * _ENTRY_SIZE > reader.left()):
         raise FormatError(f"the header has no room for the index of {sum(counts)} streams")
     sizes = (w * h for (w, h), n in zip(tiles, counts, strict=True) for _ in range(n))
-    index = tuple(_read_entry(reader, area, features) for area in sizes)
+    index = tuple(_read_index(reader, list(sizes), features))
     if reader.left():
         raise FormatError(f"the header goes on for {reader.left()} bytes after its end")
     if any(entry.method == MODEL for entry in index) != has_model or (has_model and transform == PLAIN):
@@ -413,9 +425,19 @@ def _read_chain(reader: Reader) -> ChainReference:
     return chain
 
 
-def _read_entry(reader: Reader, area: int, features: int) -> Entry:
-    """One line of the index; area: pixels of the component's tiles."""
-    method = reader.byte()
+def _read_index(reader: Reader, areas: Sequence[int], features: int) -> Iterator[Entry]:
+    """An entry for each stream; areas: pixels of the tiles of its component."""
+    place = 0
+    while place < len(areas):
+        method, run = reader.byte(), 1
+        if method == MODEL and features & HAS_CHAIN:
+            run = reader.varint(1, len(areas) - place)
+        for area in areas[place : place + run]:
+            yield _read_entry(reader, method, area, features)
+        place += run
+
+
+def _read_entry(reader: Reader, method: int, area: int, features: int) -> Entry:
     if method == MODEL and features & HAS_CHAIN:
         entry = Entry(method, 0, 0)
     else:
