@@ -105,6 +105,9 @@ def details(info: Info) -> str:
         "transform": info.transform,
         "metadata": ", ".join(info.chunks) or "none",
     }
+    if info.base_bytes:
+        first = info.header_bytes + info.chunk_bytes + info.base_bytes
+        facts["preview"] = f"from the first {first:,} bytes ({first / info.file_bytes:.1%})"
     if info.model_id is not None:
         over = 100 * (8 * info.model_bytes / max(info.ideal_bits, 1) - 1)
         facts["model"] = f"id {info.model_id}, digest {info.model_digest}, {info.adaptation_bytes:,} bytes adaptation"
