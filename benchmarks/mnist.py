@@ -1,6 +1,6 @@
 """MNIST's test set, raw: bits per dim and coded bpsp of the models made for it.
 
-Usage: python benchmarks/mnist.py mnist.npz [--models vae-mnist,flow-mnist,vqvae-mnist] [--images 10000]
+Usage: python benchmarks/mnist.py mnist.npz [--models vae-mnist,flow-mnist,...] [--images 10000]
 
 The .npz file holds `test`, uint8 [N, 28, 28]. The digits are compressed by one call, as one image of digits one below
 the other, and no digit is left out: the file is what is counted. It is decoded and compared.
@@ -26,7 +26,7 @@ HEAD = ["model", "coded bpsp", "ideal bits/dim", "file over ideal", "compress s"
 
 @click.command()
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--models", default="vae-mnist,flow-mnist,vqvae-mnist", show_default=True)
+@click.option("--models", default="vae-mnist,flow-mnist,vqvae-mnist,continuous-mnist", show_default=True)
 @click.option("--images", default=10000, show_default=True)
 @click.option("--readme", type=click.Path(path_type=Path), default=HERE.parent / "README.md")
 def main(data: Path, models: str, images: int, readme: Path) -> None:

@@ -45,7 +45,7 @@ class Record:
         return card
 
 
-FAMILIES = ("causal", "flow", "vae", "vqvae")  # each a module here with a class Model
+FAMILIES = ("causal", "continuous", "flow", "vae", "vqvae")  # each a module here with a class Model
 OWN = 255  # wire id of weights that do not ship: the digest alone names them
 
 RECORDS = (
@@ -56,6 +56,7 @@ RECORDS = (
     Record("flow-mnist", 5, "flow", "d731be583561512d9c9f1c0715a3ab7c53eb96c56af644f3a13085103b53a874"),
     Record("vae", 6, "vae", "23c8155e9f6bcb9c92bae8ad57f77bcec6d3eaf3f3d789a81ecfa38eb7e2918e"),
     Record("vae-mnist", 7, "vae", "b0990bb1064579b3350e0cb9a79a1d494cc4706e25fef9ef080141518caff901"),
+    Record("continuous-mnist", 8, "continuous", "dcad754cbf7b6ba07cd2553329e7c8fdbd2ea896aa1fba12f16bc628d25318a6"),
 )
 
 _loaded: dict[tuple[bytes, str, int | None], ImageModel] = {}

@@ -241,7 +241,7 @@ class Families(click.Group):
     """`ar`, and the `command` of each other family's module, which is imported when it is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [*super().list_commands(context), "flow", "vae", "vqvae"]
+        return [*super().list_commands(context), "continuous", "flow", "vae", "vqvae"]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name in self.commands or name not in self.list_commands(context):

@@ -70,7 +70,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return out, result.output
 
 
-@pytest.mark.parametrize("family", ["ar", "flow", "vae", "vqvae"])
+@pytest.mark.parametrize("family", ["ar", "continuous", "flow", "vae", "vqvae"])
 def test_every_family_has_a_command(family: str) -> None:
     result = CliRunner().invoke(train.main, [family, "--help"])
     assert result.exit_code == 0
