@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 @click.option("--effort", "efforts", type=int, multiple=True, default=(3,), show_default=True)
 @click.option("-T", "--threads", type=int)
 @click.option("--device", default="auto", show_default=True)
+@click.option("--mark", default="results", show_default=True, help="Between which marks of the README the table goes.")
 @click.option("--readme", type=click.Path(path_type=Path), default=HERE.parent / "README.md")
 def main(
     folder: Path,
@@ -32,11 +33,10 @@ def main(
     efforts: tuple[int, ...],
     threads: int | None,
     device: str,
+    mark: str,
     readme: Path,
 ) -> None:
-    bench.replaced(
-        readme.read_text(), "results", ""
-    )  # raises now, rather than after minutes, where the markers are missing
+    bench.replaced(readme.read_text(), mark, "")  # raises now, rather than after minutes, where the marks are missing
     contenders = bench.contenders(_listed(codecs), _listed(models), efforts, threads, device)
     results = bench.run(folder, contenders, threads, device, lambda row: click.echo(bench.describe(row), err=True))
     out = HERE / "results"
@@ -44,7 +44,7 @@ def main(
     bench.write_csv(out / f"{name}.csv", results)
     plot.draw(out / f"{name}.png", results.summaries, bench.title(name, results))
     click.echo(bench.table(results.summaries))
-    text = bench.replaced(readme.read_text(), "results", markdown(results, name))
+    text = bench.replaced(readme.read_text(), mark, markdown(results, name))
     readme.write_text(text)
 
 
