@@ -36,7 +36,7 @@ _PLAIN_AREA = 1 << 23  # pixels of a tile where nothing needs a model
 _ADAPT_AREA = 1 << 23  # pixels that a model is shown to adapt to
 _ADAPT_EFFORT = 7
 _ORDER_EFFORT = 3
-_ORDER_SQUARES, _ORDER_SIDE = 4, 64  # what of an image all orders of its channels are tried on
+_ORDER_SQUARES, _ORDER_SIDE = 4, 64  # what of an image the orders of its channels are tried on
 _WINDOW_AREA = 1 << 24  # pixels of a batch of images that are in work together
 _WINDOW_IMAGES = 1024
 
@@ -438,7 +438,7 @@ class Codec:
             return plan.transform
         boxes = _squares(picture, _ORDER_SIDE, _ORDER_SQUARES)
         tiles = [plan.components[0].take(picture.samples(box)) for box in boxes]
-        orders = list(colour.PERMUTATIONS)
+        orders = colour.MIDDLES
         streams = yield _Encode(model, b"", [colour.forward(tile, order) for order in orders for tile in tiles])
         bits = np.reshape([stream.ideal_bits for stream in streams], (len(orders), -1)).sum(axis=1)
         return orders[int(bits.argmin())]

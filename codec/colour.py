@@ -23,6 +23,7 @@ PLAIN = 0  # one component, all channels, plain methods only
 GREY = 1  # R = G = B, or one channel: coded once
 PERMUTATIONS = {2: (0, 1, 2), 3: (1, 0, 2), 4: (0, 2, 1), 5: (2, 1, 0), 6: (2, 0, 1), 7: (1, 2, 0)}
 STANDARD = 2
+MIDDLES = (2, 3, 4)  # one for each channel in green's place; to exchange the other two changes little
 NAMES = {PLAIN: "plain", GREY: "grey"} | {
     wire_id: "YCoCg-R of " + "".join("RGB"[c] for c in order) for wire_id, order in PERMUTATIONS.items()
 }
