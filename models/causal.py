@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import mixture, online
+from lgcodec.models import mixture, online, program
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import EXACT, WEIGHT_LIMIT, Executor, Layer, NumpyExecutor
 from lgcodec.models.interface import Compiled, Distribution, IntArray, Stack
@@ -265,27 +265,11 @@ class Program:
         self.channels, self.height, self.width = shapes[0]
 
     def symbols(self, value: list[Tile]) -> Iterator[tuple[Distribution, IntArray]]:
-        """Runs the decoder's own loop with the true values: equal tables on both sides by construction."""
         truth = np.stack(value).astype(np.int64)
-        steps = self._run(lambda rows, cols, c: truth[:, c, rows, cols])
-        values = None
-        while True:
-            try:
-                mixed, values = steps.send(values)  # type: ignore[arg-type]
-            except StopIteration:
-                return
-            yield mixed, values
+        return program.symbols(self._run(lambda rows, cols, c: truth[:, c, rows, cols]))
 
     def steps(self) -> Generator[Distribution, IntArray, list[Tile]]:
-        run = self._run(None)
-        values = None
-        while True:
-            try:
-                mixed, _ = run.send(values)  # type: ignore[arg-type]
-            except StopIteration as stop:
-                result: list[Tile] = stop.value
-                return result
-            values = yield mixed
+        return program.steps(self._run(None))
 
     def _run(
         self, truth: Callable[[IntArray, IntArray, int], IntArray] | None

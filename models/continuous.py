@@ -34,7 +34,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import convolution, flow, mixture
+from lgcodec.models import convolution, flow, mixture, program
 from lgcodec.models.convolution import Convolution
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Layer
@@ -292,22 +292,10 @@ class Program:
         self.run = run
 
     def symbols(self, value: Latents) -> Iterator[Step]:
-        run, known = self.run(value), None
-        try:
-            while True:
-                distribution, known = run.send(known)  # type: ignore[arg-type]
-                yield distribution, known
-        except StopIteration:
-            return
+        return program.symbols(self.run(value))
 
     def steps(self) -> Generator[Distribution, IntArray, Latents]:
-        run, symbols = self.run(None), None
-        try:
-            while True:
-                symbols = yield run.send(symbols)[0]  # type: ignore[arg-type]
-        except StopIteration as stop:
-            latents: Latents = stop.value
-            return latents
+        return program.steps(self.run(None))
 
 
 def _remainders(cells: tuple[int, ...], r: Int | None) -> Generator[Step, IntArray, Int]:

@@ -33,7 +33,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import interface
+from lgcodec.models import interface, program
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Executor, Layer, NumpyExecutor
 from lgcodec.models.interface import TOTAL, Compiled, Distribution, IntArray, Stream, Table
@@ -435,23 +435,10 @@ class Program:
         return list(parts.transpose(0, 1, 5, 2, 3, 4).reshape(self.tiles, C, H, W))
 
     def symbols(self, value: list[Tile]) -> Iterator[tuple[Distribution, IntArray]]:
-        """Runs the decoder's own loop with the true symbols: equal tables on both sides by construction."""
-        steps, known = self._steps(self.arrange(value)), None
-        try:
-            while True:
-                distribution, known = steps.send(known)  # type: ignore[arg-type]
-                yield distribution, known
-        except StopIteration:
-            return
+        return program.symbols(self._steps(self.arrange(value)))
 
     def steps(self) -> Generator[Distribution, IntArray, list[Tile]]:
-        steps, symbols = self._steps(None), None
-        while True:
-            try:
-                distribution, _ = steps.send(symbols)  # type: ignore[arg-type]
-            except StopIteration as stop:
-                return self.restore(stop.value)
-            symbols = yield distribution
+        return self.restore((yield from program.steps(self._steps(None))))
 
     def _steps(self, x: Int | None) -> Generator[Step, IntArray, Int]:
         """Yields (distribution, its true symbols, where x is known)."""

@@ -36,12 +36,12 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import causal, convolution
+from lgcodec.models import causal, convolution, program
 from lgcodec.models.causal import Shape, Side, Tile
 from lgcodec.models.convolution import Convolution, Machine
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import EXACT, Layer
-from lgcodec.models.interface import TOTAL, Compiled, IntArray, Layered, Stack, Stream, Table
+from lgcodec.models.interface import TOTAL, Compiled, Distribution, IntArray, Layered, Stack, Stream, Table
 from lgcodec.models.parallel import each
 from lgcodec.models.stack import Stack as ConstrictionStack
 from lgcodec.models.stack import pop_stream, push_value
@@ -316,25 +316,11 @@ class BaseProgram:
         self.network = network
         self.grid = network.config.grid(*shape[1:])
 
-    def symbols(self, value: Codes) -> Iterator[tuple[Table, IntArray]]:
-        """As `steps`, with the true codes: equal tables on both sides by construction."""
-        run, symbols = self._run(value), None
-        while True:
-            try:
-                table, symbols = run.send(symbols)  # type: ignore[arg-type]
-            except StopIteration:
-                return
-            yield table, symbols
+    def symbols(self, value: Codes) -> Iterator[tuple[Distribution, IntArray]]:
+        return program.symbols(self._run(value))
 
-    def steps(self) -> Generator[Table, IntArray, Codes]:
-        run, symbols = self._run(None), None
-        while True:
-            try:
-                table, _ = run.send(symbols)  # type: ignore[arg-type]
-            except StopIteration as stop:
-                result: Codes = stop.value
-                return result
-            symbols = yield table
+    def steps(self) -> Generator[Distribution, IntArray, Codes]:
+        return program.steps(self._run(None))
 
     def _run(self, truth: Codes | None) -> Generator[tuple[Table, IntArray], IntArray, Codes]:
         n, h, w = self.grid
