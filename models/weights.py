@@ -84,11 +84,13 @@ def read(data: bytes, name: str) -> Weights:
         body = memoryview(data)[8 + length :]
         tensors = {}
         for key, entry in header.items():
-            low, high = entry["data_offsets"]
+            (low, high), shape = entry["data_offsets"], entry["shape"]
             dtype = np.dtype(_TYPES[entry["dtype"]])
-            if not 0 <= low <= high <= len(body) or high - low != math.prod(entry["shape"]) * dtype.itemsize:
+            if not all(type(n) is int for n in (low, high, *shape)):  # text times a number would be a longer text
+                raise ValueError(f"tensor {key} has a size that is no integer")
+            if not 0 <= low <= high <= len(body) or high - low != math.prod(shape) * dtype.itemsize:
                 raise ValueError(f"tensor {key} out of bounds")
-            tensors[key] = np.frombuffer(body[low:high], dtype).reshape(entry["shape"])
+            tensors[key] = np.frombuffer(body[low:high], dtype).reshape(shape)
         family, config, card = meta["family"], json.loads(meta["config"]), json.loads(meta["card"])
         if not (isinstance(family, str) and isinstance(config, dict) and isinstance(card, dict)):
             raise ValueError("metadata of the wrong kind")

@@ -204,6 +204,9 @@ HOSTILE = {
     "shape huge but empty": entry(shape=[2**70, 0], data_offsets=[0, 0]),
     "shape not integers": entry(shape=[2.0]),
     "shape is a number": entry(shape=2),
+    "shape multiplies text": entry(shape=["a", 2**40]),
+    "shape multiplies a list": entry(shape=[[0], 2**40]),
+    "shape is true": entry(shape=[True, 2]),
     "shape is text": entry(shape="2", data_offsets=[0, 4]),
     "shape of too many axes": entry(shape=[1] * 100 + [2]),
 }
