@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -50,17 +50,23 @@ COMPAND_UNIT, COMPAND_LIMIT = 128, 511
 # Where a picture known beforehand is looked at (`Side`), up to SIDE_REACH away.
 SIDE_PLACES = ((0, 0), (0, 4), (4, 0), (0, -4), (-4, 0), (4, 4), (4, -4), (-4, 4))
 SIDE_REACH = 4
+# Where the features are that earlier pixels pass on to a middle layer: W, NW, N, NE.
+PASSED = ((0, -1), (-1, -1), (-1, 0), (-1, 1))
 SIZES = (256, 512, 512)  # alphabets of Y, Co, Cg
 ORIGINS = (0, -256, -256)  # the value of their symbol 0
 EXTRAS = (0, 2, 3)  # what the heads see besides h: errors of the channels before, the expected error of this one
+
+
+OPTIONAL = ("context", "side")  # parts of a Config that may be zero, and then are not in weights files
 
 
 @dataclass(frozen=True)
 class Config:
     """Sizes of one network. `left`, `rows`, `reach` bound the neighbourhood (slope 2: up to 2 r - 1 right in row -r).
 
-    Hidden activations are integers 0..limit in units of 2**-fraction. side: how many features of a `Side` the network
-    sees besides its picture; 0 for none of both.
+    Hidden activations are integers 0..limit in units of 2**-fraction. context: how many features of the layer before
+    each middle layer sees of the pixels at PASSED, besides its own pixel's. side: how many features of a `Side` the
+    network sees besides its picture; 0 for none of both.
     """
 
     width: int = 128
@@ -72,17 +78,30 @@ class Config:
     reach: int = 4
     fraction: int = 7
     limit: int = 4095
+    context: int = 0
     side: int = 0
 
     def __post_init__(self) -> None:
         bounds = {
             "width": 1024, "depth": 32, "hidden": 512, "components": 16, "rows": online.UP, "left": online.LEFT,
-            "reach": online.RIGHT, "fraction": 12, "limit": 8191, "side": 64,
+            "reach": online.RIGHT, "fraction": 12, "limit": 8191, "context": self.width, "side": 64,
         }  # fmt: skip
         for name, high in bounds.items():
-            value, least = getattr(self, name), int(name != "side")
+            value, least = getattr(self, name), int(name not in OPTIONAL)
             if type(value) is not int or not least <= value <= high:
                 raise ModelError(f"causal model: {name} is {value!r}, expected {least} to {high}")
+
+    @classmethod
+    def of(cls, given: Any) -> Config:
+        """From a weights file's config. Raises ModelError."""
+        names = {field.name for field in fields(cls)}  # no other defaults: the digest covers what is there
+        if not isinstance(given, dict) or set(given) != names - {n for n in OPTIONAL if not given.get(n)}:
+            raise ModelError(f"causal model: config {given} is not one of this release")
+        return cls(**given)
+
+    def written(self) -> dict[str, int]:
+        """As weights files have it, the inverse of `of`."""
+        return {name: value for name, value in asdict(self).items() if value or name not in OPTIONAL}
 
     def looks(self) -> int:
         """How many inputs of the first layer a `Side` gives."""
@@ -99,7 +118,7 @@ class Config:
         other = np.full(6 * len(ERRORS) + 3, COMPAND_LIMIT)
         looks = np.full(self.looks(), COMPAND_LIMIT)
         looks[: self.looks() - self.side] = DIFFERENCE_LIMIT
-        h = np.full(self.width, self.limit)
+        h, passed = (np.full(n, self.limit) for n in (self.width, self.width + len(PASSED) * self.context))
         ends = {"logit": (-4095, 4095), "offset": (-32768, 32767), "log_scale": (0, 160), "gate": (-1023, 1023)}
         kinds = [k for k in ("logit", "offset", "log_scale") for _ in range(self.components)] + ["gate"]
         outputs = np.array([ends[k] for k in kinds])
@@ -108,7 +127,7 @@ class Config:
             return limits, np.zeros(n, np.int32), np.full(n, self.limit)
 
         layers = {"first": hidden(np.concatenate([seen, other, looks]), self.width)}
-        layers |= {f"middle.{i}": hidden(h, self.width) for i in range(self.depth)}
+        layers |= {f"middle.{i}": hidden(passed, self.width) for i in range(self.depth)}
         layers |= {"linear": (seen, np.full(3, -65536), np.full(3, 65535))}
         for c in range(3):
             extra = np.full(EXTRAS[c], COMPAND_LIMIT)
@@ -157,10 +176,10 @@ class Network:
     @classmethod
     def of(cls, weights: Weights) -> Network:
         """Raises ModelError where tensors are missing, misshapen or out of the exact range."""
-        names = {field.name for field in fields(Config)} - {"side"}  # a model that sees a Side is part of a larger one
-        if set(weights.config) != names:  # no defaults: the digest covers what is there
-            raise ModelError(f"causal model: config {weights.config} is not one of this release")
-        return cls.build(Config(**weights.config), weights.tensors)
+        config = Config.of(weights.config)
+        if config.side:
+            raise ModelError("causal model: only one that is part of a larger model sees a picture beforehand")
+        return cls.build(config, weights.tensors)
 
     @classmethod
     def build(cls, config: Config, tensors: dict[str, NDArray[Any]]) -> Network:
@@ -282,6 +301,7 @@ class Program:
         errors = np.zeros((WINDOWS, 3, T, *size), np.int64)
         solvers = [online.Solver(w, (C, T), H) for w in online.WINDOWS]
         coupling = online.Coupling(T, H)
+        passed = np.zeros((net.config.depth, 3, T, H + 1, net.config.context), np.float32)  # by front, modulo 3
         stride = size[1]
         around = np.array([dy * stride + dx for dy, dx in net.config.neighbours()])
         error_places = np.array([dy * stride + dx for dy, dx in ERRORS])
@@ -307,9 +327,8 @@ class Program:
                 picture = pictures[:, places[:, 0] + rows, places[:, 1] + cols]  # [T, places, n, 3]
                 relative = np.clip(picture - anchor.transpose(1, 2, 0)[:, None], -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
                 looks = [relative.swapaxes(1, 2), features[:, rows, cols]]
-            h, linear = self._trunk(
-                flat_p[:, :, around[:, None] + at], flat_e[..., error_places[:, None] + at], anchor, spread, looks
-            )
+            around_at, errors_at = flat_p[:, :, around[:, None] + at], flat_e[..., error_places[:, None] + at]
+            h, linear = self._trunk(around_at, errors_at, anchor, spread, looks, passed, rows, cols)
             coupling.merge(low, high)
             known = np.zeros((3, T, n))
             for c in range(C):
@@ -341,9 +360,12 @@ class Program:
         anchor: NDArray[Any],
         spread: NDArray[Any],
         looks: list[NDArray[Any]],
+        passed: NDArray[np.float32],
+        rows: IntArray,
+        cols: IntArray,
     ) -> tuple[Any, NDArray[np.int64]]:
         """around [3, T, neighbours, n], errors [2, 3, T, places, n] Q3, looks [T, n, ...] -> hidden [T n, width],
-        linear [T n, 3] in 1/64.
+        linear [T n, 3] in 1/64. passed [depth, fronts, T, 1 + H, context]: read, and this front's written.
         """
         T, n = anchor.shape[1:]
         seen = np.clip(8 * around - anchor[:, :, None], -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
@@ -356,9 +378,23 @@ class Program:
         parts = [other, apart, *(part.reshape(T * n, -1) for part in looks)]
         inputs = run.array(np.concatenate(parts, axis=1).astype(np.float32))
         h = run.apply(self.loaded["first"], run.join(a, inputs))
-        for i in range(self.network.config.depth):
-            h = (h + run.apply(self.loaded[f"middle.{i}"], h)).clip(0, self.network.config.limit)
+        for i, fronts in enumerate(passed):
+            seen_too = run.join(h, run.array(self._pass(fronts, run.numpy(h), rows, cols))) if fronts.size else h
+            h = (h + run.apply(self.loaded[f"middle.{i}"], seen_too)).clip(0, self.network.config.limit)
         return h, linear
+
+    def _pass(
+        self, fronts: NDArray[np.float32], h: NDArray[np.float32], rows: IntArray, cols: IntArray
+    ) -> NDArray[np.float32]:
+        """What PASSED pixels pass on to this front, [T n, 4 context], zero outside the tile. fronts [3, T, 1 + H,
+        context] holds what the last three passed on, by row; the oldest makes room for h [T n, width].
+        """
+        now = int(cols[0] + 2 * rows[0])
+        # A neighbour (dy, dx) was decoded with front t + dx + 2 dy.
+        around = [fronts[(now + dx + 2 * dy) % 3][:, rows + 1 + dy] for dy, dx in PASSED]
+        around[3] = around[3] * (cols + 1 < self.width)[:, None]  # what is there came from another column
+        fronts[now % 3][:, rows + 1] = h[:, : fronts.shape[-1]].reshape(self.tiles, len(rows), -1)
+        return np.concatenate(around, axis=-1).reshape(len(h), -1)
 
     def _mixture(
         self,

@@ -6,7 +6,7 @@ Shapes: features are laid out [feature, pixel], so that a layer is one matrix pr
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lgcodec.models import causal, compiled, mixture, online
+from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import quantise
 from lgcodec.models.weights import Weights
 
 Layers = dict[str, tuple[Tensor, Tensor]]  # weight [O, I], bias [O]
 SEEN_UNITS = (1 / 32, 1 / 16, 1 / 16)  # of differences in Y, Co, Cg
+
+RARE = -3.0  # logit that a new component of a mixture starts with
 
 COARSE = 16.0  # the second companding curve is linear up to about this many pixels
 
@@ -68,7 +71,8 @@ class Causal(nn.Module):
         self.seen = 3 * len(self.offsets)
         inputs = self.seen + 6 * len(causal.ERRORS) + 3 + config.looks()
         self.first = nn.Linear(inputs, width)
-        self.middle = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth))
+        passed = width + len(causal.PASSED) * config.context
+        self.middle = nn.ModuleList(nn.Linear(passed, width) for _ in range(config.depth))
         self.linear = nn.Parameter(torch.zeros(3, self.seen))
         self.head = nn.Linear(width, 3 * hidden)
         self.known = nn.ModuleList(nn.Linear(n, hidden, bias=False) for n in (2, 3))  # see `extras` below
@@ -101,6 +105,15 @@ class Causal(nn.Module):
         unit = torch.tensor(SEEN_UNITS, device=anchor.device).view(-1, 1) / 8
         seen = (around - anchor).clamp_(-limit, limit).float() * unit
         return seen.flatten(0, 1), _flat(features)
+
+    def passed(self, h: Tensor, shape: torch.Size) -> Tensor:
+        """h [width, B H W], shape [B, ..., H, W] -> what a middle layer sees: h, and the features passed on."""
+        if not self.config.context:
+            return h
+        B, H, W = shape[0], *shape[-2:]
+        grid = nn.functional.pad(h[: self.config.context].view(-1, B, H, W), (1, 1, 1, 0))
+        around = [grid[..., 1 + dy :, 1 + dx :][..., :H, :W].flatten(1) for dy, dx in causal.PASSED]
+        return torch.cat([h, *around])
 
     @staticmethod
     def _linears(modules: nn.ModuleList) -> list[nn.Linear]:
@@ -149,7 +162,7 @@ class Causal(nn.Module):
 
         h = product(layers["first"], torch.cat([(seen * unit).to(half), other.to(half)])).relu()  # [width, N]
         for i in range(self.config.depth):
-            h = h + product(layers[f"middle.{i}"], h).relu()
+            h = h + product(layers[f"middle.{i}"], self.passed(h, predictions.shape)).relu()
         centre = anchor.float() / 8 + linear
         e = compand((x * 8 - anchor)[:2].float(), COARSE)
         expected = compand(k[1:].float())
@@ -194,8 +207,9 @@ def scales(config: causal.Config) -> dict[str, tuple[NDArray[np.float64], NDArra
         looks = np.tile(SEEN_UNITS, len(causal.SIDE_PLACES)) / 8
         other = np.concatenate([other, looks, np.full(config.side, companded)])
     h, wide = np.full(config.width, 1 / activation), np.full(config.width, activation)
+    passed = np.full(config.width + len(causal.PASSED) * config.context, 1 / activation)
     result = {"first": (wide, np.concatenate([seen, other]), np.zeros(config.width))}
-    result |= {f"middle.{i}": (wide, h, np.zeros(config.width)) for i in range(config.depth)}
+    result |= {f"middle.{i}": (wide, passed, np.zeros(config.width)) for i in range(config.depth)}
     result["linear"] = (np.full(3, float(mixture.MEAN_UNIT)), np.full(3 * neighbours, 1 / 8), np.zeros(3))
     unit, add = causal.output_units(config)
     for c in range(3):
@@ -219,12 +233,48 @@ def export(model: Causal, card: dict[str, Any]) -> Weights:
     e = torch.arange(4096, dtype=torch.float64)
     for name, width in (("fine", 1.0), ("coarse", COARSE)):
         tensors[name] = (compand(e, width) * causal.COMPAND_UNIT).round().int().numpy()
-    return Weights("causal", _shipped(model.config), tensors, card)
+    return Weights("causal", model.config.written(), tensors, card)
 
 
-def _shipped(config: causal.Config) -> dict[str, int]:
-    """The config as weights files have it."""
-    return {name: value for name, value in asdict(config).items() if name != "side"}
+def grow(model: Causal, network: causal.Network) -> None:
+    """Starts a model from a trained network of no more in any size: what that computes is computed on (Chen et al.
+    2016, Net2Net), while new units keep their random start, unseen by old ones. Raises ModelError.
+    """
+    old, new = network.config, model.config
+    sizes = ("width", "depth", "hidden", "components", "context")
+    if replace(new, **{n: getattr(old, n) for n in sizes}) != old or any(
+        getattr(old, n) > getattr(new, n) for n in sizes
+    ):
+        raise ModelError(f"{new.written()} cannot start from a network of {old.written()}")
+
+    def put(target: Tensor, rows: list[int], columns: list[int], source: Tensor) -> None:
+        target[rows] = 0
+        target[torch.tensor(rows)[:, None], torch.tensor(columns)] = source
+
+    layers = float_layers(network)
+    wide, hidden, seen = (list(range(n)) for n in (old.width, old.hidden, layers["first"][0].shape[1]))
+    passed = [new.width + p * new.context + j for p in range(len(causal.PASSED)) for j in range(old.context)]
+    outputs = [kind * new.components + k for kind in range(3) for k in range(old.components)] + [3 * new.components]
+    with torch.no_grad():
+        model.linear.copy_(layers["linear"][0])
+        put(model.first.weight, wide, seen, layers["first"][0])
+        model.first.bias[wide] = layers["first"][1]
+        for i, layer in enumerate(model._linears(model.middle)):
+            if i < old.depth:
+                put(layer.weight, wide, wide + passed, layers[f"middle.{i}"][0])
+                layer.bias[wide] = layers[f"middle.{i}"][1]
+            else:
+                layer.weight[wide] *= 0.1  # none at all, and relu would keep it so
+        for c, out in enumerate(model._linears(model.out)):
+            weight, bias = layers[f"head.{c}"]
+            rows = [c * new.hidden + j for j in hidden]
+            put(model.head.weight, rows, wide, weight[:, : old.width])
+            model.head.bias[rows] = bias
+            if c:
+                model._linears(model.known)[c - 1].weight[hidden] = weight[:, old.width :]
+            out.bias[old.components : new.components] = RARE
+            put(out.weight, outputs, hidden, layers[f"out.{c}"][0])
+            out.bias[outputs] = layers[f"out.{c}"][1]
 
 
 def float_layers(network: causal.Network) -> Layers:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lgcodec.models import causal, online
 from lgcodec.models.causal import Network, Side
-from lgcodec.models.compiled_convolution import Products, apply, padded
+from lgcodec.models.compiled_convolution import Packed, Products, packed, requantise, run
 from lgcodec.models.compiled_stack import (
     MASK,
     CompiledStack,
@@ -31,7 +31,7 @@ from lgcodec.models.compiled_stack import (
     share_low,
 )
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import check_exact
+from lgcodec.models.integer import Layer, check_exact
 from lgcodec.models.interface import Intervals, Stream
 from lgcodec.models.kernels import ROWS, SLOTS, lanes_kernel, multiply
 from lgcodec.models.parallel import each
@@ -45,6 +45,7 @@ _DX = np.array([dx for _, dx in online.TAPS])
 _TAPS = np.array([window.taps for window in online.WINDOWS])
 _NO_SIDE = (np.zeros((0, 0, 3), np.int16), np.zeros((0, 2), np.int64), np.zeros((0, 0, 0), np.int16))
 _ONE = np.uint64(1)
+_LIMIT = float(causal.DIFFERENCE_LIMIT)
 
 _log = logging.getLogger("lgcodec")
 
@@ -284,6 +285,28 @@ def _compand(table, e):
 
 
 @jit
+def _pass(fronts, h, seen, t, low, n, W):
+    """Program._pass: seen [rows, width + 4 context] = h [rows, width] and what W, NW, N, NE pass on; fronts [3, 1 + H,
+    context].
+    """
+    width, context = np.uint64(h.shape[1]), np.uint64(fronts.shape[2])
+    for j in range(n):
+        y, x = low + j, t - 2 * (low + j)
+        around = (fronts[(t + 2) % 3, y + 1], fronts[t % 3, y], fronts[(t + 1) % 3, y], fronts[(t + 2) % 3, y])
+        row = seen[j]
+        for o in range(width):
+            row[o] = h[j, o]
+        for place in range(4):
+            start, source = width + np.uint64(place) * context, around[place]
+            for k in range(context):
+                row[start + k] = source[k]
+        if x + 1 == W:  # what is there came from another column
+            row[width + np.uint64(3) * context :] = 0
+    for j in range(n):
+        fronts[t % 3, low + j + 1] = h[j, :context]
+
+
+@jit
 def _code(tile, words, encoding, taps, around, places, picture, looks, features, network, tables, K):
     """Program._run over one tile, int16 [C, H, W]: read when encoding, written when decoding.
 
@@ -296,7 +319,7 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
     fine, coarse, sigmoid, exponential, inverses = tables
     P = np.zeros((3, H + _UP, _LEFT + W + _RIGHT))
     _pad_start(P)
-    errors = np.zeros((2, 3, H + _UP, _LEFT + W + _RIGHT), np.float32)  # companded
+    errors = np.zeros((2, 3, H + _UP, _LEFT + W + _RIGHT), np.int16)  # companded
     solvers = (_new_solver(taps[0], C, H), _new_solver(taps[1], C, H))
     coupling = np.zeros((5, H + 1))
     rows = (min(H, (W + 1) // 2) + ROWS - 1) // ROWS * ROWS
@@ -307,17 +330,24 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
     )
     p = np.zeros((3, 2, H + SLOTS))
     anchor, spread, known = np.zeros((3, rows)), np.zeros((3, rows)), np.zeros((rows, 3))
-    width, hidden = first[0].shape[1], out[0].shape[1]
+    width, hidden = len(first[1]), head[2].shape[0] // 3
     flat_p, flat_e = P.reshape(-1), errors.reshape(-1)
     stride, plane = np.uint64(P.shape[2]), np.uint64(P.shape[1] * P.shape[2])
-    inputs = np.zeros((rows, first[0].shape[0]), np.float32)
-    seen = np.zeros((rows, linear_layer[0].shape[0]), np.float32)
-    linear = np.zeros((rows, linear_layer[0].shape[1]), np.float32)
-    h, more = np.zeros((rows, width), np.float32), np.zeros((rows, width), np.float32)
-    shared, z = np.zeros((rows, head[0].shape[1]), np.float32), np.zeros((rows, hidden), np.float32)
-    q = np.zeros((rows, out[0].shape[2]), np.float32)
+    inputs = np.zeros((rows, 2 * first[0].shape[0]), np.int16)
+    seen = np.zeros((rows, 2 * linear_layer[0].shape[0]), np.int16)
+    linear = np.zeros((rows, len(linear_layer[1])), np.int32)
+    h, more, sums = (
+        np.zeros((rows, width), np.int16),
+        np.zeros((rows, width), np.int16),
+        np.zeros((rows, width), np.int32),
+    )
+    context = np.uint64((2 * middle[0].shape[1] - width) // 4)
+    seen_too = np.zeros((rows, 2 * middle[0].shape[1]), np.int16)
+    passed = np.zeros((len(middle[0]), 3, H + 1, context), np.int16)  # by front, modulo 3
+    shared, z = np.zeros((rows, 3 * hidden), np.int32), np.zeros((rows, hidden), np.int16)
+    q = np.zeros((rows, out[1].shape[1]), np.int32)
     mixtures = np.zeros((rows, 2 + 3 * K), np.int64)
-    extra = np.zeros(3, np.float32)
+    extra = np.zeros(3, np.int32)
     shift, symbols = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     bases, spans = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     starts = np.zeros(2 * C * H * W if encoding else 0, np.uint32)
@@ -344,7 +374,7 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
                 at = np.uint64(c)
                 start = here + np.uint64(c) * plane
                 for i in range(len(around)):
-                    d = np.float32(min(max(8.0 * flat_p[start - around[i]] - anchor[c, j], -2047.0), 2047.0))
+                    d = np.int16(min(max(8.0 * flat_p[start - around[i]] - anchor[c, j], -_LIMIT), _LIMIT))
                     seen[j, at] = d
                     inputs[j, at] = d
                     at += np.uint64(3)
@@ -360,15 +390,20 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
             for i in range(len(looks)):
                 for c in range(3):
                     d = picture[y + looks[i, 0], x + looks[i, 1], c] - anchor[c, j]
-                    inputs[j, at] = min(max(d, -2047.0), 2047.0)
+                    inputs[j, at] = np.int16(min(max(d, -_LIMIT), _LIMIT))
                     at += _ONE
             for i in range(features.shape[2]):
                 inputs[j, at] = features[y, x, i]
                 at += _ONE
-        apply(seen, linear_layer, linear, n)
-        apply(inputs, first, h, n)
+        run(seen, linear_layer, linear, linear, n)
+        run(inputs, first, sums, h, n)
         for i in range(len(middle[0])):
-            apply(h, (middle[0][i], middle[1][i], middle[2][i], middle[3][i], middle[4][i]), more, n)
+            layer = (middle[0][i], middle[1][i], middle[2][i], middle[3][i], middle[4][i])
+            if context:
+                _pass(passed[i], h, seen_too, t, low, n, W)
+                run(seen_too, layer, sums, more, n)
+            else:
+                run(h, layer, sums, more, n)
             for j in range(n):
                 for o in range(width):
                     h[j, o] = min(h[j, o] + more[j, o], limit)
@@ -383,17 +418,15 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
                 extra[1] = _compand(coarse, known[j, 1])
                 if c:
                     extra[c] = _compand(fine, expected)
-                first_o = c * hidden
-                for o in range(hidden):
-                    z[j, o] = shared[j, first_o + o] + head[2][first_o + o]
+                own = shared[j, c * hidden : (c + 1) * hidden]
                 for i in range(c + 1 if c else 0):
                     for o in range(hidden):
-                        z[j, o] += head[1][c, i, o] * extra[i]
-                for o in range(hidden):
-                    a = np.floor(z[j, o] * head[3][first_o + o])
-                    z[j, o] = min(max(a, head[4][first_o + o]), head[5][first_o + o])
+                        own[o] += head[1][c, i, o] * extra[i]
                 shift[j] = 8 * np.int64(expected)
-            apply(z, (out[0][c], out[1][c], out[2][c], out[3][c], out[4][c]), q, n)
+            part = slice(c * hidden, (c + 1) * hidden)
+            own_layer = (head[0], head[2][part], head[3][part], head[4][part], head[5][part])
+            requantise(shared[:, part], own_layer, z, n)
+            run(z, (out[0][c], out[1][c], out[2][c], out[3][c], out[4][c]), q, q, n)
             for j in range(n):
                 gate = (np.int64(q[j, 3 * K]) * np.int64(spread[c, j])) >> 5
                 centre = np.int64(anchor[c, j]) * 8 + np.int64(linear[j, c]) + gate
@@ -437,6 +470,13 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
     return starts, frequencies, state == 0 and left == 0
 
 
+def _placed(layer: Layer, own: int, width: int, without: int = 0) -> Packed:
+    """As `packed`, with room after the `own` first inputs up to `width`, and less the `without` last ones."""
+    weight, limit = (a[..., : a.shape[-1] - without] for a in (layer.weight, layer.limit))
+    room = [own] * (width - own)
+    return packed(replace(layer, weight=np.insert(weight, room, 0, axis=1), limit=np.insert(limit, room, 0)))
+
+
 class CompiledCausal:
     """interface.Compiled for the causal family; tiles run on as many threads as asked for."""
 
@@ -453,31 +493,25 @@ class CompiledCausal:
     def _prepare(self, adaptation: bytes) -> tuple[Any, ...]:
         layers = self.network.adapted(adaptation).layers
         config = self.network.config
-        first = padded(layers["first"], layers["first"].weight.shape[1])
-        width = first[0].shape[1]
-        middle = tuple(
-            np.stack(parts)
-            for parts in zip(*(padded(layers[f"middle.{i}"], width) for i in range(config.depth)), strict=True)
-        )
-        linear = padded(layers["linear"], layers["linear"].weight.shape[1])
+        first = packed(layers["first"])
+        width = len(first[1])
+        middles = [_placed(layers[f"middle.{i}"], config.width, width) for i in range(config.depth)]
+        middle = tuple(np.stack(parts) for parts in zip(*middles, strict=True))
         heads, extras = [], []
         for c in range(3):
             layer = layers[f"head.{c}"]
-            weight, *rest = padded(
-                replace(layer, weight=layer.weight[:, : config.width], limit=layer.limit[: config.width]), width
-            )
-            heads.append((weight, *rest))
-            extra = np.zeros((3, weight.shape[1]), np.float32)
+            heads.append(_placed(layer, config.width, width, len(layer.limit) - config.width))
+            extra = np.zeros((3, len(heads[-1][1])), np.int32)
             extra[: causal.EXTRAS[c], : config.hidden] = layer.weight[:, config.width :].T
             extras.append(extra)
         joined = tuple(np.ascontiguousarray(np.concatenate(parts, axis=-1)) for parts in zip(*heads, strict=True))
         head = (joined[0], np.stack(extras), *joined[1:])
-        hidden = heads[0][0].shape[1]
-        out = tuple(np.stack(p) for p in zip(*(padded(layers[f"out.{c}"], hidden) for c in range(3)), strict=True))
+        outs = [_placed(layers[f"out.{c}"], config.hidden, len(heads[c][1])) for c in range(3)]
+        out = tuple(np.stack(p) for p in zip(*outs, strict=True))
         tables = self.network.tables
-        fine, coarse = (np.ascontiguousarray(t, np.float32) for t in (self.network.fine, self.network.coarse))
+        fine, coarse = (np.ascontiguousarray(t, np.int16) for t in (self.network.fine, self.network.coarse))
         inverse, exponential = (np.ascontiguousarray(t, np.int64) for t in (tables.inverse, tables.exponential))
-        return (first, middle, linear, head, out), (fine, coarse, tables.steps, exponential, inverse)
+        return (first, middle, packed(layers["linear"]), head, out), (fine, coarse, tables.steps, exponential, inverse)
 
     def _run(
         self, tile: NDArray[np.int16], words: NDArray[np.uint32], encoding: bool, adaptation: bytes, side: Side | None

@@ -16,7 +16,8 @@ from lgcodec.models.compiled_convolution import apply, padded
 from lgcodec.models.compiled_stack import jit
 from lgcodec.models.flow import Int, Network, Parameters, View
 from lgcodec.models.integer import Layer
-from lgcodec.models.kernels import LANES, ROWS, multiply
+from lgcodec.models.kernels import LANES, ROWS
+from lgcodec.models.kernels import multiply_float as multiply
 
 _BLOCK = 16 * ROWS  # positions at a time
 _LIMIT = float(flow.DIFFERENCE_LIMIT)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lgcodec.models.errors import ExactnessError, ModelError
 
 EXACT = 1 << 24
-WEIGHT_LIMIT = 32767
+WEIGHT_LIMIT = INPUT_LIMIT = 32767  # so that machines may also multiply as int16, and add as int32
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Layer:
         shapes = [(a.shape == (n,)) for a, n in ((self.bias, O), (self.shift, O), (self.limit, I), (self.high, O))]
         if not all(shapes) or self.low.shape != (O,) or self.shift.min() < 0 or self.shift.max() > 23:
             raise ModelError("malformed integer layer")
+        if self.limit.min() < 0 or self.limit.max() > INPUT_LIMIT:
+            raise ModelError("an integer layer's inputs exceed 16 bits")
         if self.bound().max() >= EXACT:
             raise ModelError("an integer layer exceeds the exact range of float32 (2**24)")
 

@@ -16,10 +16,13 @@ import threading
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lgcodec.models.errors import ModelError
 from lgcodec.models.interface import ImageModel
+
+if TYPE_CHECKING:
+    from lgcodec.models.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -108,23 +111,8 @@ def load(
     machine: "numpy", "numba", "torch" or "cuda" instead of the one that suits the device; all give the same bytes.
     Loaded models are kept and shared between threads. Raises ModelError.
     """
-    from lgcodec.models import weights
-
     machine = machine or _machine(device)
-    record = next((r for r in RECORDS if r.name == os.fspath(name_or_path)), None)
-    if record is not None:
-        data = (files("lgcodec.models") / "weights" / record.weights).read_bytes()
-        content = weights.read(data, record.weights)
-        if content.digest().hex() != record.digest:
-            raise ModelError(
-                f"{record.weights}: the installed weights are damaged (digest differs from the registry's)"
-            )
-    elif Path(name_or_path).is_file():
-        content = _read(Path(name_or_path))
-    else:
-        raise ModelError(
-            f"no model {os.fspath(name_or_path)!r}: expected one of {', '.join(names())} or a weights file"
-        )
+    content, record = read(name_or_path), _record(name_or_path)
     digest = content.digest()
     key = (digest, machine, threads)
     with _lock:
@@ -136,7 +124,29 @@ def load(
         return _loaded[key]
 
 
-def _read(path: Path) -> Any:
+def _record(name_or_path: str | os.PathLike[str]) -> Record | None:
+    return next((r for r in RECORDS if r.name == os.fspath(name_or_path)), None)
+
+
+def read(name_or_path: str | os.PathLike[str]) -> Weights:
+    """The integers of a shipped model or a weights file, checked. Raises ModelError."""
+    from lgcodec.models import weights
+
+    record = _record(name_or_path)
+    if record is None and not Path(name_or_path).is_file():
+        raise ModelError(
+            f"no model {os.fspath(name_or_path)!r}: expected one of {', '.join(names())} or a weights file"
+        )
+    if record is None:
+        return _read(Path(name_or_path))
+    data = (files("lgcodec.models") / "weights" / record.weights).read_bytes()
+    content = weights.read(data, record.weights)
+    if content.digest().hex() != record.digest:
+        raise ModelError(f"{record.weights}: the installed weights are damaged (digest differs from the registry's)")
+    return content
+
+
+def _read(path: Path) -> Weights:
     from lgcodec.models import weights
 
     try:

@@ -3,7 +3,8 @@
 Random crops of augmented photographs, Muon (Jordan et al. 2024) for the hidden matrices and AdamW for the rest,
 cosine decay to zero over the time given. Every few minutes the held-out rate is printed, a checkpoint is written
 beside --out (--resume finds it) and the integer network is exported to --out, with a card of facts in --out with the
-ending .json. `Run` and `train` serve every family; each has a command of its own below `main`.
+ending .json. A call can be shorter than the run: --call-minutes. `Run` and `train` serve every family; each has a
+command of its own below `main`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import dataclasses
 import importlib
 import json
 import math
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,8 +28,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from lgcodec.models import causal, online
-from lgcodec.models.causal_training import Causal, Features, bits_per_dim, export
+from lgcodec.models import causal, online, registry
+from lgcodec.models.causal_training import Causal, Features, bits_per_dim, export, grow
 from lgcodec.models.compiled import CompiledCausal
 from lgcodec.models.interface import ycocg
 from lgcodec.models.weights import Weights
@@ -184,8 +187,48 @@ class Run:
         )
 
 
-def train(run: Run, batches: Iterable[list[torch.Tensor]], minutes: float) -> None:
-    """Trains until `minutes` in all are spent."""
+Batch = list[torch.Tensor]
+AHEAD = 4  # batches that are ready before a GPU asks for them
+
+
+def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches, made by a thread of their own, and in memory that a GPU reads without the processor."""
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Batch | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=1)
+            except queue.Full:
+                continue
+
+    def make() -> None:
+        try:
+            for batch in batches:
+                put([part.pin_memory() if torch.cuda.is_available() else part for part in batch])
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as e:  # noqa: BLE001 - raised again where batches are asked for
+            put(e)
+
+    threading.Thread(target=make, daemon=True).start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+
+
+def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
+    """Trains until `minutes` in all are spent, or the call's are; returns whether all are."""
+    context = click.get_current_context(silent=True)
+    deadline = math.inf if context is None else context.meta.get(DEADLINE, math.inf)
+    if run.device.type != "cpu":
+        batches = ahead(batches)
     mean, started, saved, first = None, time.monotonic(), time.monotonic(), run.step
     begin = started - run.spent
     for batch in batches:
@@ -193,6 +236,10 @@ def train(run: Run, batches: Iterable[list[torch.Tensor]], minutes: float) -> No
         done = run.spent / 60 / minutes
         if done >= 1:
             break
+        if time.monotonic() > deadline:
+            run.save()
+            click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  stopped; --resume goes on")
+            return False
         factor = min(1, (run.step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * done))
         for optimiser, peak in run.optimisers:
             for group in optimiser.param_groups:
@@ -216,6 +263,14 @@ def train(run: Run, batches: Iterable[list[torch.Tensor]], minutes: float) -> No
             saved = time.monotonic()
     run.save()
     run.export(run)
+    return True
+
+
+DEADLINE = f"{__name__}.deadline"
+
+
+def _set_deadline(context: click.Context, _: click.Parameter, minutes: float) -> None:
+    context.meta[DEADLINE] = time.monotonic() + 60 * minutes if minutes else math.inf
 
 
 def training_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -227,6 +282,13 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--held-out", type=click.Path(exists=True, path_type=Path), required=True),
         click.option("--out", type=path, required=True),
         click.option("--minutes", default=60.0, show_default=True),
+        click.option(
+            "--call-minutes",
+            default=0.0,
+            expose_value=False,
+            callback=_set_deadline,
+            help="Stop after this time, with a checkpoint that --resume goes on from; 0 for never.",
+        ),
         click.option("--device", default=cuda, show_default=True),
         click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch."),
         click.option("--resume", is_flag=True, help="Go on from the checkpoint beside --out."),
@@ -265,16 +327,22 @@ def main() -> None:
 @click.option("--components", default=causal.Config.components, show_default=True)
 @click.option("--rows", default=causal.Config.rows, show_default=True)
 @click.option("--left", default=causal.Config.left, show_default=True)
+@click.option("--context", default=0, show_default=True, help="Features passed on to later pixels.")
+@click.option("--start", help="Name or path of a smaller network to start from.")
+@click.option("--rate", default=1.0, show_default=True, help="Learning rates, times the usual ones.")
 def autoregressive(
     folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
-    seed: int, batch: int, crop: int, **sizes: Any,
+    seed: int, batch: int, crop: int, start: str | None, rate: float, **sizes: Any,
 ) -> None:  # fmt: skip
     """The causal autoregressive family (the default model)."""
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     config = causal.Config(**sizes)
-    model = Causal(config).to(device)
+    model = Causal(config)
+    if start:
+        grow(model, causal.Network.of(registry.read(start)))
+    model.to(device)
     click.echo(f"{asdict(config)}, {sum(p.numel() for p in model.parameters())} parameters")
     crops = Crops(read_images(folders, crop), np.random.default_rng(seed), batch, crop)
     held = [Features(planes(a[:512, :768])) for a in read_images([held_out], 16)]
@@ -296,7 +364,7 @@ def autoregressive(
         integers = float(np.mean([s.ideal_bits / t.size for s, t in zip(ideal, tiles, strict=True)]))
         run.report(weights, evaluate(model, held, run.device), integers)
 
-    run = Run(model, out, torch.device(device), optimisers(model), loss, write)
+    run = Run(model, out, torch.device(device), [(o, peak * rate) for o, peak in optimisers(model)], loss, write)
     if resume and run.checkpoint.exists():
         run.resume()
     train(run, crops, minutes)

@@ -220,17 +220,20 @@ def net_bits(model: vae.Model, tiles: list[NDArray[np.int16]], random: np.random
     def bits(known: Iterable[tuple[Distribution, IntArray]]) -> float:
         return math.fsum(part.ideal_bits() for table, symbols in known for part in table.intervals(symbols))
 
-    program = model.latent([(t.shape[0], t.shape[1], t.shape[2]) for t in tiles])
-    steps = program.posterior(tiles).steps()
-    z: list[NDArray[np.int64]] = []
-    try:
-        distribution = next(steps)
-        while True:
-            distribution = steps.send(distribution.pop(read))
-    except StopIteration as stop:
-        z = stop.value
-    spent = bits(program.likelihood(z).symbols(tiles)) + bits(program.prior().symbols(z))
-    return spent - bits(program.posterior(tiles).symbols(z))
+    def net(program: Any, value: Any) -> float:
+        if not hasattr(program, "posterior"):
+            return bits(program.symbols(value))
+        steps = program.posterior(value).steps()
+        try:
+            distribution = next(steps)
+            while True:
+                distribution = steps.send(distribution.pop(read))
+        except StopIteration as stop:
+            z = stop.value
+        spent = bits(program.likelihood(z).symbols(value)) - bits(program.posterior(value).symbols(z))
+        return spent + net(program.prior(), z)
+
+    return net(model.latent([(t.shape[0], t.shape[1], t.shape[2]) for t in tiles]), tiles)
 
 
 def export(model: Floats, card: dict[str, Any]) -> Weights:

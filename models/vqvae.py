@@ -30,7 +30,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
@@ -108,12 +108,15 @@ class Config:
     @classmethod
     def of(cls, config: dict[str, Any]) -> Config:
         """From a weights file's config. Raises ModelError."""
-        for kind, given in ((cls, config), (causal.Config, config.get("pixels"))):
-            if not isinstance(given, dict) or set(given) != {field.name for field in fields(kind)}:
-                raise ModelError(f"vqvae model: config {config} is not one of this release")
+        if set(config) != {field.name for field in fields(cls)}:
+            raise ModelError(f"vqvae model: config {config} is not one of this release")
         if not isinstance(config["tile"], list):
             raise ModelError(f"vqvae model: tile is {config['tile']!r}, expected a width and a height")
-        return cls(**{**config, "pixels": causal.Config(**config["pixels"]), "tile": tuple(config["tile"])})
+        return cls(**{**config, "pixels": causal.Config.of(config["pixels"]), "tile": tuple(config["tile"])})
+
+    def written(self) -> dict[str, Any]:
+        """As weights files have it, the inverse of `of`."""
+        return {**asdict(self), "pixels": self.pixels.written(), "tile": list(self.tile)}
 
     def grid(self, height: int, width: int) -> tuple[int, int, int]:
         """Bands of a tile, and rows and columns of each one's top codes. Raises ModelError where these are too many."""

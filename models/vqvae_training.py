@@ -112,11 +112,11 @@ class Codebook(nn.Module):
             dead = (self.count < 0.05 * self.count.sum() / len(self.count)) | (self.count == 0)
             n = int(dead.sum())
             if n and (self.step < 25 or self.step > 100):
-                picks = flat[torch.randint(len(flat), (n,))]
+                picks = flat[torch.randint(len(flat), (n,), device=flat.device)]
                 self.vectors[dead] = picks
                 mean = max(float(self.count.sum()) / len(self.count), 1.0)
                 self.count[dead], self.total[dead] = 0.3 * mean, picks * 0.3 * mean
-        self.count.mul_(decay).index_add_(0, index, torch.full((len(index),), 1 - decay))
+        self.count.mul_(decay).index_add_(0, index, flat.new_full((len(index),), 1 - decay))
         self.total.mul_(decay).index_add_(0, index, flat * (1 - decay))
         live = self.count > 1e-4
         self.vectors[live] = self.total[live] / self.count[live, None]
@@ -200,8 +200,8 @@ class Prior(nn.Module):
         """codes [B, h, w], their vectors [B, h, w, D] -> nats, summed."""
         layers, pad = cast(nn.ModuleDict, self.levels[level]), vqvae.PAD
         B, h, w = codes.shape
-        known = torch.zeros(B, h + 2 * pad, w + 2 * pad, vectors.shape[-1])
-        nats = torch.zeros(())
+        known = vectors.new_zeros(B, h + 2 * pad, w + 2 * pad, vectors.shape[-1])
+        nats = vectors.new_zeros(())
         for phase, reach, y, x in vqvae.phases(level):
             rows, cols = torch.arange(y, h, 2 * reach)[:, None], torch.arange(x, w, 2 * reach)
             if rows.numel() * cols.numel() == 0:
@@ -212,7 +212,7 @@ class Prior(nn.Module):
             if parts:
                 hidden = relu(layers[str(phase)](torch.cat(parts, -1)))
             else:
-                hidden = torch.zeros(B, rows.numel(), cols.numel(), self.width)
+                hidden = vectors.new_zeros(B, rows.numel(), cols.numel(), self.width)
             logits = layers["out"](hidden).float()
             nats = nats + nn.functional.cross_entropy(
                 logits.flatten(0, 2), codes[:, rows, cols].flatten(), reduction="sum"
@@ -290,7 +290,7 @@ def export(base: Base, prior: Prior, pixels: Pixels, card: dict[str, Any]) -> We
     tensors: dict[str, NDArray[Any]] = {}
     units = {}
     for level, book in (("top", base.top), ("bottom", base.bottom)):
-        vectors = book.vectors.double().numpy()
+        vectors = book.vectors.double().cpu().numpy()
         units[level] = VECTOR_LIMIT / np.abs(vectors).max()
         tensors[f"vectors.{level}"] = np.rint(vectors * units[level]).astype(np.int16)
     modules: dict[str, nn.Module] = {name: m for name, m in base.named_modules() if isinstance(m, Conv)}
@@ -299,7 +299,7 @@ def export(base: Base, prior: Prior, pixels: Pixels, card: dict[str, Any]) -> We
         modules |= {f"prior.{level}.{name}": layer for name, layer in cast(nn.ModuleDict, layers).items()}
     for name, (_, ends) in config.convolutions().items():
         layer = cast(Conv, modules[name])
-        weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
+        weight, bias = (p.detach().double().cpu().numpy() for p in (layer.weight, layer.bias))
         inputs = weight.shape[1]
         column, row, add = np.full(inputs, activation), activation, np.zeros(len(weight))
         level = "top" if name == "in_top" or name.startswith("prior.top") else "bottom"
@@ -322,7 +322,7 @@ def export(base: Base, prior: Prior, pixels: Pixels, card: dict[str, Any]) -> We
     tensors["exponential"] = mixture.Tables.make().exponential
     shown = causal_training.export(pixels, {}).tensors
     tensors |= {f"pixels.{name}": tensor for name, tensor in shown.items()}
-    return Weights("vqvae", {**asdict(config), "tile": list(config.tile)}, tensors, card)
+    return Weights("vqvae", config.written(), tensors, card)
 
 
 Tile = NDArray[np.int16]
@@ -365,8 +365,8 @@ def psnr(mse: float) -> float:
     return 10 * math.log10(255**2 / max(mse, 1e-9))
 
 
-def train_base(base: Base, data: Data, held: Sequence[Tile], out: Path, minutes: float, batch: int, size: int) -> None:
-    """The first stage: the codes and the picture that they show."""
+def train_base(base: Base, data: Data, held: Sequence[Tile], out: Path, minutes: float, batch: int, size: int) -> bool:
+    """The first stage: the codes and the picture that they show. Returns what train.train does."""
     hidden = [p for n, p in base.named_parameters() if p.ndim == 2 and not n.startswith(("patch", "picture", "z_"))]
     rest = [p for n, p in base.named_parameters() if p.ndim != 2 or n.startswith(("patch", "picture", "z_"))]
     optimisers: list[tuple[torch.optim.Optimizer, float]] = [
@@ -390,10 +390,14 @@ def train_base(base: Base, data: Data, held: Sequence[Tile], out: Path, minutes:
         base.train()
         click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  held out {json.dumps(facts)}")
 
-    run = train.Run(base, out, torch.device("cpu"), optimisers, loss, write)
+    run = train.Run(base, out, device_of(base), optimisers, loss, write)
     if run.checkpoint.exists():
         run.resume()
-    train.train(run, batches(), minutes)
+    return train.train(run, batches(), minutes)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def report(base: Base, held: Sequence[Tile]) -> dict[str, float]:
@@ -401,7 +405,7 @@ def report(base: Base, held: Sequence[Tile]) -> dict[str, float]:
     total: dict[str, list[Any]] = {}
     with torch.inference_mode():
         for tile in held:
-            x = normal(_whole(tile, base.config.rows))
+            x = normal(_whole(tile, base.config.rows)).to(device_of(base))
             o = base(x)
             error = rgb_error((o["picture"] - x) * SAMPLE_UNIT).square().mean()
             facts = {"preview_psnr_db": psnr(float(error)), "top": o["top"].flatten(), "bottom": o["bottom"].flatten()}
@@ -436,7 +440,7 @@ class Stage:
 
 def train_pixels(
     stage: Stage, data: Data, held: Sequence[Tile], out: Path, minutes: float, batch: int, size: int, rate: float
-) -> None:
+) -> bool:
     """The second stage: the pixels given the codes."""
     pixels, rows = stage.pixels, data.rows
     planes = pixels.planes = 1 if rows else 3
@@ -468,7 +472,7 @@ def train_pixels(
                 nats = torch.zeros(planes)
                 for y in range(0, f.height, rows or 128):
                     crop = f.crop(y, 0, min(rows or 128, f.height - y), f.width)
-                    nats += pixels(*(torch.from_numpy(part)[None] for part in crop))
+                    nats += pixels(*(torch.from_numpy(part)[None].to(run.device) for part in crop)).cpu()
                 rates.append(bits_per_dim(nats, f.height * f.width).item() * 3 / planes)
         pixels.train()
         _, network = stage.integers()
@@ -482,15 +486,15 @@ def train_pixels(
         click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  held out {json.dumps(facts)}")
 
     optimisers = [(optimiser, peak * rate) for optimiser, peak in train.optimisers(pixels)]
-    run = train.Run(pixels, out, torch.device("cpu"), optimisers, loss, write)
+    run = train.Run(pixels, out, device_of(pixels), optimisers, loss, write)
     if run.checkpoint.exists():
         run.resume()
-    train.train(run, batches(), minutes)
+    return train.train(run, batches(), minutes)
 
 
 def train_prior(
     stage: Stage, data: Data, held: Sequence[Tile], out: Path, minutes: float, batch: int, size: int
-) -> None:
+) -> bool:
     """The third stage: the codes' own probabilities."""
     prior, network, base = stage.prior, stage.network, stage.base
     activation = 2.0**base.config.fraction
@@ -529,7 +533,7 @@ def train_prior(
         with torch.inference_mode():
             for tile in held:
                 made = network.quantise(tile)
-                rates.append([float(part) for part in bits(tensors(made))])
+                rates.append([float(part) for part in bits([a.to(run.device) for a in tensors(made)])])
                 tables = vqvae.BaseProgram(exact, tile.shape).symbols(made)
                 ideal.append(sum(part.ideal_bits() for table, codes in tables for part in table.intervals(codes)))
                 sizes.append(tile.size / (3 if data.rows else 1))
@@ -539,10 +543,10 @@ def train_prior(
         stage.facts |= {name: round(value, 5) for name, value in facts.items()}
         click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  held out {json.dumps(facts)}")
 
-    run = train.Run(prior, out, torch.device("cpu"), train.optimisers(prior), loss, write)
+    run = train.Run(prior, out, device_of(prior), train.optimisers(prior), loss, write)
     if run.checkpoint.exists():
         run.resume()
-    train.train(run, batches(), minutes)
+    return train.train(run, batches(), minutes)
 
 
 def small_images(path: Path) -> tuple[list[Tile], int]:
@@ -575,7 +579,7 @@ def command(
     seed: int, start: str, batch: int, crop: int, pixels: int, layers: int, components: int,
     fraction: int, shares: tuple[float, float, float], **sizes: Any,
 ) -> None:  # fmt: skip
-    """The VQ-VAE family: codes, then pixels given the codes, then the codes' prior; on the CPU.
+    """The VQ-VAE family: codes, then pixels given the codes, then the codes' prior.
 
     Photographs, or (--data X.npz --held-out X.npz) small grey images, `train` [n, H, W], the last of them held out.
     """
@@ -596,22 +600,28 @@ def command(
     base, prior, network = Base(config), Prior(config), Pixels(config)
     if start != "none":
         network.start(cast(causal.Model, registry.load(start, machine="numpy")).network)
+    for model in (base, prior, network):
+        model.to(device)
     parts = [out.with_suffix(f".{name}.safetensors") for name in ("base", "pixels", "prior")]
     if not resume:
         for part in parts:
             part.with_suffix(".checkpoint.pt").unlink(missing_ok=True)
     spent = [share * minutes for share in shares]
-    train_base(base, data, held, parts[0], spent[0], batch, 3 * crop // 2)
+    if not train_base(base, data, held, parts[0], spent[0], batch, 3 * crop // 2):
+        return
     facts = {
         "images": sum(a.shape[1] for a in images) // rows if rows else len(images),
-        "machine": f"cpu, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "architecture": asdict(config),
         "training_minutes": minutes,
         **report(base, held),
     }
     stage = Stage(base, prior, network, facts)
-    train_pixels(stage, data, held, parts[1], spent[1], batch, crop, 1.0 if start == "none" else 0.5)
-    train_prior(stage, data, held, parts[2], spent[2], batch // 2, 2 * crop)
+    rate = 1.0 if start == "none" else 0.5
+    if not train_pixels(stage, data, held, parts[1], spent[1], batch, crop, rate):
+        return
+    if not train_prior(stage, data, held, parts[2], spent[2], batch // 2, 2 * crop):
+        return
     weights, _ = stage.integers()
     weights = replace(weights, card=card(stage, weights))
     weights.write(out)

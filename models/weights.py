@@ -79,7 +79,10 @@ def read(data: bytes, name: str) -> Weights:
         length = int.from_bytes(data[:8], "little")
         if length > len(data) - 8:
             raise ValueError("header longer than the file")
-        header = json.loads(data[8 : 8 + length])
+        text = data[8 : 8 + length]
+        if min(text, default=0) < 32:  # other white space than was written would pass unseen
+            raise ValueError("control characters in the header")
+        header = json.loads(text)
         meta = header.pop("__metadata__")
         body = memoryview(data)[8 + length :]
         tensors = {}

@@ -80,8 +80,9 @@ SMALL = Config(width=24, depth=2, hidden=12, components=2, rows=2, left=3, reach
 configs = st.one_of(
     st.just(SMALL),
     st.builds(
-        Config,
-        width=st.integers(1, 40), depth=st.integers(1, 3), hidden=st.integers(1, 20), components=st.integers(1, 4),
+        lambda width, context, **sizes: Config(width=width, context=min(context, width), **sizes),
+        context=st.integers(0, 8), width=st.integers(1, 40), depth=st.integers(1, 3), hidden=st.integers(1, 20),
+        components=st.integers(1, 4),
         rows=st.integers(1, online.UP), left=st.integers(1, online.LEFT), reach=st.integers(1, online.RIGHT),
         fraction=st.integers(1, 8), limit=st.integers(1, 2047),
     ),
@@ -155,6 +156,33 @@ def check(weights: Weights, tiles: list[Tile], machines: Sequence[tuple[str, int
         again = coder.decode(model, [t.shape for t in tiles], [s.words for s in first])
         assert same(again, tiles), machine
         assert same(coder.decode(model, [tiles[-1].shape], [first[-1].words]), tiles[-1:]), machine
+
+
+GROWN = replace(SMALL, width=40, depth=3, hidden=17, components=3, context=5)
+
+
+def test_a_grown_network_goes_on_where_the_small_one_was() -> None:
+    """But for the new components of the mixtures and the new layer, whose start is small and random."""
+    tile = causal_training.Features(tile_of("smooth", (3, 20, 24), 1))
+    network = Network.of(random_weights(SMALL, 1))
+    rates = {}
+    for name, config in (
+        ("as it is", SMALL), ("wider", replace(GROWN, depth=2, components=2)), ("deeper", replace(GROWN, components=2)),
+        ("more", GROWN),
+    ):  # fmt: skip
+        torch.manual_seed(2)
+        model = causal_training.Causal(config)
+        causal_training.grow(model, network)
+        rates[name] = train.evaluate(model, [tile], torch.device("cpu"))
+    rate = rates.pop("as it is")
+    assert rates.pop("wider") == pytest.approx(rate, rel=1e-5)
+    assert all(other == pytest.approx(rate, rel=0.05) for other in rates.values()), rates
+
+
+@pytest.mark.parametrize("smaller", [replace(GROWN, width=20), replace(GROWN, rows=1), replace(GROWN, depth=1)])
+def test_a_network_cannot_start_from_one_that_sees_more(smaller: Config) -> None:
+    with pytest.raises(ModelError, match="cannot start"):
+        causal_training.grow(causal_training.Causal(smaller), Network.of(random_weights(SMALL, 1)))
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lgcodec.models.errors import ExactnessError, ModelError
-from lgcodec.models.integer import EXACT, WEIGHT_LIMIT, Executor, Layer, NumpyExecutor, check_exact, quantise
+from lgcodec.models.integer import (
+    EXACT,
+    INPUT_LIMIT,
+    WEIGHT_LIMIT,
+    Executor,
+    Layer,
+    NumpyExecutor,
+    check_exact,
+    quantise,
+)
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 
@@ -63,7 +72,7 @@ def make(
 def networks(draw: st.DrawFn) -> tuple[list[Layer], Int]:
     """One to four layers, each within the limits that the one before keeps to, and inputs [n, I] for the first."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    limit = np.full(draw(st.integers(1, 150)), draw(st.sampled_from([1, 127, 2047, 65535])), np.int32)
+    limit = np.full(draw(st.integers(1, 150)), draw(st.sampled_from([1, 127, 2047, 32767])), np.int32)
     n, signed = draw(st.integers(1, 70)), draw(st.booleans())
     a = random.integers(-limit if signed else 0, limit + 1, (n, len(limit)))
     a[random.random(a.shape) < 0.3] = limit[0]  # the ends are where sums are largest
@@ -170,7 +179,7 @@ def single(weight: int, bias: int, limit: int) -> Layer:
     beyond=st.integers(-2, 2),
 )
 def test_the_bound_is_enforced_to_the_unit(weight: int, bias: int, beyond: int) -> None:
-    limit = max(0, (EXACT - 1 - abs(bias)) // abs(weight) + beyond)
+    limit = min(max(0, (EXACT - 1 - abs(bias)) // abs(weight) + beyond), INPUT_LIMIT)
     reach = abs(weight) * limit + abs(bias)
     if reach >= EXACT:
         with pytest.raises(ModelError, match=r"2\*\*24"):
@@ -186,6 +195,12 @@ def test_one_more_than_the_bound_would_round() -> None:
     assert np.float32(EXACT) + np.float32(1) == np.float32(EXACT)
     with pytest.raises(ModelError):
         single(1, EXACT - 1, 1)
+
+
+@pytest.mark.parametrize("limit", [-1, INPUT_LIMIT + 1])
+def test_inputs_have_16_bits(limit: int) -> None:
+    with pytest.raises(ModelError, match="16 bits"):
+        single(1, 0, limit)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def random_weights(config: vqvae.Config, seed: int = 0) -> Weights:
     tensors |= {"pixels.sigmoid": tables.sigmoid, "pixels.inverse": tables.inverse}
     curve = np.minimum(np.arange(4096) // 3, causal.COMPAND_LIMIT).astype(np.int32)
     tensors |= {"pixels.fine": curve, "pixels.coarse": curve}
-    return Weights("vqvae", {**asdict(config), "tile": list(config.tile)}, tensors, {})
+    return Weights("vqvae", config.written(), tensors, {})
 
 
 def model(config: vqvae.Config = SMALL, name: str = "numpy") -> vqvae.Model:
