@@ -1,67 +1,86 @@
-"""MNIST's test set, raw: bits per dim and coded bpsp of the models made for it.
+"""Sets of small images, raw: bits per dim and coded bpsp of the models made for them, and of other codecs.
 
 Usage: python benchmarks/mnist.py mnist.npz [--models vae-mnist,flow-mnist,...] [--images 10000]
+       python benchmarks/mnist.py cifar10.npz --name cifar --models flow-cifar,flow,default --codecs png,webp,jxl-e7
 
-The .npz file holds `test`, uint8 [N, 28, 28]. The digits are compressed by one call, as one image of digits one below
-the other, and no digit is left out: the file is what is counted. It is decoded and compared.
+The .npz file holds `test`, uint8 [N, H, W] or [N, H, W, 3]. The images are compressed by one call, as one image of all
+of them one below the other, and none is left out: the file is what is counted. It is decoded and compared. Other codecs
+get the same column, in parts of as many images as WebP's 16383 rows hold.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import time
 from pathlib import Path
 
 import click
 import numpy as np
-from PIL import Image
 
 import lgcodec
 from lgcodec.cli import bench
 
 HERE = Path(__file__).parent
-HEAD = ["model", "coded bpsp", "ideal bits/dim", "file over ideal", "compress s", "decompress s", "digits"]
+HEAD = ["model", "coded bpsp", "ideal bits/dim", "file over ideal", "compress s", "decompress s", "images"]
+ROWS = 16383
 
 
 @click.command()
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", default="mnist", show_default=True, help="Of the table, in results/ and the README.")
 @click.option("--models", default="vae-mnist,flow-mnist,vqvae-mnist,continuous-mnist", show_default=True)
-@click.option("--images", default=10000, show_default=True)
+@click.option("--codecs", default="png", show_default=True)
+@click.option("--images", default=10000, show_default=True, help="At most.")
 @click.option("--readme", type=click.Path(path_type=Path), default=HERE.parent / "README.md")
-def main(data: Path, models: str, images: int, readme: Path) -> None:
-    digits = np.load(data)["test"][:images]
-    tall = np.ascontiguousarray(digits.reshape(-1, digits.shape[2]))
-    rows = [measure(model, tall, digits.shape[2], len(digits)) for model in filter(None, models.split(","))]
-    png = io.BytesIO()
-    Image.fromarray(tall).save(png, "PNG", optimize=True, compress_level=9)
-    rows.append(["png -9", f"{8 * len(png.getvalue()) / tall.size:.3f}", "", "", "", "", str(len(digits))])
+def main(data: Path, name: str, models: str, codecs: str, images: int, readme: Path) -> None:
+    x = np.load(data)["test"][:images]
+    rows = [measure(model, x) for model in filter(None, models.split(","))]
+    rows += [compare(bench.external(codec), x) for codec in filter(None, codecs.split(","))]
     where = vars(bench.environment(None, "auto"))
-    with (HERE / "results" / "mnist.csv").open("w", newline="") as file:
+    with (HERE / "results" / f"{name}.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*HEAD, *where])
         writer.writerows([*row, *where.values()] for row in rows)
     lines = [HEAD, ["---"] * len(HEAD), *sorted(rows, key=lambda row: float(row[1]))]
-    readme.write_text(
-        bench.replaced(readme.read_text(), "mnist", "\n".join(f"| {' | '.join(line)} |" for line in lines))
-    )
+    readme.write_text(bench.replaced(readme.read_text(), name, "\n".join(f"| {' | '.join(line)} |" for line in lines)))
 
 
-def measure(name: str, tall: np.ndarray, side: int, digits: int) -> list[str]:
+def column(x: np.ndarray) -> np.ndarray:
+    """[N, H, W, ...] -> [N H, W, ...]."""
+    return np.ascontiguousarray(x.reshape(-1, *x.shape[2:]))
+
+
+def measure(name: str, x: np.ndarray) -> list[str]:
     codec = lgcodec.Codec(name, verify=False)
-    codec.decompress(codec.compress(tall[: 8 * side]))  # loads and compiles
+    codec.decompress(codec.compress(column(x[:8])))  # loads and compiles
     start = time.perf_counter()
-    data = codec.compress(tall)
+    data = codec.compress(column(x))
     middle = time.perf_counter()
     again = codec.decompress(data)
     end = time.perf_counter()
-    if not np.array_equal(again, tall):
-        raise click.ClickException(f"{name}: the digits did not come back")
+    if not np.array_equal(again, column(x)):
+        raise click.ClickException(f"{name}: the images did not come back")
     info = lgcodec.inspect(data)
-    row = [name, f"{info.bpsp:.3f}", f"{info.ideal_bits / tall.size:.3f}"]
+    row = [name, f"{info.bpsp:.3f}", f"{info.ideal_bits / x.size:.3f}"]
     row += [f"{100 * (8 * len(data) / info.ideal_bits - 1):+.2f} %", f"{middle - start:.1f}", f"{end - middle:.1f}"]
     click.echo("  ".join(row))
-    return [*row, str(digits)]
+    return [*row, str(len(x))]
+
+
+def compare(codec: bench.External, x: np.ndarray) -> list[str]:
+    n = ROWS // x.shape[1]
+    parts = [column(x[i : i + n]) for i in range(0, len(x), n)]
+    start = time.perf_counter()
+    files = [codec.encode(part) for part in parts]
+    middle = time.perf_counter()
+    again = [codec.decode(file) for file in files]
+    end = time.perf_counter()
+    if not all(np.array_equal(a, b) for a, b in zip(again, parts, strict=True)):
+        raise click.ClickException(f"{codec.name}: the images did not come back")
+    row = [codec.name, f"{8 * sum(map(len, files)) / x.size:.3f}", "", ""]
+    row += [f"{middle - start:.1f}", f"{end - middle:.1f}", str(len(x))]
+    click.echo("  ".join(row))
+    return row
 
 
 if __name__ == "__main__":

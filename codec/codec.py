@@ -27,6 +27,7 @@ from lgcodec.container import ChainReference, File, ModelReference, tile_boxes
 from lgcodec.errors import FormatError, InputError, IntegrityError, LimitError
 from lgcodec.image import Box, Picture, Samples, Source, array_of, read
 from lgcodec.models.interface import ImageModel, Stream
+from lgcodec.models.parallel import each
 
 if TYPE_CHECKING:
     from lgcodec.chain import Chain
@@ -39,8 +40,6 @@ _ORDER_EFFORT = 3
 _ORDER_SQUARES, _ORDER_SIDE = 4, 64  # what of an image the orders of its channels are tried on
 _WINDOW_AREA = 1 << 24  # pixels of a batch of images that are in work together
 _WINDOW_IMAGES = 1024
-
-_HASTE = 1  # effort of plain methods beside a model; a plan without one is where they get all
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -229,11 +228,14 @@ class Codec:
             for batch in _batches(boxes, model.batch if model is not None else 1):
                 tiles = [component.take(picture.samples(box)) for box in batch]
                 chains = model is not None and model.latent is not None
-                cheap = [None if chains else self._cheap(tile, model is None) for tile in tiles]
+                cheap: list[tuple[int, bytes] | None] = [None] * len(tiles)
+                if not chains:
+                    cheap = each(self._threads, lambda tile, alone=model is None: self._cheap(tile, alone), tiles)
                 wanted = [i for i, code in enumerate(cheap) if code is None or code[0] != _SOLID]
                 coded: dict[int, Stream] = {}
                 if model is not None and wanted:
-                    planes = [colour.forward(tiles[i], plan.transform) for i in wanted]
+                    turned = [tiles[i] for i in wanted]
+                    planes = each(self._threads, lambda tile: colour.forward(tile, plan.transform), turned)
                     if chains:
                         chained += planes
                         answer = [_CHAINED] * len(planes)
@@ -277,7 +279,7 @@ class Codec:
     def _cheap(self, tile: Samples, always: bool) -> tuple[int, bytes] | None:
         if always:
             return plain.encode(tile, self.effort)
-        return plain.encode(tile, _HASTE) if plain.is_promising(tile) else None
+        return plain.encode(tile, plain.HASTE) if plain.is_promising(tile) else None
 
     def _adapt(self, model: ImageModel, picture: Picture, plan: _Plan) -> bytes:
         boxes = list(tile_boxes(picture.width, picture.height, *plan.tiles[0]))
@@ -327,6 +329,10 @@ class Codec:
             if region is None or _box_area(_intersection(box, region)) > 0
         ]
         modelled = [job for job in jobs if header.index[job.place].method == plain.MODEL]
+
+        def finish(job: _Job, planes: NDArray[np.int16]) -> None:
+            give(job.component, job.box, job.component.give(colour.inverse(planes, header.transform)))
+
         for job in jobs:
             entry = header.index[job.place]
             if entry.method != plain.MODEL:
@@ -342,8 +348,8 @@ class Codec:
             adaptation = header.model.adaptation if first else b""
             for batch in _batches([job for job in modelled if job.is_first == first], model.batch):
                 items = [_Coded(job.planes_shape, file.stream(job.place), file.base(job.place)) for job in batch]
-                for job, planes in zip(batch, (yield _Decode(model, adaptation, items)), strict=True):
-                    give(job.component, job.box, job.component.give(colour.inverse(planes, header.transform)))
+                each(self._threads, finish, batch, (yield _Decode(model, adaptation, items)))
+                for job in batch:
                     meter.add(job.work(header.mode.channels))
 
     def _decode_chain(
@@ -430,7 +436,7 @@ class Codec:
         ]
         rates = likelihood.score(self._load(), [colour.forward(tile, with_model.transform) for tile in tiles])
         bits = sum(rate * tile.size for rate, tile in zip(rates, tiles, strict=True))
-        return with_model if bits < 8 * sum(len(plain.encode(tile, _HASTE)[1]) for tile in tiles) else without
+        return with_model if bits < 8 * sum(len(plain.encode(tile, plain.HASTE)[1]) for tile in tiles) else without
 
     def _choose_order(self, model: ImageModel, picture: Picture, plan: _Plan) -> Generator[Request, Any, int]:
         """The transform under which squares of the image take the fewest bits."""
@@ -442,6 +448,10 @@ class Codec:
         streams = yield _Encode(model, b"", [colour.forward(tile, order) for order in orders for tile in tiles])
         bits = np.reshape([stream.ideal_bits for stream in streams], (len(orders), -1)).sum(axis=1)
         return orders[int(bits.argmin())]
+
+    @property
+    def _threads(self) -> int:
+        return self.threads or os.cpu_count() or 1
 
     def _tile(self, picture: Picture) -> tuple[int, int]:
         """Width and height of the tiles that the model gets."""
@@ -896,11 +906,11 @@ def _used(picture: Picture) -> NDArray[np.intp]:
 def _shortest(tile: Samples, cheap: tuple[int, bytes] | None, coded: Stream | None) -> tuple[int, bytes, float]:
     """Method, bytes, and ideal bits if the method is the model, of whichever code is shortest."""
     if coded is None:
-        return *(cheap or plain.encode(tile, _HASTE)), 0.0
+        return *(cheap or plain.encode(tile, plain.HASTE)), 0.0
     data = _bytes(coded.words)
     size = len(data) + (0 if coded.base is None else 4 * len(coded.base))
     if cheap is None and size > tile.size:
-        cheap = plain.encode(tile, _HASTE)  # noise, or something else that no model expects
+        cheap = plain.encode(tile, plain.HASTE)  # noise, or something else that no model expects
     if cheap is not None and len(cheap[1]) <= size:
         return *cheap, 0.0
     return plain.MODEL, data, coded.ideal_bits

@@ -22,7 +22,7 @@ from lgcodec.models.causal_training import Causal, Features, Layers, bits_per_di
 from lgcodec.models.compiled import CompiledCausal
 from lgcodec.models.errors import ModelError
 
-CROP, BATCH = 64, 8
+CROP, BATCH = 64, 1  # many small steps: eight crops a step and fewer steps fit worse in the same time
 
 
 class Plan(NamedTuple):
@@ -32,8 +32,8 @@ class Plan(NamedTuple):
     rank: int
 
 
-PLANS = {7: Plan(60, 0), 8: Plan(150, 1), 9: Plan(400, 2)}
-RATE = 1.2  # of Adam, in units of the integers that are sent
+PLANS = {7: Plan(150, 0), 8: Plan(400, 2), 9: Plan(1000, 4)}
+RATE = 0.6  # of Adam, in units of the integers that are sent
 START = 4.0  # spread of the right factors at first, in the same units; the left ones start at zero
 PENALTY = 8.0  # times log2(1 + |delta|), what a delta is held to cost in bits; dearer than it is, which fits better
 
@@ -55,8 +55,11 @@ class Delta(torch.nn.Module):
             self.weight_unit[name] = 2.0**-causal.PRODUCT_BITS / (row[:, None] * column)
             self.bias_unit[name] = 2.0**-causal.BIAS_BITS / row
             right = torch.randn(rank, I, generator=random) * START * column / column.mean()
-            for part, value in zip(parts, (torch.zeros(O), torch.zeros(rank, O), right), strict=True):
-                part.append(torch.nn.Parameter(value))
+            # What sees features of other pixels keeps its matrix: a small change comes back larger from pixel to pixel.
+            still = name.startswith("middle") and network.config.context > 0
+            start = (torch.zeros(O), torch.zeros(rank, O), torch.zeros(rank, I) if still else right)
+            for part, value in zip(parts, start, strict=True):
+                part.append(torch.nn.Parameter(value, requires_grad=part is parts[0] or not still))
         self.bias, self.left, self.right = (torch.nn.ParameterList(part) for part in parts)
 
     def rounded(self) -> dict[str, causal.Deltas]:

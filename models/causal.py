@@ -22,6 +22,7 @@ import os
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -478,6 +479,10 @@ class Model:
             from lgcodec.models.torch_executor import TorchExecutor
 
             self.executor = TorchExecutor("cpu" if machine == "torch" else "cuda")
+            if machine == "cuda" and find_spec("triton") is not None:
+                from lgcodec.models.gpu_causal import GpuCausal
+
+                self.compiled, self.batch = GpuCausal(self.network, "cuda"), 256
         else:
             self.executor = NumpyExecutor()
 

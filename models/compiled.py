@@ -18,23 +18,15 @@ from numpy.typing import NDArray
 
 from lgcodec.models import causal, online
 from lgcodec.models.causal import Network, Side
-from lgcodec.models.compiled_convolution import Packed, Products, packed, requantise, run
-from lgcodec.models.compiled_stack import (
-    MASK,
-    CompiledStack,
-    advance,
-    find_high,
-    find_low,
-    jit,
-    refill,
-    share_high,
-    share_low,
-)
+from lgcodec.models.compiled_convolution import Products
+from lgcodec.models.compiled_stack import CompiledStack, jit, pop_mixtures, refill
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Layer, check_exact
 from lgcodec.models.interface import Intervals, Stream
-from lgcodec.models.kernels import ROWS, SLOTS, lanes_kernel, multiply
+from lgcodec.models.kernels import SLOTS, lanes_kernel
+from lgcodec.models.mixture_kernels import packed_sigmoids, shares
 from lgcodec.models.parallel import each
+from lgcodec.models.short_kernels import BLOCK, LANES, activate, activate_onto, multiply, packed
 
 _UP, _LEFT, _RIGHT = online.UP, online.LEFT, online.RIGHT
 _RIDGE, _W_SCALE, _W_LIMIT, _G_SCALE = online.RIDGE, online.W_SCALE, online.W_LIMIT, online.G_SCALE
@@ -256,26 +248,28 @@ def features(x: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]
 
 
 @jit
-def _set_mixture(mixture, q, K, centre, shift, inverses, exponential):
-    """Mixture.of: q float32, the head's outputs; centre: mean of the first component, shift: what the others add,
-    1/64.
+def _set_mixture(j, q, centre, shift, inverses, exponential, mean, inverse, weight):
+    """Mixture.of: writes mixture j of mean, inverse, weight int32 [K, n].
+
+    q: int32, the head's outputs; centre: mean of the first component, shift: what the others add, 1/64.
     """
+    K, last = len(mean), np.int64(len(exponential) - 1)
     top = q[0]
     for k in range(1, K):
         top = max(top, q[k])
-    total = np.int64(0)
+    total, rest = np.int64(0), np.int64(65536)
     for k in range(K):
-        share = np.int64(exponential[min(np.int64(top - q[k]), len(exponential) - 1)])
-        mixture[2 + 3 * k] = np.int64(q[K + k]) + centre + (shift if k else np.int64(0))
-        mixture[3 + 3 * k] = inverses[np.int64(q[2 * K + k])]
-        mixture[4 + 3 * k] = share
+        share = exponential[np.uint64(min(np.int64(top - q[k]), last))]
+        weight[k, j] = share
         total += share
-    rest = np.int64(65536)
+        mean[k, j] = np.int64(q[K + k]) + centre + (shift if k else np.int64(0))
+        inverse[k, j] = inverses[np.uint64(q[2 * K + k])]
     for k in range(K):
-        share = (mixture[4 + 3 * k] << 16) // total
-        mixture[4 + 3 * k] = share
+        # Exact: a quotient of integers below 2**34 is further than 2**-18 from an integer that it is not.
+        share = np.int64((np.int64(weight[k, j]) << 16) / total)
         rest -= share
-    mixture[4] += rest
+        weight[k, j] = share
+    weight[0, j] += rest
 
 
 @jit
@@ -315,14 +309,15 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
     order (when encoding), and whether the stream held exactly the tile (when decoding).
     """
     C, H, W = tile.shape
-    first, middle, linear_layer, head, out = network
+    (first, first_ends), (middle, middle_ends), (linear, linear_ends) = network[:3]
+    (heads, extras, head_ends), (outs, out_ends) = network[3:]
     fine, coarse, sigmoid, exponential, inverses = tables
     P = np.zeros((3, H + _UP, _LEFT + W + _RIGHT))
     _pad_start(P)
     errors = np.zeros((2, 3, H + _UP, _LEFT + W + _RIGHT), np.int16)  # companded
     solvers = (_new_solver(taps[0], C, H), _new_solver(taps[1], C, H))
     coupling = np.zeros((5, H + 1))
-    rows = (min(H, (W + 1) // 2) + ROWS - 1) // ROWS * ROWS
+    rows = (min(H, (W + 1) // 2) + BLOCK - 1) // BLOCK * BLOCK
     v, reference, error = (
         np.zeros((3, taps[1], H + 1 + SLOTS)),
         np.zeros((3, H + 1 + SLOTS)),
@@ -330,26 +325,22 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
     )
     p = np.zeros((3, 2, H + SLOTS))
     anchor, spread, known = np.zeros((3, rows)), np.zeros((3, rows)), np.zeros((rows, 3))
-    width, hidden = len(first[1]), head[2].shape[0] // 3
+    width, hidden = first_ends.shape[2], head_ends.shape[2]
     flat_p, flat_e = P.reshape(-1), errors.reshape(-1)
     stride, plane = np.uint64(P.shape[2]), np.uint64(P.shape[1] * P.shape[2])
-    inputs = np.zeros((rows, 2 * first[0].shape[0]), np.int16)
-    seen = np.zeros((rows, 2 * linear_layer[0].shape[0]), np.int16)
-    linear = np.zeros((rows, len(linear_layer[1])), np.int32)
-    h, more, sums = (
-        np.zeros((rows, width), np.int16),
-        np.zeros((rows, width), np.int16),
-        np.zeros((rows, width), np.int32),
-    )
-    context = np.uint64((2 * middle[0].shape[1] - width) // 4)
-    seen_too = np.zeros((rows, 2 * middle[0].shape[1]), np.int16)
-    passed = np.zeros((len(middle[0]), 3, H + 1, context), np.int16)  # by front, modulo 3
-    shared, z = np.zeros((rows, 3 * hidden), np.int32), np.zeros((rows, hidden), np.int16)
-    q = np.zeros((rows, out[1].shape[1]), np.int32)
-    mixtures = np.zeros((rows, 2 + 3 * K), np.int64)
+    inputs = np.zeros((rows, 2 * first.shape[1]), np.int16)
+    seen = np.zeros((rows, 2 * linear.shape[1]), np.int16)
+    moved = np.zeros((rows, linear_ends.shape[2]), np.int32)
+    h, sums = np.zeros((rows, width), np.int16), np.zeros((rows, width), np.int32)
+    context = np.uint64((2 * middle.shape[1] - width) // 4)
+    seen_too = np.zeros((rows, 2 * middle.shape[1]), np.int16)
+    passed = np.zeros((len(middle), 3, H + 1, context), np.int16)  # by front, modulo 3
+    shared, z = np.zeros((C, rows, hidden), np.int32), np.zeros((rows, hidden), np.int16)
+    q = np.zeros((rows, out_ends.shape[2]), np.int32)
+    mean, inverse, weight = np.zeros((3, K, rows + LANES), np.int32)
+    bases, spans, values = np.zeros((3, rows + LANES), np.int32)
+    edges, shift = np.zeros(LANES, np.int64), np.zeros(rows, np.int64)
     extra = np.zeros(3, np.int32)
-    shift, symbols = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    bases, spans = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     starts = np.zeros(2 * C * H * W if encoding else 0, np.uint32)
     frequencies = np.zeros(len(starts), np.uint32)
     coded = 0
@@ -357,7 +348,6 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
     if not encoding:
         state, left = refill(state, words, left)
         state, left = refill(state, words, left)
-    limit = middle[4][0, 0]
     for t in range(W + 2 * (H - 1)):
         low, high = max(0, (t - W + 2) // 2), min(H, t // 2 + 1)
         n = high - low
@@ -395,19 +385,19 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
             for i in range(features.shape[2]):
                 inputs[j, at] = features[y, x, i]
                 at += _ONE
-        run(seen, linear_layer, linear, linear, n)
-        run(inputs, first, sums, h, n)
-        for i in range(len(middle[0])):
-            layer = (middle[0][i], middle[1][i], middle[2][i], middle[3][i], middle[4][i])
+        multiply(seen, linear, 0, moved, n)
+        activate(moved, linear_ends, 0, moved, n)
+        multiply(inputs, first, 0, sums, n)
+        activate(sums, first_ends, 0, h, n)
+        for i in range(len(middle)):
             if context:
                 _pass(passed[i], h, seen_too, t, low, n, W)
-                run(seen_too, layer, sums, more, n)
+                multiply(seen_too, middle, i, sums, n)
             else:
-                run(h, layer, sums, more, n)
-            for j in range(n):
-                for o in range(width):
-                    h[j, o] = min(h[j, o] + more[j, o], limit)
-        multiply(h, head[0], shared, n)
+                multiply(h, middle, i, sums, n)
+            activate_onto(sums, middle_ends, i, h, n)
+        for c in range(C):
+            multiply(h, heads, c, shared[c], n)
         if C == 3:
             _merge(coupling, H - high, H - low, _COUPLING_DECAY)
         for c in range(C):
@@ -418,63 +408,50 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
                 extra[1] = _compand(coarse, known[j, 1])
                 if c:
                     extra[c] = _compand(fine, expected)
-                own = shared[j, c * hidden : (c + 1) * hidden]
+                own = shared[c, j]
                 for i in range(c + 1 if c else 0):
                     for o in range(hidden):
-                        own[o] += head[1][c, i, o] * extra[i]
+                        own[o] += extras[c, i, o] * extra[i]
                 shift[j] = 8 * np.int64(expected)
-            part = slice(c * hidden, (c + 1) * hidden)
-            own_layer = (head[0], head[2][part], head[3][part], head[4][part], head[5][part])
-            requantise(shared[:, part], own_layer, z, n)
-            run(z, (out[0][c], out[1][c], out[2][c], out[3][c], out[4][c]), q, q, n)
+            activate(shared[c], head_ends, c, z, n)
+            multiply(z, outs, c, q, n)
+            activate(q, out_ends, c, q, n)
             for j in range(n):
                 gate = (np.int64(q[j, 3 * K]) * np.int64(spread[c, j])) >> 5
-                centre = np.int64(anchor[c, j]) * 8 + np.int64(linear[j, c]) + gate
-                mixtures[j, 0], mixtures[j, 1] = size, origin
-                _set_mixture(mixtures[j], q[j], K, centre, shift[j], inverses, exponential)
-            for j in range(n):
-                mixture = mixtures[j]
-                if encoding:
-                    symbol = (np.int64(tile[c, low + j, t - 2 * (low + j)]) - origin) >> 4
-                    start, end = share_high(symbol << 4, mixture, sigmoid)
-                    starts[coded + j], frequencies[coded + j] = start, end - start
-                else:
-                    symbol, start, end = find_high(np.int64(state & MASK), mixture, sigmoid)
-                    state, left = advance(state, start, end, words, left)
-                symbols[j], bases[j], spans[j] = symbol << 4, start, end - start
-            coded += n
+                centre = np.int64(anchor[c, j]) * 8 + np.int64(moved[j, c]) + gate
+                _set_mixture(j, q[j], centre, shift[j], inverses, exponential, mean, inverse, weight)
+            if encoding:
+                for j in range(n):
+                    values[j] = tile[c, low + j, t - 2 * (low + j)] - origin
+                shares(values, mean, inverse, weight, n, size, origin, sigmoid, starts, frequencies, coded)
+                coded += 2 * n
+            else:
+                mixtures = (mean, inverse, weight, size, origin, sigmoid)
+                state, left = pop_mixtures(state, words, left, n, mixtures, values, bases, spans, edges)
             for j in range(n):
                 y, x = low + j, t - 2 * (low + j)
-                mixture = mixtures[j]
-                if encoding:
-                    value = np.int64(tile[c, y, x])
-                    within = value - origin - symbols[j]
-                    start, end = share_low(within, symbols[j], bases[j], spans[j], mixture, sigmoid)
-                    starts[coded + j], frequencies[coded + j] = start, end - start
-                else:
-                    point = np.int64(state & MASK)
-                    within, start, end = find_low(point, symbols[j], bases[j], spans[j], mixture, sigmoid)
-                    state, left = advance(state, start, end, words, left)
-                    value = symbols[j] + within + origin
-                    tile[c, y, x] = value
+                value = np.int64(values[j]) + origin
+                tile[c, y, x] = value
                 known[j, c] = 8.0 * value - anchor[c, j]
                 s = H - 1 - y
                 error[c, s] = value - reference[c, s]
                 for m in range(2):
                     errors[m, c, y + _UP, x + _LEFT] = _compand(fine, 8.0 * value - p[c, m, s])
                 _place(P, c, y, x, value)
-            coded += n
         if C == 3:
             for j in range(n):
                 _couple_learn(coupling[:, H - 1 - low - j], known[j])
     return starts, frequencies, state == 0 and left == 0
 
 
-def _placed(layer: Layer, own: int, width: int, without: int = 0) -> Packed:
-    """As `packed`, with room after the `own` first inputs up to `width`, and less the `without` last ones."""
-    weight, limit = (a[..., : a.shape[-1] - without] for a in (layer.weight, layer.limit))
+def _columns(layer: Layer, columns: Any) -> dict[str, Any]:
+    return {"weight": layer.weight[:, columns], "limit": layer.limit[columns]}
+
+
+def _placed(layer: Layer, own: int, width: int) -> Layer:
+    """The layer with room between its `own` inputs and those passed on, which begin at `width`."""
     room = [own] * (width - own)
-    return packed(replace(layer, weight=np.insert(weight, room, 0, axis=1), limit=np.insert(limit, room, 0)))
+    return replace(layer, weight=np.insert(layer.weight, room, 0, axis=1), limit=np.insert(layer.limit, room, 0))
 
 
 class CompiledCausal:
@@ -493,25 +470,24 @@ class CompiledCausal:
     def _prepare(self, adaptation: bytes) -> tuple[Any, ...]:
         layers = self.network.adapted(adaptation).layers
         config = self.network.config
-        first = packed(layers["first"])
-        width = len(first[1])
-        middles = [_placed(layers[f"middle.{i}"], config.width, width) for i in range(config.depth)]
-        middle = tuple(np.stack(parts) for parts in zip(*middles, strict=True))
-        heads, extras = [], []
+        width, hidden = (-(-n // LANES) * LANES for n in (config.width, config.hidden))
+        middle = [_placed(layers[f"middle.{i}"], config.width, width) for i in range(config.depth)]
+        own = [replace(layers[f"head.{c}"], **_columns(layers[f"head.{c}"], slice(config.width))) for c in range(3)]
+        extras = np.zeros((3, 3, hidden), np.int32)
         for c in range(3):
-            layer = layers[f"head.{c}"]
-            heads.append(_placed(layer, config.width, width, len(layer.limit) - config.width))
-            extra = np.zeros((3, len(heads[-1][1])), np.int32)
-            extra[: causal.EXTRAS[c], : config.hidden] = layer.weight[:, config.width :].T
-            extras.append(extra)
-        joined = tuple(np.ascontiguousarray(np.concatenate(parts, axis=-1)) for parts in zip(*heads, strict=True))
-        head = (joined[0], np.stack(extras), *joined[1:])
-        outs = [_placed(layers[f"out.{c}"], config.hidden, len(heads[c][1])) for c in range(3)]
-        out = tuple(np.stack(p) for p in zip(*outs, strict=True))
+            extras[c, : causal.EXTRAS[c], : config.hidden] = layers[f"head.{c}"].weight[:, config.width :].T
+        heads, head_ends = packed(own, width)
+        networks = (
+            packed([layers["first"]], layers["first"].weight.shape[1]),
+            packed(middle, middle[0].weight.shape[1]),
+            packed([layers["linear"]], layers["linear"].weight.shape[1]),
+            (heads, extras, head_ends),
+            packed([layers[f"out.{c}"] for c in range(3)], hidden),
+        )
         tables = self.network.tables
         fine, coarse = (np.ascontiguousarray(t, np.int16) for t in (self.network.fine, self.network.coarse))
         inverse, exponential = (np.ascontiguousarray(t, np.int64) for t in (tables.inverse, tables.exponential))
-        return (first, middle, packed(layers["linear"]), head, out), (fine, coarse, tables.steps, exponential, inverse)
+        return networks, (fine, coarse, packed_sigmoids(tables), exponential, inverse)
 
     def _run(
         self, tile: NDArray[np.int16], words: NDArray[np.uint32], encoding: bool, adaptation: bytes, side: Side | None

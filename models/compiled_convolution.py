@@ -10,74 +10,25 @@ from numpy.typing import NDArray
 from lgcodec.models.compiled_stack import jit
 from lgcodec.models.convolution import Convolution
 from lgcodec.models.integer import Layer, check_exact
-from lgcodec.models.kernels import LANES, ROWS, multiply, multiply_float, pairs
+from lgcodec.models.short_kernels import BLOCK, activate, multiply, packed
 
-_BLOCK = 16 * ROWS  # positions whose windows are laid out at a time
-
-
-Packed = tuple[NDArray[Any], ...]
-
-
-def packed(layer: Layer) -> Packed:
-    """weight int16 of `kernels.pairs`; bias, shift, low, high int32 [O'] with O' a multiple of LANES; the added outputs
-    are zero.
-    """
-    more = -len(layer.weight) % LANES
-    weight = pairs(np.pad(layer.weight, ((0, more), (0, 0))).T)
-    return (weight, *(np.pad(a, (0, more)) for a in (layer.bias, layer.shift, layer.low, layer.high)))
+_BLOCK = 2 * BLOCK  # positions whose windows are laid out at a time
+Packed = tuple[NDArray[np.int16], NDArray[np.int32]]
 
 
 @jit
-def requantise(sums, layer, out, n):
-    """out[:n] = clip((sums + bias) >> shift, low, high), any integers."""
-    _, bias, shift, low, high = layer
-    for j in range(n):
-        row, result = sums[j], out[j]
-        for o in range(len(bias)):
-            result[o] = min(max((row[o] + bias[o]) >> shift[o], low[o]), high[o])
+def _apply(a, weight, ends, sums):
+    multiply(a, weight, 0, sums, len(a))
+    activate(sums, ends, 0, sums, len(a))
 
 
 @jit
-def run(a, layer, sums, out, n):
-    """out[:n] = the layer of a[:n]; a int16 [N, I'], out [N, O'] any integers, sums int32 [N, O'], may be `out`.
-
-    layer: as `packed` gives it; N >= n rounded up to ROWS; I' even, and where I is odd the last input is multiplied by
-    zero.
-    """
-    multiply(a, layer[0], sums, n)
-    requantise(sums, layer, out, n)
-
-
-# TEMPORARY (lead): `padded` and `apply` are the float32 forms, until compiled_flow.py uses `packed` and `run` (int16, twice as fast).
-def padded(layer: Layer, inputs: int) -> tuple[NDArray[np.float32], ...]:
-    """weight [inputs, O'], bias, scale, low, high [O'] with O' a multiple of LANES; the added outputs are zero."""
-    O, I = layer.weight.shape
-    wide = -(-O // LANES) * LANES
-    weight = np.zeros((inputs, wide), np.float32)
-    weight[:I, :O] = layer.weight.T
-    vectors = []
-    for a in (layer.bias, np.exp2(-layer.shift.astype(np.float64)), layer.low, layer.high):
-        vectors.append(np.pad(np.asarray(a, np.float32), (0, wide - O)))
-    return (weight, *vectors)
-
-
-@jit
-def apply(a, layer, out, n):
-    """out[:n] = the layer of a[:n]; a [N, I], out [N, O'], N >= n rounded up to ROWS. layer: as `padded` gives it."""
-    weight, bias, scale, low, high = layer
-    multiply_float(a, weight, out, n)
-    for j in range(n):
-        for o in range(out.shape[1]):
-            out[j, o] = min(max(np.floor((out[j, o] + bias[o]) * scale[o]), low[o]), high[o])
-
-
-@jit
-def _convolve(a, layer, size, out):
-    """a [N, H, W, I], out [N, H, W, O], O <= O'."""
+def _convolve(a, weight, ends, size, out):
+    """a [N, H, W, I], out [N, H, W, O], O <= O'; weight, ends: of one layer, as `packed` gives them."""
     N, H, W, I = a.shape
     r, width = size // 2, size * I
-    window = np.zeros((_BLOCK, 2 * layer[0].shape[0]), np.int16)
-    result = np.zeros((_BLOCK, len(layer[1])), np.int32)
+    window = np.zeros((_BLOCK, 2 * weight.shape[1]), np.int16)
+    result = np.zeros((_BLOCK, ends.shape[2]), np.int32)
     positions = N * H * W
     for start in range(0, positions, _BLOCK):
         n = min(_BLOCK, positions - start)
@@ -96,7 +47,8 @@ def _convolve(a, layer, size, out):
                             target[i] = np.int16(source[i])
                 else:
                     row[:] = 0
-        run(window, layer, result, result, n)
+        multiply(window, weight, 0, result, n)
+        activate(result, ends, 0, result, n)
         for j in range(n):
             place = start + j
             out[place // (W * H), place // W % H, place % W] = result[j, : out.shape[3]]
@@ -108,10 +60,10 @@ class Products:
     name = "numba"
 
     def load(self, layer: Layer) -> Packed:
-        return packed(layer)
+        return packed([layer], layer.weight.shape[1])
 
     def array(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.pad(a, ((0, -len(a) % ROWS), (0, 0)))
+        return a
 
     def numpy(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
         return a
@@ -120,10 +72,11 @@ class Products:
         return np.concatenate([a, b], axis=1)
 
     def apply(self, layer: Packed, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        sums = np.zeros((len(a), len(layer[1])), np.int32)
-        inputs = np.pad(a, ((0, 0), (0, a.shape[1] % 2))).astype(np.int16)
-        run(inputs, layer, sums, sums, len(a))
-        return sums.astype(np.float32)
+        weight, ends = layer
+        inputs = np.pad(a, ((0, -len(a) % BLOCK), (0, a.shape[1] % 2))).astype(np.int16)
+        sums = np.zeros((len(inputs), ends.shape[2]), np.int32)
+        _apply(inputs, weight, ends, sums)
+        return sums[: len(a)].astype(np.float32)
 
 
 class CompiledMachine:
@@ -136,10 +89,10 @@ class CompiledMachine:
 
     def load(self, convolution: Convolution) -> tuple[Packed, int, int]:
         layer = convolution.layer
-        return packed(layer), convolution.size, len(layer.weight)
+        return packed([layer], layer.weight.shape[1]), convolution.size, len(layer.weight)
 
     def convolve(self, loaded: Any, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        layer, size, outputs = loaded
+        (weight, ends), size, outputs = loaded
         out = np.empty((*a.shape[:3], outputs), np.float32)
-        _convolve(np.ascontiguousarray(a, np.float32), layer, size, out)
+        _convolve(np.ascontiguousarray(a, np.float32), weight, ends, size, out)
         return out

@@ -7,6 +7,9 @@ ones.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +18,36 @@ from lgcodec.models import mixture
 from lgcodec.models.errors import ModelError
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Intervals
 from lgcodec.models.mixture import Mixture
+from lgcodec.models.mixture_kernels import EDGES, high_edges, low_edges
 
 _TOTAL = TOTAL
+_MEAN_UNIT, _WEIGHT_BITS = mixture.MEAN_UNIT, mixture.WEIGHT_BITS
+_BIN_BITS = (16 * _MEAN_UNIT).bit_length() - 1
 _FRACTION_BITS = mixture.FRACTION_BITS
 _FRACTION_MASK = (1 << mixture.FRACTION_BITS) - 1
 _SIGMOID_MIDDLE = mixture.SIGMOID_RANGE << (6 + mixture.INVERSE_BITS)
 _MASS_BITS = mixture.WEIGHT_BITS + mixture.SIGMOID_BITS
 MASK, _WORD, _LOW_WORD = np.uint64(TOTAL - 1), np.uint64(1 << 32), np.uint64(0xFFFFFFFF)
 _U24, _U32, _U40 = np.uint64(24), np.uint64(32), np.uint64(40)
-_ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
+_ONE, _TWO, _THREE, _EIGHT, _NINE = (np.uint64(n) for n in (1, 2, 3, 8, 9))
 
-jit = nb.njit(cache=True, nogil=True, error_model="numpy")
+
+def _stamp(folder: Path) -> tuple[tuple[str, float, int], ...]:
+    """Names, times and sizes of the modules there."""
+    modules = [(path.name, path.stat()) for path in sorted(folder.glob("*.py"))]
+    return tuple((name, stat.st_mtime, stat.st_size) for name, stat in modules)
+
+
+_SOURCES = _stamp(Path(__file__).parent)
+
+
+def jit(function: Any) -> Any:
+    """numba's, with a cache that goes stale when any module here changes. numba looks at the function's own module,
+    though what it calls, and constants, are compiled into it.
+    """
+    compiled: Any = nb.njit(cache=True, nogil=True, error_model="numpy")(function)
+    compiled._cache._cache_file._source_stamp = _SOURCES
+    return compiled
 
 
 @jit
@@ -54,11 +76,13 @@ def cumulative(v, mixture, sigmoid):
 
 @jit
 def refill(state, words, at):
-    """at: how many words are left."""
-    if state < _WORD and at > 0:
-        at -= 1
-        state = (state << _U32) | np.uint64(words[at])
-    return state, at
+    """at: how many words are left. Without a branch, which a processor would often guess wrongly."""
+    if len(words) == 0:
+        return state, at
+    wanted = (state < _WORD) & (at > 0)
+    word = np.uint64(words[np.uint64(max(at - 1, 0))])
+    state = ((state << _U32) | word) if wanted else state
+    return state, at - np.int64(wanted)
 
 
 @jit
@@ -102,6 +126,46 @@ def advance(state, start, end, words, left):
     """Pops the symbol whose share start..end holds state mod 2**24. left: how many words there are."""
     state = np.uint64(end - start) * (state >> _U24) + (state & MASK) - np.uint64(start)
     return refill(state, words, left)
+
+
+@jit
+def pop_mixtures(state, words, left, n, mixtures, values, bases, spans, edges):
+    """Pops n values, less the origin: as find_high and find_low, several edges at a time.
+
+    mixtures: mean, inverse and weight int32 [K, n + 8], size (at least 144), origin, and the table of
+    `mixture_kernels.packed_sigmoids`; values, bases, spans: int32 [n], the last two for its own use, as edges, int64
+    [16].
+    """
+    mean, inverse, weight, size, origin, table = mixtures
+    bins = size >> 4
+    edges[0], edges[EDGES + 1] = 0, _TOTAL  # below the first bin, and above the last one
+    for j in range(n):
+        point, average = np.int64(state & MASK), np.int64(0)
+        for k in range(len(mean)):
+            average += np.int64(weight[k, j]) * mean[k, j]
+        guess = ((average >> _WEIGHT_BITS) - origin * _MEAN_UNIT + _MEAN_UNIT // 2) >> _BIN_BITS
+        first = min(max(guess - EDGES // 2 + 1, 1), bins - EDGES)
+        while True:
+            count = high_edges(point, mean, inverse, weight, j, first, size, origin, table, edges)
+            if count == 0 and first > 1:
+                first = max(first - EDGES + 1, 1)
+            elif count == EDGES and first < bins - EDGES:
+                first = min(first + EDGES - 1, bins - EDGES)
+            else:
+                break
+        start, end = edges[np.uint64(count)], edges[np.uint64(count + 1)]
+        state, left = advance(state, start, end, words, left)
+        values[j], bases[j], spans[j] = (first + count - 1) << 4, start, end - start
+    for j in range(n):
+        point, base, span = np.int64(state & MASK), np.int64(bases[j]), np.int64(spans[j])
+        count = low_edges(point, mean, inverse, weight, j, values[j], base, span, size, origin, table, edges)
+        pair, odd = np.uint64(count) >> _ONE, np.uint64(count) & _ONE
+        below, above = edges[pair + odd * (_NINE - pair)], edges[_NINE - odd * (_EIGHT - pair)]
+        start = np.int64(below / span) + count  # exact, as in mixture_kernels.shares
+        end = np.int64(above / span) + count + 1 if count < 15 else np.int64(_TOTAL)
+        state, left = advance(state, start, end, words, left)
+        values[j] += count
+    return state, left
 
 
 @jit
@@ -238,6 +302,14 @@ class CompiledStack:
         place = (np.uint64(self._state), self._words, self._left)
         self._state, self._left = _pop_rows(*place, np.ascontiguousarray(cdf), symbols)
         return symbols
+
+    def run(self, function: Any, *arguments: Any) -> None:
+        """Pops by a compiled function(state, words, left, *arguments) that returns state and left, which is -1 where
+        no encoder wrote what it found.
+        """
+        self._state, self._left = function(np.uint64(self._state), self._words, self._left, *arguments)
+        if self._left < 0:
+            raise ModelError("a stream holds samples beyond 16 bits")
 
     def words(self) -> NDArray[np.uint32]:
         """The content, uint32 [m], last pushed last."""

@@ -29,7 +29,7 @@ import itertools
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import NoReturn
+from typing import ClassVar, Generic, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ from lgcodec.models.mixture import FRACTION_BITS, INVERSE_BITS, SIGMOID_BITS, Mi
 from lgcodec.models.vae import LATENT_UNIT, RATIO_UNIT, Cells, Kind, Posterior, Spec
 from lgcodec.models.weights import Weights
 
+T = TypeVar("T")
 Shape = tuple[int, int, int]
 Tile = NDArray[np.int16]
 Int = NDArray[np.int64]
@@ -76,6 +77,7 @@ class Config:
     variational: int = 1
     fraction: int = 6
     limit: int = 1023
+    scales: ClassVar[int] = HALF - 1  # that a coupling's network says
 
     def __post_init__(self) -> None:
         bounds = {
@@ -108,7 +110,7 @@ class Config:
         if self.variational:
             result["posterior"] = CHANNELS, (("mean", CHANNELS), ("ratio", CHANNELS))
         for i in range(self.couplings):
-            result[f"coupling.{i}"] = HALF, (("scale", HALF - 1), ("shift", HALF))
+            result[f"coupling.{i}"] = HALF, (("scale", self.scales), ("shift", HALF))
         K = self.components
         for g, (start, end) in enumerate(itertools.pairwise(GROUPS)):
             n = end - start  # one of the means is for what stands exactly: black
@@ -142,11 +144,11 @@ class Network:
     powers: Int
 
     @classmethod
-    def of(cls, weights: Weights) -> Network:
+    def of(cls, weights: Weights, kind: type[Config] = Config) -> Network:
         """Raises ModelError where tensors are missing, misshapen or out of the exact range."""
-        if set(weights.config) != {field.name for field in fields(Config)}:
-            raise ModelError(f"continuous model: config {weights.config} is not one of this release")
-        config, layers = Config(**weights.config), {}
+        if set(weights.config) != {field.name for field in fields(kind)}:
+            raise ModelError(f"{weights.family} model: config {weights.config} is not one of this release")
+        config, layers = kind(**weights.config), {}
         try:
             for name, spec in config.layers().items():
                 weight, bias, shift = (weights.tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
@@ -230,8 +232,8 @@ def _share(c: Int) -> Int:
     return share
 
 
-class Flow:
-    """The couplings, and the networks they and the distributions ask. Arrays of cells, [N, h, w, channels]."""
+class Networks:
+    """The networks that couplings and distributions ask. Arrays of cells, [N, h, w, channels]."""
 
     def __init__(self, network: Network, machine: convolution.Machine) -> None:
         self.network, self.machine = network, machine
@@ -245,31 +247,42 @@ class Flow:
         h = np.minimum(h + self.machine.convolve(self.loaded[f"middle.{name}"], h), self.network.config.limit)
         return self.machine.convolve(self.loaded[f"out.{name}"], h).astype(np.int64)
 
+    def coupling(self, i: int, z: Int) -> tuple[Int, Int]:
+        """The scales m [N, h, w, Config.scales] of coupling i and its shift [N, h, w, 8]."""
+        said, n = self.ask(f"coupling.{i}", z[..., changed(i + 1)]), self.network.config.scales
+        return self.network.powers[said[..., :n] + SCALE_UNIT], said[..., n:]
+
+
+def changed(i: int) -> slice:
+    """Which channels coupling i changes, given the others."""
+    return slice(0, HALF) if i % 2 else slice(HALF, CHANNELS)
+
+
+class Flow(Networks):
+    """The couplings that preserve volume."""
+
     def forward(self, y: Int, r: Int) -> tuple[Int, Int]:
         """-> z and the remainders that are left, of the same shapes. r: in 0..2**16 - 1."""
         z = y.copy()
         for i in range(self.network.config.couplings):
-            changed, m, shift = self._coupling(i, z)
-            z[..., changed], r = transform(z[..., changed], r, m)
-            z[..., changed] += shift
+            half, (m, shift) = changed(i), self.coupling(i, z)
+            z[..., half], r = transform(z[..., half], r, _closed(m))
+            z[..., half] += shift
         return z, r
 
     def inverse(self, z: Int, r: Int) -> tuple[Int, Int]:
         """The inverse of `forward`."""
         y = z.copy()
         for i in reversed(range(self.network.config.couplings)):
-            changed, m, shift = self._coupling(i, y)
-            scaled, r = transform((y[..., changed] - shift)[..., ::-1], r, m[..., ::-1])
-            y[..., changed] = scaled[..., ::-1]
+            half, (m, shift) = changed(i), self.coupling(i, y)
+            scaled, r = transform((y[..., half] - shift)[..., ::-1], r, _closed(m)[..., ::-1])
+            y[..., half] = scaled[..., ::-1]
         return y, r
 
-    def _coupling(self, i: int, z: Int) -> tuple[slice, Int, Int]:
-        """Which channels change, m [N, h, w, 9], and the shift [N, h, w, 8]."""
-        coarse, fine = slice(0, HALF), slice(HALF, CHANNELS)
-        known, changed = (fine, coarse) if i % 2 else (coarse, fine)
-        said = self.ask(f"coupling.{i}", z[..., known])
-        m = self.network.powers[said[..., : HALF - 1] + SCALE_UNIT]
-        return changed, np.pad(m, ((0, 0),) * 3 + ((1, 1),), constant_values=1 << SCALE_BITS), said[..., HALF - 1 :]
+
+def _closed(m: Int) -> Int:
+    """With 2**16 at both ends: what a cell is scaled by in all is one."""
+    return np.pad(m, ((0, 0),) * 3 + ((1, 1),), constant_values=1 << SCALE_BITS)
 
 
 def transform(z: Int, r: Int, m: Int) -> tuple[Int, Int]:
@@ -281,24 +294,23 @@ def transform(z: Int, r: Int, m: Int) -> tuple[Int, Int]:
 
 
 Step = tuple[Distribution, IntArray]
+Loop = Generator[Step, IntArray, T]
 
 
-class Program:
-    """interface.Explicit of latents y and r: what `run` yields, distributions with their symbols where these are
-    known.
-    """
+class Program(Generic[T]):
+    """interface.Explicit of latents: what `run` yields, distributions with their symbols where these are known."""
 
-    def __init__(self, run: Callable[[Latents | None], Generator[Step, IntArray, Latents]]) -> None:
+    def __init__(self, run: Callable[[T | None], Loop[T]]) -> None:
         self.run = run
 
-    def symbols(self, value: Latents) -> Iterator[Step]:
+    def symbols(self, value: T) -> Iterator[Step]:
         return program.symbols(self.run(value))
 
-    def steps(self) -> Generator[Distribution, IntArray, Latents]:
+    def steps(self) -> Generator[Distribution, IntArray, T]:
         return program.steps(self.run(None))
 
 
-def _remainders(cells: tuple[int, ...], r: Int | None) -> Generator[Step, IntArray, Int]:
+def _remainders(cells: tuple[int, ...], r: Int | None) -> Loop[Int]:
     """Uniform remainders r, [N, h, w] = cells: a high and a low byte."""
     n = int(np.prod(cells))
     table = Table(np.broadcast_to(flow.BYTES, (n, len(flow.BYTES))), np.array([n]))
@@ -321,11 +333,11 @@ class Likelihood:
         return self.tiles
 
 
-class LatentTiles:
-    """bits_back.Latent of a batch of n tiles of one shape [1, H, W]."""
+class Tiles:
+    """n tiles of one shape [1, H, W], and what couplings are between: y given tiles, and z."""
 
-    def __init__(self, flow: Flow, n: int, shape: Shape) -> None:
-        self.flow, self.shape = flow, shape
+    def __init__(self, networks: Networks, n: int, shape: Shape) -> None:
+        self.networks, self.shape = networks, shape
         self.cells = (n, -(-shape[1] // CELL), -(-shape[2] // CELL))
 
     def arrange(self, tiles: Sequence[Tile]) -> Int:
@@ -342,52 +354,70 @@ class LatentTiles:
             image[:, dy::CELL, dx::CELL] = np.clip(x[..., c], 0, 255)
         return list(image[:, None, : self.shape[1], : self.shape[2]])
 
-    def posterior(self, value: list[Tile]) -> Program:
-        network = self.flow.network
+    def dequantise(self, value: list[Tile], y: Int | None) -> Loop[Int]:
+        """y given samples. Raises ModelError for one of other samples."""
+        network = self.networks.network
         config, x = network.config, self.arrange(value) << network.config.bits
+        said = self.networks.ask("posterior", x) if config.variational else np.zeros((*self.cells, 2 * CHANNELS), int)
+        mean, ratio = said[..., :CHANNELS].ravel(), said[..., CHANNELS:].ravel()
+        u = UNKNOWN if y is None else (y - x).ravel()
+        if y is not None and (u.min() < 0 or u.max() >= 1 << config.bits):
+            raise ModelError("a stream holds samples that no image has")
+        u = np.asarray((yield Posterior(network.cells, mean, ratio, np.array([x.size])), u), np.int64)
+        return x + u.reshape(x.shape)
 
-        def run(latents: Latents | None) -> Generator[Step, IntArray, Latents]:
+    def quantise(self, y: Int) -> Likelihood:
+        """Tiles given y."""
+        return Likelihood(self.restore(y >> self.networks.network.config.bits))
+
+    def groups(self, true: Int | None) -> Loop[Int]:
+        """z under the prior, group by group."""
+        z = np.zeros((*self.cells, CHANNELS), np.int64)
+        for g, (start, end) in enumerate(itertools.pairwise(GROUPS)):
+            distribution = self._mixtures(g, z[..., :start])
+            known = UNKNOWN if true is None else true[..., start:end].ravel()
+            last = ORIGIN + SIZE - 1
+            value = np.array((yield distribution, np.clip(known, ORIGIN, last)), np.int64)
+            at = np.flatnonzero((value == ORIGIN) | (value == last))
+            if len(at):
+                beyond = np.abs(known[at] - value[at]) if len(known) else known
+                excess = yield from flow._excess(np.zeros(len(at), np.int64), 1, beyond)
+                value[at] += np.where(value[at] == ORIGIN, -excess, excess)
+            z[..., start:end] = value.reshape(*self.cells, end - start)
+        return z
+
+    def _mixtures(self, g: int, known: Int) -> Logistics:
+        """Group g's, given the channels before."""
+        network, K = self.networks.network, self.networks.network.config.components
+        said = self.networks.ask(f"prior.{g}", known)
+        logit, mean, log_scale = said.reshape(*self.cells, 3, K, -1).transpose(3, 4, 0, 1, 2, 5).reshape(3, K, -1)
+        m = Mixture.of(network.tables, logit, mean, log_scale, SIZE, ORIGIN)
+        return Logistics(network.tables, m.weight, m.mean, m.inverse, network.config.bits, m.counts)
+
+
+class LatentTiles(Tiles):
+    """bits_back.Latent of a batch of n tiles of one shape [1, H, W]."""
+
+    networks: Flow
+
+    def posterior(self, value: list[Tile]) -> Program[Latents]:
+        def run(latents: Latents | None) -> Loop[Latents]:
             r = yield from _remainders(self.cells, None if latents is None else latents[1])
-            said = self.flow.ask("posterior", x) if config.variational else np.zeros((*self.cells, 2 * CHANNELS), int)
-            mean, ratio = said[..., :CHANNELS].ravel(), said[..., CHANNELS:].ravel()
-            u = UNKNOWN if latents is None else (latents[0] - x).ravel()
-            if latents is not None and (u.min() < 0 or u.max() >= 1 << config.bits):
-                raise ModelError("a stream holds samples that no image has")
-            u = np.asarray((yield Posterior(network.cells, mean, ratio, np.array([x.size])), u), np.int64)
-            return x + u.reshape(x.shape), r
+            return (yield from self.dequantise(value, None if latents is None else latents[0])), r
 
         return Program(run)
 
     def likelihood(self, latent: Latents) -> Likelihood:
-        return Likelihood(self.restore(latent[0] >> self.flow.network.config.bits))
+        return self.quantise(latent[0])
 
-    def prior(self) -> Program:
-        def run(latents: Latents | None) -> Generator[Step, IntArray, Latents]:
-            true, left = (None, None) if latents is None else self.flow.forward(*latents)
-            z = np.zeros((*self.cells, CHANNELS), np.int64)
-            for g, (start, end) in enumerate(itertools.pairwise(GROUPS)):
-                distribution = self._mixtures(g, z[..., :start])
-                known = UNKNOWN if true is None else true[..., start:end].ravel()
-                last = ORIGIN + SIZE - 1
-                value = np.array((yield distribution, np.clip(known, ORIGIN, last)), np.int64)
-                at = np.flatnonzero((value == ORIGIN) | (value == last))
-                if len(at):
-                    beyond = np.abs(known[at] - value[at]) if len(known) else known
-                    excess = yield from flow._excess(np.zeros(len(at), np.int64), 1, beyond)
-                    value[at] += np.where(value[at] == ORIGIN, -excess, excess)
-                z[..., start:end] = value.reshape(*self.cells, end - start)
+    def prior(self) -> Program[Latents]:
+        def run(latents: Latents | None) -> Loop[Latents]:
+            true, left = (None, None) if latents is None else self.networks.forward(*latents)
+            z = yield from self.groups(true)
             r = yield from _remainders(self.cells, left)
-            return self.flow.inverse(z, r) if latents is None else latents
+            return self.networks.inverse(z, r) if latents is None else latents
 
         return Program(run)
-
-    def _mixtures(self, g: int, known: Int) -> Logistics:
-        """Group g's, given the channels before."""
-        network, K = self.flow.network, self.flow.network.config.components
-        said = self.flow.ask(f"prior.{g}", known)
-        logit, mean, log_scale = said.reshape(*self.cells, 3, K, -1).transpose(3, 4, 0, 1, 2, 5).reshape(3, K, -1)
-        m = Mixture.of(network.tables, logit, mean, log_scale, SIZE, ORIGIN)
-        return Logistics(network.tables, m.weight, m.mean, m.inverse, network.config.bits, m.counts)
 
 
 class Model:
@@ -400,24 +430,26 @@ class Model:
     compiled: Compiled | None = None
     layered: Layered | None = None
     stack: Callable[..., Stack] | None = None
+    parts: ClassVar[tuple[type[Config], type[Networks], type[Tiles]]] = (Config, Flow, LatentTiles)
 
     def __init__(self, weights: Weights, name: str, wire_id: int, machine: str, threads: int | None) -> None:
         self.name, self.wire_id, self.weights = name, wire_id, weights
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see causal.Model
         self.digest = weights.digest()
-        self.flow = Flow(Network.of(weights), convolution.machine(machine))
+        config, networks, _ = self.parts
+        self.networks = networks(Network.of(weights, config), convolution.machine(machine))
         if machine == "numba":
             from lgcodec.models.compiled_stack import CompiledStack
 
             self.stack = CompiledStack
 
-    def latent(self, shapes: Sequence[Shape]) -> LatentTiles:
+    def latent(self, shapes: Sequence[Shape]) -> Tiles:
         """The program of a batch of tiles of one shape [1, H, W]. Raises ModelError for other channels."""
         if len(set(shapes)) != 1:
             raise ValueError("a batch holds tiles of one shape")
         if shapes[0][0] != 1:
             raise ModelError(f"model {self.name} codes grey images alone")
-        return LatentTiles(self.flow, len(shapes), shapes[0])
+        return self.parts[2](self.networks, len(shapes), shapes[0])
 
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> NoReturn:
         raise NotImplementedError("a latent model has no explicit program")

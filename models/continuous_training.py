@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 import click
 import numpy as np
@@ -24,7 +25,11 @@ from lgcodec.models.weights import Weights
 
 
 class Floats(nn.Module):
-    """The networks, their layers matrices [O, size**2 I], columns ordered (dy, dx, I). y, z: in steps of samples."""
+    """The continuous flow. --data: one .npz whose `train` holds small grey images [N, H, W], sides multiples of 4."""
+
+    # Layers are matrices [O, size**2 I], columns ordered (dy, dx, I). y, z: in steps of samples.
+
+    family: ClassVar[ModuleType] = continuous
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -65,7 +70,8 @@ class Floats(nn.Module):
         h = functional.hardtanh(h + self.apply_layer(f"middle.{name}", h), 0, limit)
         return self.apply_layer(f"out.{name}", h)
 
-    def flow(self, y: Tensor) -> Tensor:
+    def flow(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y -> z, and the logarithm of how much the flow expands there, [N]: 0."""
         coarse, fine = y[..., :HALF], y[..., HALF:]
         for i in range(self.config.couplings):
             known, changed = (fine, coarse) if i % 2 else (coarse, fine)
@@ -73,7 +79,7 @@ class Floats(nn.Module):
             powers = functional.pad(functional.hardtanh(said[..., : HALF - 1]), (1, 1))
             changed = changed * torch.exp(powers[..., :-1] - powers[..., 1:]) + said[..., HALF - 1 :]
             coarse, fine = (changed, fine) if i % 2 else (coarse, changed)
-        return torch.cat([coarse, fine], -1)
+        return torch.cat([coarse, fine], -1), y.new_zeros(len(y))
 
     def dequantise(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [N, h, w, 16] -> y, and the log density of y given x, [N]."""
@@ -89,7 +95,7 @@ class Floats(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """-ELBO, nats of each item [N]. x: [N, h, w, 16], samples."""
         K, (y, log_q) = self.config.components, self.dequantise(x.float())
-        z = self.flow(y)
+        z, expansion = self.flow(y)
         said = [self.ask(f"prior.{g}", z[..., :start]).unflatten(-1, (3, K, -1)) for g, start in enumerate(GROUPS[:-1])]
         logit, mean, log_scale = torch.cat(said, -1).unbind(-3)  # [N, h, w, K, 16]
         units = [self.kinds[kind].unit / (1 << self.config.bits) for kind in ("fine", *("level",) * (K - 1))]
@@ -99,7 +105,7 @@ class Floats(nn.Module):
         log_p = torch.log_softmax(logit, -2) - log_scale - t.abs() - 2 * functional.softplus(-t.abs())
         log_p = torch.logsumexp(log_p, -2)
         floor = log_p.new_tensor((self.config.bits - 34) * math.log(2))  # of the integer tables
-        return log_q - torch.logaddexp(log_p, floor).flatten(1).sum(1)
+        return log_q - expansion - torch.logaddexp(log_p, floor).flatten(1).sum(1)
 
 
 def cells(images: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -125,7 +131,8 @@ def export(model: Floats, card: dict[str, Any]) -> Weights:
         row, add = np.array([kind.unit for kind in ends]), np.array([kind.add for kind in ends])
         layer = quantise(weight * row[:, None] * column, bias * row + add, *model.config.ends(spec))
         tensors |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias, f"{name}.shift": layer.shift}
-    return Weights("continuous", asdict(model.config), tensors | tables(model.config), card)
+    name = model.family.__name__.rpartition(".")[2]
+    return Weights(name, asdict(model.config), tensors | tables(model.config), card)
 
 
 def tables(config: Config) -> dict[str, NDArray[np.int32]]:
@@ -145,53 +152,59 @@ def evaluate(model: Floats, images: NDArray[np.uint8]) -> float:
     return float(nats / math.log(2) / images.size)
 
 
-@click.command("continuous")
-@train.training_options
-@click.option("--batch", default=32, show_default=True)
-@click.option("--bits", default=Config.bits, show_default=True)
-@click.option("--couplings", default=Config.couplings, show_default=True)
-@click.option("--width", default=Config.width, show_default=True)
-@click.option("--components", default=Config.components, show_default=True)
-@click.option("--variational", default=Config.variational, show_default=True, help="0: uniform dequantisation.")
-def command(
-    folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
-    seed: int, batch: int, **sizes: Any,
-) -> None:  # fmt: skip
-    """The continuous flow. --data: one .npz whose `train` holds small grey images [N, H, W], sides multiples of 4."""
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    config, images = Config(**sizes), np.load(folders[0])["train"]
-    if images.ndim != 3 or images.shape[1] % continuous.CELL or images.shape[2] % continuous.CELL:
-        raise click.ClickException(f"{folders[0]}: expected images [N, H, W] with sides that are multiples of 4")
-    held = images[-HELD_OUT:]
-    model = Floats(config).to(device)
-    facts = {
-        "images": len(images) - HELD_OUT,
-        "megapixels": round(images[:-HELD_OUT].size / 1e6, 1),
-        "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "architecture": asdict(config),
-        "multiply_adds_per_pixel": round(sum(model.layer(name)[0].numel() for name in model.specs) / CHANNELS),
-    }
-    click.echo(f"{config}, {sum(p.numel() for p in model.parameters())} parameters")
+def family_command(name: str, kind: type[Floats]) -> click.Command:
+    """The training command of a family with these networks."""
+    defaults = kind.family.Config
 
-    def loss(parts: list[Tensor]) -> Tensor:
-        with torch.autocast(parts[0].device.type, enabled=False):
-            bits: Tensor = model(parts[0]).mean() / (math.log(2) * parts[0][0].numel())
-        return bits
+    @click.command(name, help=kind.__doc__)
+    @train.training_options
+    @click.option("--batch", default=32, show_default=True)
+    @click.option("--bits", default=defaults.bits, show_default=True)
+    @click.option("--couplings", default=defaults.couplings, show_default=True)
+    @click.option("--width", default=defaults.width, show_default=True)
+    @click.option("--components", default=defaults.components, show_default=True)
+    @click.option("--variational", default=defaults.variational, show_default=True, help="0: uniform dequantisation.")
+    def command(
+        folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
+        seed: int, batch: int, **sizes: Any,
+    ) -> None:  # fmt: skip
+        if threads:
+            torch.set_num_threads(threads)
+        torch.manual_seed(seed)
+        config, images = defaults(**sizes), np.load(folders[0])["train"]
+        if images.ndim != 3 or images.shape[1] % continuous.CELL or images.shape[2] % continuous.CELL:
+            raise click.ClickException(f"{folders[0]}: expected images [N, H, W] with sides that are multiples of 4")
+        held = images[-HELD_OUT:]
+        model = kind(config).to(device)
+        facts = {
+            "images": len(images) - HELD_OUT,
+            "megapixels": round(images[:-HELD_OUT].size / 1e6, 1),
+            "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            "architecture": asdict(config),
+            "multiply_adds_per_pixel": round(sum(model.layer(name)[0].numel() for name in model.specs) / CHANNELS),
+        }
+        click.echo(f"{config}, {sum(p.numel() for p in model.parameters())} parameters")
 
-    def write(run: train.Run) -> None:
-        weights = export(model, facts)
-        integers: Any = continuous.Model(weights, str(out), 255, "numpy", torch.get_num_threads())
-        tiles = list(held[:, None].astype(np.int16))
-        rates = [net_bits(integers, tiles[i : i + 100], np.random.default_rng(i)) for i in range(0, len(tiles), 100)]
-        run.report(weights, evaluate(model, held), sum(rates) / held.size)
+        def loss(parts: list[Tensor]) -> Tensor:
+            with torch.autocast(parts[0].device.type, enabled=False):
+                bits: Tensor = model(parts[0]).mean() / (math.log(2) * parts[0][0].numel())
+            return bits
 
-    run = train.Run(model, out, torch.device(device), train.optimisers(model), loss, write)
-    if resume and run.checkpoint.exists():
-        run.resume()
-    train.train(run, batches(images[:-HELD_OUT], np.random.default_rng(seed), batch), minutes)
+        def write(run: train.Run) -> None:
+            weights = export(model, facts)
+            integers: Any = kind.family.Model(weights, str(out), 255, "numpy", torch.get_num_threads())
+            tiles = list(held[:, None].astype(np.int16))
+            rates = [
+                net_bits(integers, tiles[i : i + 100], np.random.default_rng(i)) for i in range(0, len(tiles), 100)
+            ]
+            run.report(weights, evaluate(model, held), sum(rates) / held.size)
+
+        run = train.Run(model, out, torch.device(device), train.optimisers(model), loss, write)
+        if resume and run.checkpoint.exists():
+            run.resume()
+        train.train(run, batches(images[:-HELD_OUT], np.random.default_rng(seed), batch), minutes)
+
+    return command
 
 
-if __name__ == "__main__":
-    command()
+command = family_command("continuous", Floats)

@@ -28,6 +28,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,10 +37,8 @@ from numpy.typing import NDArray
 from lgcodec.models import interface, program
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Executor, Layer, NumpyExecutor
-from lgcodec.models.interface import TOTAL, Compiled, Distribution, IntArray, Stream, Table
+from lgcodec.models.interface import TOTAL, Compiled, Distribution, IntArray, Table
 from lgcodec.models.mixture import MEAN_UNIT, Mixture, Tables
-from lgcodec.models.parallel import each
-from lgcodec.models.stack import pop_stream, push_value
 from lgcodec.models.weights import Weights
 
 Shape = tuple[int, int, int]
@@ -93,7 +92,7 @@ class Config:
 
     def __post_init__(self) -> None:
         bounds = {
-            "channels": (1, 3), "sets": (1, 16), "width": (1, 1024), "depth": (1, 32), "hidden": (1, 512),
+            "channels": (1, 3), "sets": (1, 16), "width": (1, 1024), "depth": (0, 32), "hidden": (1, 512),
             "components": (1, 16), "absolute": (0, 1), "block": (0, 1024), "fraction": (1, 12), "limit": (1, 8191),
         }  # fmt: skip
         values = {name: getattr(self, name) for name in bounds} | {f"reach {i}": r for i, r in enumerate(self.reach)}
@@ -406,39 +405,50 @@ def _extend(x: Int, h: int, w: int, m: int) -> NDArray[np.float32]:
 Step = tuple[Distribution, IntArray]
 
 
-class Program:
-    """The model of a batch of tiles of one shape [C, H, W], C = 1 or 3; one stream per tile."""
+class Images:
+    """How a batch of tiles of one shape [C, H, W], C = 1 or 3, lies in the images that a flow sees.
 
-    def __init__(self, network: Network, machine: Machine, shapes: Sequence[Shape]) -> None:
+    shape: of these, [N, block, W, channels].
+    """
+
+    def __init__(self, config: Config, shapes: Sequence[Shape]) -> None:
         if len(set(shapes)) != 1:
             raise ValueError("a batch holds tiles of one shape")
-        self.network, self.tiles, self.tile = network, len(shapes), shapes[0]
+        self.tiles, self.tile = len(shapes), shapes[0]
         C, H, W = self.tile
-        block = network.config.block
+        block = config.block
         self.block = block if block and block == W and H % block == 0 else H
-        self.channels = min(C, network.config.channels)
+        self.channels = min(C, config.channels)
         N = self.tiles * (C // self.channels) * (H // self.block)
-        self.flow = Flow(network, machine, self.tiles, (N, self.block, W, self.channels))
+        self.shape = (N, self.block, W, self.channels)
 
-    def arrange(self, tiles: Sequence[Tile]) -> Int:
-        """Tiles [C, H, W] -> images [N, block, W, channels]."""
+    def arrange(self, tiles: Sequence[Tile]) -> NDArray[np.int16]:
+        """Tiles [C, H, W] -> images."""
         _, H, W = self.tile
         x = np.stack(tiles).reshape(self.tiles, -1, self.channels, H // self.block, self.block, W)
-        return np.ascontiguousarray(x.transpose(0, 1, 3, 4, 5, 2), np.int64).reshape(self.flow.shape)
+        return np.ascontiguousarray(x.transpose(0, 1, 3, 4, 5, 2), np.int16).reshape(self.shape)
 
-    def restore(self, x: Int) -> list[Tile]:
+    def restore(self, x: NDArray[np.integer]) -> list[Tile]:
         """The inverse of `arrange`. Raises ModelError where samples are beyond 16 bits."""
-        if np.abs(x).max() > 32767:
+        if max(int(x.max()), -int(x.min())) > 32767:
             raise ModelError("a stream holds samples beyond 16 bits")
         C, H, W = self.tile
         parts = x.reshape(self.tiles, -1, H // self.block, self.block, W, self.channels).astype(np.int16)
         return list(parts.transpose(0, 1, 5, 2, 3, 4).reshape(self.tiles, C, H, W))
 
+
+class Program:
+    """The model of a batch of tiles of one shape [C, H, W]; one stream per tile."""
+
+    def __init__(self, network: Network, machine: Machine, shapes: Sequence[Shape]) -> None:
+        self.network, self.images, self.tiles = network, Images(network.config, shapes), len(shapes)
+        self.flow = Flow(network, machine, self.tiles, self.images.shape)
+
     def symbols(self, value: list[Tile]) -> Iterator[tuple[Distribution, IntArray]]:
-        return program.symbols(self._steps(self.arrange(value)))
+        return program.symbols(self._steps(self.images.arrange(value).astype(np.int64)))
 
     def steps(self) -> Generator[Distribution, IntArray, list[Tile]]:
-        return self.restore((yield from program.steps(self._steps(None))))
+        return self.images.restore((yield from program.steps(self._steps(None))))
 
     def _steps(self, x: Int | None) -> Generator[Step, IntArray, Int]:
         """Yields (distribution, its true symbols, where x is known)."""
@@ -479,26 +489,10 @@ def _excess(stream: Int, streams: int, true: Int) -> Generator[Step, IntArray, I
     return excess
 
 
-class _Parallel:
-    """interface.Compiled: one tile per thread, on the compiled machine and stack."""
-
-    def __init__(self, model: Model, stack: Callable[..., interface.Stack], threads: int) -> None:
-        self.model, self.stack, self.threads = model, stack, threads
-
-    def encode(self, tiles: Sequence[Tile], adaptation: bytes) -> list[Stream]:
-        def one(tile: Tile) -> Stream:
-            C, H, W = tile.shape
-            stack = self.stack()
-            bits = push_value(stack, self.model.program([(C, H, W)], adaptation), [tile])
-            return Stream(stack.words(), bits)
-
-        return each(self.threads, one, tiles)
-
-    def decode(self, shapes: Sequence[Shape], words: Sequence[NDArray[np.uint32]], adaptation: bytes) -> list[Tile]:
-        def one(shape: Shape, stream: NDArray[np.uint32]) -> Tile:
-            return pop_stream(self.stack(stream), self.model.program([shape], adaptation))[0]
-
-        return each(self.threads, one, shapes, words)
+def refuse(adaptation: bytes) -> None:
+    """Raises ModelError where there is any."""
+    if adaptation:
+        raise ModelError("flow model: takes no adaptation")
 
 
 class Model:
@@ -519,26 +513,28 @@ class Model:
         self.stack: Callable[..., interface.Stack] | None = None
         self.compiled: Compiled | None = None
         self.batch = 8
-        if machine == "numba":
-            from lgcodec.models.compiled_flow import CompiledLayers
-            from lgcodec.models.compiled_stack import CompiledStack
-
-            self.machine: Machine = CompiledLayers(self.network)
-            self.stack = CompiledStack
-            self.compiled = _Parallel(self, CompiledStack, self.threads)
-            self.batch = 2 * self.threads
-        elif machine in ("torch", "cuda"):
+        self.machine: Machine
+        if machine in ("torch", "cuda"):
             from lgcodec.models.torch_executor import TorchExecutor
 
             self.machine = Layers(self.network, TorchExecutor("cpu" if machine == "torch" else "cuda"))
-        elif machine == "numpy":
+            if machine == "cuda" and find_spec("triton") is not None:
+                from lgcodec.models.gpu_flow import GpuFlow
+
+                self.compiled, self.batch = GpuFlow(self.network, "cuda"), 256
+        elif machine in ("numpy", "numba"):
             self.machine = Layers(self.network, NumpyExecutor())
+            if machine == "numba":
+                from lgcodec.models.compiled_flow import CompiledFlow
+                from lgcodec.models.compiled_stack import CompiledStack
+
+                self.stack, self.compiled = CompiledStack, CompiledFlow(self.network, self.threads)
+                self.batch = 8 * self.threads
         else:
             raise ModelError(f"no machine {machine!r}: expected numpy, numba, torch or cuda")
 
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> Program:
-        if adaptation:
-            raise ModelError("flow model: takes no adaptation")
+        refuse(adaptation)
         return Program(self.network, self.machine, shapes)
 
     def adapt(self, tiles: Sequence[Tile], effort: int) -> bytes:

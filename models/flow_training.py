@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lgcodec.models import flow, integer, mixture, train
+from lgcodec.models import flow, integer, mixture, registry, train
 from lgcodec.models.causal_training import COARSE, compand, logistic_mixture_nats
+from lgcodec.models.errors import ModelError
 from lgcodec.models.weights import Weights
 
 SEEN_UNITS = (1 / 32, 1 / 16, 1 / 16)  # of differences in Y, Co, Cg
@@ -281,8 +282,8 @@ class Crops:
             yield [torch.from_numpy(b) for b in batch]
 
 
-class Digits:
-    """Batches of whole small images. x: uint8 [n, H, W]."""
+class Small:
+    """Batches of whole small images, grey uint8 [n, H, W], or colour [n, H, W, 3], which are mirrored at random."""
 
     def __init__(self, x: NDArray[np.uint8], rng: np.random.Generator, batch: int) -> None:
         self.x, self.rng, self.batch = x, rng, batch
@@ -291,7 +292,17 @@ class Digits:
         while True:
             order = self.rng.permutation(len(self.x))
             for i in range(0, len(order) - self.batch + 1, self.batch):
-                yield [torch.from_numpy(self.x[order[i : i + self.batch], None].astype(np.int16))]
+                x = small_planes(self.x[order[i : i + self.batch]])
+                if x.shape[1] == 3:
+                    mirrored = self.rng.random(len(x)) < 0.5
+                    x[mirrored] = x[mirrored, ..., ::-1]
+                yield [torch.from_numpy(x)]
+
+
+def small_planes(x: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Small images [n, H, W] or [n, H, W, 3] -> [n, C, H, W], those of colour in YCoCg-R."""
+    grey = x.ndim == 3
+    return x[:, None].astype(np.int16) if grey else np.stack([train.planes(image) for image in x])
 
 
 def evaluate(model: Flow, batches: Sequence[NDArray[np.int16]]) -> float:
@@ -339,10 +350,8 @@ def export(model: Flow, card: dict[str, Any]) -> Weights:
                 layer = integer.quantise(weight * row[:, None] * column, bias * row + add, *limits[name])
                 key = f"{s}.{p}.{name}"
                 tensors |= {f"{key}.weight": layer.weight, f"{key}.bias": layer.bias, f"{key}.shift": layer.shift}
-    last = model.last.detach().double().cpu().numpy()
-    addend = (flow.LOG_SCALE_BIAS - flow.LOG_SCALE_LOW) * mixture.LOG_SCALE_UNIT
-    rows = np.array([mixture.LOGIT_UNIT, 32 * flow.OFFSET * mixture.MEAN_UNIT, mixture.LOG_SCALE_UNIT])[:, None]
-    whole = np.rint(last * rows + np.array([0, 0, addend])[:, None])
+    rows, addend = last_units()
+    whole = np.rint(model.last.detach().double().cpu().numpy() * rows + addend)
     ends = np.array(flow.OUTPUT_ENDS)[:3, :, None]
     tensors["last"] = np.clip(whole, ends[:, 0], ends[:, 1]).astype(np.int32)
     tables = mixture.Tables.make()
@@ -352,43 +361,96 @@ def export(model: Flow, card: dict[str, Any]) -> Weights:
     return Weights("flow", asdict(config), tensors, card)
 
 
+def last_units() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Factors and addends that turn the last sample's prior into integer units, [3, 1]."""
+    rows = np.array([mixture.LOGIT_UNIT, 32 * flow.OFFSET * mixture.MEAN_UNIT, mixture.LOG_SCALE_UNIT])
+    addend = np.array([0, 0, (flow.LOG_SCALE_BIAS - flow.LOG_SCALE_LOW) * mixture.LOG_SCALE_UNIT])
+    return rows[:, None], addend[:, None]
+
+
+def start(model: Flow, network: flow.Network) -> None:
+    """Sets a model to what a trained network of its sizes computes: the inverse of `export`. Raises ModelError."""
+    if dataclasses.replace(network.config, block=model.config.block) != model.config:
+        raise ModelError(f"{model.config} cannot start from a network of {network.config}")
+    with torch.no_grad():
+        for s in range(model.config.sets):
+            for p in range(3):
+                units, phase = scales(model.config, p), model.phase(s, p)
+                layers = {
+                    name: tuple(map(torch.from_numpy, floats(layer, *units[name])))
+                    for name, layer in network.layers[s][p].items()
+                }
+                for name, (weight, bias) in phase.layers().items():
+                    if not name.startswith("head"):
+                        weight.copy_(layers[name][0])
+                        bias.copy_(layers[name][1])
+                heads = [layers[f"head.{c}"] for c in range(model.config.channels)]
+                phase.head.weight.copy_(torch.cat([weight[:, : model.config.width] for weight, _ in heads]))
+                phase.head.bias.copy_(torch.cat([bias for _, bias in heads]))
+                for known, (weight, _) in zip(_linears(phase.known), heads[1:], strict=True):
+                    known.weight.copy_(weight[:, model.config.width :])
+        rows, addend = last_units()
+        model.last.copy_(torch.from_numpy((network.last - addend) / rows))
+
+
+def floats(
+    layer: integer.Layer, row: NDArray[np.float64], column: NDArray[np.float64], add: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight and bias whose `integer.quantise`, in the units of `scales`, the layer is."""
+    one = 2.0**layer.shift
+    bias = np.where(layer.shift > 0, layer.bias / one - 0.5, layer.bias)  # half a unit rounds
+    return layer.weight / (one * row)[:, None] / column, (bias - add) / row
+
+
 DIGITS = flow.Config(channels=1, hidden=40, components=5, reach=(34, 25, 25), absolute=1, block=28)
-DIGITS_HELD_OUT = 2000
+SMALL_HELD_OUT = 30  # the least part of small images that trains for each that is held out
 
 
 @click.command("flow")
 @train.training_options
 @click.option("--width", default=flow.Config.width, show_default=True)
 @click.option("--depth", default=flow.Config.depth, show_default=True)
-@click.option("--batch", default=32, show_default=True, help="Digits in a step.")
+@click.option("--hidden", type=int, help="Of photographs and in colour 32, of digits 40.")
+@click.option("--components", type=int, help="Likewise 3 and 5.")
+@click.option("--reach", type=int, nargs=3, help="Squared radius of each phase's window.")
+@click.option("--batch", default=32, show_default=True, help="Small images in a step.")
+@click.option("--start", "begin", help="Name or path of a network of the same sizes to start from.")
+@click.option("--rate", default=1.0, show_default=True, help="Learning rates, times the usual ones.")
 def command(
     folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
-    seed: int, width: int, depth: int, batch: int,
+    seed: int, width: int, depth: int, batch: int, begin: str | None, rate: float, **others: Any,
 ) -> None:  # fmt: skip
-    """The flow family: photographs, or (--data X.npz --held-out X.npz) small grey images, `train` [n, H, W].
+    """The flow family: photographs, or (--data X.npz --held-out X.npz) small images, `train` [n, H, W] or, in colour,
+    [n, H, W, 3].
 
-    Of small images the last 2000 are held out.
+    Of small images the last ones are held out, one of 30.
     """
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    digits = held_out.suffix == ".npz"
-    config = dataclasses.replace(DIGITS if digits else flow.Config(), width=width, depth=depth)
-    model = Flow(config).to(device)
-    click.echo(f"{asdict(config)}, {sum(p.numel() for p in model.parameters())} parameters")
-    batches: Digits | Crops
-    if digits:
+    batches: Small | Crops
+    sizes = {"width": width, "depth": depth} | {name: value for name, value in others.items() if value is not None}
+    config = flow.Config(**sizes)
+    if held_out.suffix == ".npz":
         x = np.concatenate([np.load(path)["train"] for path in folders])
-        batches = Digits(x[:-DIGITS_HELD_OUT], rng, batch)
-        held = [x[i : i + 100, None].astype(np.int16) for i in range(len(x) - DIGITS_HELD_OUT, len(x), 100)]
-        tiles = [x[-DIGITS_HELD_OUT:].reshape(1, -1, x.shape[2]).astype(np.int16)]
-        count, pixels = len(x), x.size
+        config = dataclasses.replace(config if x.ndim == 4 else DIGITS, **sizes, block=x.shape[2])
+        known = len(x) - len(x) // SMALL_HELD_OUT
+        batches = Small(x[:known], rng, batch)
+        planes = small_planes(x[known:])
+        held = np.array_split(planes, -(-len(planes) // 100))
+        tiles = [np.ascontiguousarray(planes.transpose(1, 0, 2, 3)).reshape(planes.shape[1], -1, x.shape[2])]
+        count, pixels = len(x), x[..., 0].size if x.ndim == 4 else x.size
     else:
         batches = Crops(train.read_images(folders, 140), rng, config)
         held = [train.planes(a[:512, :768])[None] for a in train.read_images([held_out], 16)]
         tiles = [a[0] for a in held]
         count, pixels = len(batches.images), sum(a.shape[0] * a.shape[1] for a in batches.images)
+    model = Flow(config)
+    if begin:
+        start(model, flow.Network.of(registry.read(begin)))
+    model.to(device)
+    click.echo(f"{asdict(config)}, {sum(p.numel() for p in model.parameters())} parameters")
     facts = {
         "images": count,
         "megapixels": round(pixels / 1e6, 1),
@@ -408,7 +470,8 @@ def command(
             rates.append(sum(part.ideal_bits() for part in parts) / tile.size)
         run.report(weights, evaluate(model, held), float(np.mean(rates)))
 
-    run = train.Run(model, out, torch.device(device), optimisers(model), model.bits, write)
+    optimised = [(optimiser, peak * rate) for optimiser, peak in optimisers(model)]
+    run = train.Run(model, out, torch.device(device), optimised, model.bits, write)
     if resume and run.checkpoint.exists():
         run.resume()
     train.train(run, batches, minutes)

@@ -145,6 +145,4 @@ def check_exact(executor: Executor) -> None:
         a[0] = np.sign(weight[0]) * limit
         got = executor.numpy(executor.apply(executor.load(layer), executor.array(a.astype(np.float32))))
         if not np.array_equal(got, a @ weight.T.astype(np.int64)):
-            raise ExactnessError(
-                f"{executor.name}: float32 products of integers are not exact here; use another device"
-            )
+            raise ExactnessError(f"{executor.name}: products of integers are not exact here; use another device")

@@ -30,6 +30,7 @@ SIGMOID_RANGE = 16  # sigmoid(+-16) is 2**-23 from its limit: less than the tabl
 SIGMOID_STEPS = 64  # per unit of t
 MEAN_UNIT = 64  # per pixel
 INVERSE_BITS = 14
+INVERSE_LIMIT_BITS = 20  # inverse scales are below 2**20
 LOGIT_UNIT = 32  # logits in 1/32
 LOG_SCALE_UNIT = 16  # log scales in 1/16
 FRACTION_BITS = INVERSE_BITS  # of t, which comes in 2**-20, below one step of 1/64
@@ -56,6 +57,8 @@ class Tables:
             or (np.diff(self.sigmoid) < 0).any()
             or self.sigmoid[-1] > 1 << SIGMOID_BITS
             or self.exponential[0] < 1
+            or self.exponential.max() > 1 << WEIGHT_BITS
+            or self.inverse.max() >= 1 << INVERSE_LIMIT_BITS
         ):
             raise ModelError("malformed tables of mixtures")
 

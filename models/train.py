@@ -31,6 +31,7 @@ from torch import nn
 from lgcodec.models import causal, online, registry
 from lgcodec.models.causal_training import Causal, Features, bits_per_dim, export, grow
 from lgcodec.models.compiled import CompiledCausal
+from lgcodec.models.errors import ModelError
 from lgcodec.models.interface import ycocg
 from lgcodec.models.weights import Weights
 
@@ -340,8 +341,12 @@ def autoregressive(
     torch.manual_seed(seed)
     config = causal.Config(**sizes)
     model = Causal(config)
-    if start:
-        grow(model, causal.Network.of(registry.read(start)))
+    try:
+        began = registry.read(start) if start else None
+        if began:
+            grow(model, causal.Network.of(began))
+    except ModelError as e:
+        raise click.ClickException(str(e)) from e
     model.to(device)
     click.echo(f"{asdict(config)}, {sum(p.numel() for p in model.parameters())} parameters")
     crops = Crops(read_images(folders, crop), np.random.default_rng(seed), batch, crop)
@@ -351,8 +356,9 @@ def autoregressive(
         "images": len(crops.images),
         "megapixels": round(sum(a.shape[0] * a.shape[1] for a in crops.images) / 1e6, 1),
         "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "architecture": asdict(config),
+        "architecture": config.written(),
         "multiply_adds_per_pixel": sum(weight.numel() for weight, _ in model.layers().values()),
+        **({"started_from": began.digest().hex()} if began else {}),
     }
 
     def loss(parts: list[torch.Tensor]) -> torch.Tensor:

@@ -255,6 +255,17 @@ class Cells:
         ):
             raise ModelError("vae model: malformed tables of latents")
 
+    def cumulative(self, v: Int, size: int, t: Int) -> Int:
+        """The share of TOTAL below v of `size` values, which begin where the normal distribution is at t, int64 in
+        2**-16 of its standard deviation.
+        """
+        t = np.clip(t + (NORMAL_RANGE << 16), 0, (2 * NORMAL_RANGE << 16) - 1)
+        i, fraction = t >> 10, t & 1023
+        below = self.normal[i].astype(np.int64)
+        below += (self.normal[i + 1] - below) * fraction >> 10
+        c = v + (below * (TOTAL - size) >> 24)
+        return np.where(v == 0, 0, np.where(v == size, TOTAL, c))
+
 
 @dataclass(frozen=True)
 class Posterior:
@@ -282,12 +293,7 @@ class Posterior:
         size = len(self.cells.values)
         edge = self.cells.edges[np.clip(v - 1, 0, size - 2)].astype(np.int64)
         t = (edge - (self.mean << 8)) * self.cells.precision[self.ratio].astype(np.int64) >> 14
-        t = np.clip(t + (NORMAL_RANGE << 16), 0, (2 * NORMAL_RANGE << 16) - 1)
-        i, fraction = t >> 10, t & 1023
-        below = self.cells.normal[i].astype(np.int64)
-        below += (self.cells.normal[i + 1] - below) * fraction >> 10
-        c = v + (below * (TOTAL - size) >> 24)
-        return np.where(v == 0, 0, np.where(v == size, TOTAL, c))
+        return self.cells.cumulative(v, size, t)
 
     def intervals(self, symbols: IntArray) -> list[Intervals]:
         v, side = np.asarray(symbols, np.int64), self.side

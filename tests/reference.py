@@ -15,6 +15,7 @@ from operator import mul
 
 TAPS = [(0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, 1), (-2, -1), (-1, -2), (-2, 2), (0, -3), (-3, 0)]
 PLACES = [(0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, -1), (-2, 1)]
+PASSED = [(0, -1), (-1, -1), (-1, 0), (-1, 1)]
 PULL = [12288, 12288, -8192] + 9 * [0]
 SOLVERS = [(6, 230), (12, 251)]
 TOTAL = 1 << 24
@@ -185,6 +186,7 @@ class Network:
         self.digest = sha.digest()
         self.tables = {name: tensors[name] for name in ("sigmoid", "exponential", "inverse", "fine", "coarse")}
         self.depth, self.K, self.limit = config["depth"], config["components"], config["limit"]
+        self.context = config.get("context", 0)
         width, hidden, left, reach = (config[name] for name in ("width", "hidden", "left", "reach"))
         self.neighbours = [(0, -i) for i in range(1, left + 1)]
         for r in range(1, config["rows"] + 1):
@@ -201,7 +203,7 @@ class Network:
 
         layer("first", difference + 51 * [511], width * [(0, self.limit)])
         for i in range(self.depth):
-            layer(f"middle.{i}", h, width * [(0, self.limit)])
+            layer(f"middle.{i}", h + 4 * self.context * [self.limit], width * [(0, self.limit)])
         layer("linear", difference, 3 * [(-65536, 65535)])
         for c, extras in enumerate((0, 2, 3)):
             layer(f"head.{c}", h + extras * [511], hidden * [(0, self.limit)])
@@ -297,8 +299,12 @@ class Pixel:
         D = [clip(8 * near(c, y, x, o) - self.A[c], -2047, 2047) for o in net.neighbours for c in range(3)]
         errors = [net.compand("fine", tile.error(s, c, y, x, o)) for o in PLACES for s in (0, 1) for c in range(3)]
         self.h = net.layers["first"](D + errors + [net.compand("fine", a) for a in self.S])
+        self.passed: list[list[int]] = []  # h before each middle layer
         for i in range(net.depth):
-            self.h = [min(a + b, net.limit) for a, b in zip(self.h, net.layers[f"middle.{i}"](self.h), strict=True)]
+            self.passed.append(self.h[: net.context])
+            around = [tile.passed(i, y, x, offset) for offset in PASSED]
+            more = net.layers[f"middle.{i}"](self.h + [a for part in around for a in part])
+            self.h = [min(a + b, net.limit) for a, b in zip(self.h, more, strict=True)]
         self.linear = net.layers["linear"](D)
         self.k: list[int] = []
 
@@ -375,6 +381,10 @@ class Tile:
     def error(self, s: int, c: int, y: int, x: int, offset: tuple[int, int]) -> int:
         there = y + offset[0], x + offset[1]
         return self.done[there].e[s][c] if there[0] >= 0 and 0 <= there[1] < self.W else 0
+
+    def passed(self, i: int, y: int, x: int, offset: tuple[int, int]) -> list[int]:
+        there = self.done.get((y + offset[0], x + offset[1]))
+        return there.passed[i] if there else self.network.context * [0]
 
     def decode(self) -> list[list[list[int]]]:
         for t in range(self.W + 2 * self.H - 2):

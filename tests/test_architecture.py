@@ -77,7 +77,7 @@ def test_bare_folder_names_are_never_imported(path: Path) -> None:
 
 @named
 def test_only_executors_and_training_load_torch(path: Path) -> None:
-    if path.parent.name == "models" and any(w in path.name for w in ("executor", "train", "adapt")):
+    if path.parent.name == "models" and any(w in path.name for w in ("executor", "gpu", "train", "adapt")):
         pytest.skip("computes with torch, behind the seam")
     assert "torch" not in roots(at_module_level(ast.parse(path.read_text())))
 

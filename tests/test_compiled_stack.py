@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from lgcodec.models.stack import Stack
 
 pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
 
+from lgcodec.models import compiled_stack
 from lgcodec.models.compiled_stack import CompiledStack
 
 TABLES = Tables.make()
@@ -89,3 +92,13 @@ def test_popping_and_pushing_again_restores_both_stacks(seed: int, sizes: list[i
 def test_a_zero_last_word_is_refused() -> None:
     with pytest.raises(ModelError, match="zero word"):
         CompiledStack(np.array([1, 0], np.uint32))
+
+
+def test_cached_machine_code_goes_stale_with_any_module(tmp_path: Path) -> None:
+    (tmp_path / "called.py").write_text("a = 1")
+    before = compiled_stack._stamp(tmp_path)
+    assert compiled_stack._stamp(tmp_path) == before
+    (tmp_path / "called.py").write_text("a = 12")
+    assert compiled_stack._stamp(tmp_path) != before
+    caches = [f._cache for f in (compiled_stack._push, compiled_stack._open)]
+    assert all(cache._cache_file._source_stamp == compiled_stack._SOURCES for cache in caches)

@@ -62,6 +62,12 @@ def model(config: Config, machine: str = "numpy") -> continuous.Model:
     return continuous.Model(WEIGHTS[config], "random", 255, machine, 1)
 
 
+def flow(config: Config) -> continuous.Flow:
+    networks = model(config).networks
+    assert isinstance(networks, continuous.Flow)
+    return networks
+
+
 def tiles(random: np.random.Generator, n: int, shape: tuple[int, int, int]) -> list[Tile]:
     smooth = np.cumsum(random.integers(-9, 10, (n, *shape)), axis=3) + 60
     noisy = random.integers(0, 256, (n, *shape))
@@ -94,9 +100,9 @@ def test_the_transform_visits_every_state_once() -> None:
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([SMALL, UNIFORM]), st.integers(0, 33), st.booleans())
 def test_the_flow_is_a_bijection_of_all_integers_in_range(seed: int, config: Config, size: int, first: bool) -> None:
-    random, flow = np.random.default_rng(seed), model(config).flow
+    random, map = np.random.default_rng(seed), flow(config)
     value = random.integers(-(1 << size), (1 << size) + 1, (2, 2, 3, CHANNELS)), random.integers(0, 1 << 16, (2, 2, 3))
-    there, back = (flow.forward, flow.inverse) if first else (flow.inverse, flow.forward)
+    there, back = (map.forward, map.inverse) if first else (map.inverse, map.forward)
     moved = there(*value)
     assert config.couplings == 0 or not np.array_equal(moved[0], value[0])
     assert all(np.array_equal(a, b) for a, b in zip(back(*moved), value, strict=True))
@@ -160,7 +166,8 @@ def test_latents_beyond_the_window_escape() -> None:
     program = model(UNIFORM).latent([(1, 8, 8)])
     random = np.random.default_rng(0)
     z, r = random.integers(-(1 << 30), 1 << 30, (1, 2, 2, CHANNELS)), random.integers(0, 1 << 16, (1, 2, 2))
-    latents = program.flow.inverse(z, r)
+    assert isinstance(program, continuous.LatentTiles)
+    latents = program.networks.inverse(z, r)
     stack = AnsStack()
     push(stack, program.prior(), latents)
     assert all(np.array_equal(a, b) for a, b in zip(pop(stack, program.prior()), latents, strict=True))
@@ -255,8 +262,8 @@ def test_networks_see_the_edges_of_the_image_and_samples_within_bounds() -> None
                 assert np.abs(a).max() <= SEEN
             return super().convolve(loaded, a)
 
-    flow = continuous.Flow(continuous.Network.of(WEIGHTS[SMALL]), Watch(NumpyExecutor()))
-    flow.forward(np.full((1, 2, 2, CHANNELS), 1 << 30), np.zeros((1, 2, 2), np.int64))
+    watched = continuous.Flow(continuous.Network.of(WEIGHTS[SMALL]), Watch(NumpyExecutor()))
+    watched.forward(np.full((1, 2, 2, CHANNELS), 1 << 30), np.zeros((1, 2, 2), np.int64))
 
 
 @pytest.mark.parametrize("variational", ["0", "1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ Tile = NDArray[np.int16]
 MACHINES = ("numpy", "torch", "numba")
 COLOUR = Config(sets=2, width=20, depth=2, hidden=12, components=2)
 DIGITS = Config(channels=1, sets=2, width=16, depth=1, hidden=8, components=3, reach=(34, 25, 25), absolute=1, block=6)
+ODD = Config(sets=1, width=17, depth=0, hidden=9, components=4, reach=(10, 2, 5))  # no size that a vector has
 QUICK = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -95,7 +97,7 @@ def test_the_flow_is_a_bijection_of_all_integers(
 @settings(QUICK, max_examples=10)
 @given(
     st.sampled_from([(1, 1), (1, 7), (5, 1), (2, 3), (13, 9), (70, 67)]),
-    st.sampled_from([(COLOUR, 3), (COLOUR, 1), (DIGITS, 1), (DIGITS, 3)]),
+    st.sampled_from([(COLOUR, 3), (COLOUR, 1), (DIGITS, 1), (DIGITS, 3), (ODD, 3)]),
     st.sampled_from([1.0, 6.0]),
     st.sampled_from(["photo", "noise", "beyond"]),
 )
@@ -232,8 +234,26 @@ def test_training_data() -> None:
     model = random_flow(COLOUR)
     with torch.inference_mode():
         assert 7 < float(model.bits([x[:1] for x in batch])) < 14
-    digits = next(iter(flow_training.Digits(random.integers(0, 256, (9, 6, 6)).astype(np.uint8), random, 4)))
-    assert [x.shape for x in digits] == [(4, 1, 6, 6)]
+    for shape, channels in (((9, 6, 6), 1), ((9, 6, 6, 3), 3)):
+        small = next(iter(flow_training.Small(random.integers(0, 256, shape).astype(np.uint8), random, 4)))
+        assert [x.shape for x in small] == [(4, channels, 6, 6)]
+
+
+def test_training_starts_where_another_ended() -> None:
+    model = random_flow(COLOUR)
+    network = Network.of(flow_training.export(model, {}))
+    again = flow_training.Flow(replace(COLOUR, block=8))
+    flow_training.start(again, network)
+    exported = Network.of(flow_training.export(again, {}))
+    np.testing.assert_array_equal(exported.last, network.last)
+    pairs = zip(itertools.chain(*exported.layers), itertools.chain(*network.layers), strict=True)
+    for ours, theirs in pairs:
+        for name, layer in theirs.items():
+            scale = 2.0 ** (layer.shift - ours[name].shift)
+            np.testing.assert_allclose(ours[name].weight.T * scale, layer.weight.T, atol=1.01 * scale.max())
+            np.testing.assert_allclose(ours[name].bias * scale, layer.bias, atol=1.01 * scale.max())
+    with pytest.raises(ModelError, match="cannot start"):
+        flow_training.start(flow_training.Flow(replace(COLOUR, width=COLOUR.width + 1)), network)
 
 
 def shipped() -> Sequence[str]:
@@ -255,7 +275,7 @@ def test_the_command_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.Monk
     from click.testing import CliRunner
 
     data, out = tmp_path / "x.npz", tmp_path / "tiny.safetensors"
-    monkeypatch.setattr(flow_training, "DIGITS_HELD_OUT", 5)
+    monkeypatch.setattr(flow_training, "SMALL_HELD_OUT", 3)
     np.savez(data, train=np.random.default_rng(0).integers(0, 256, (15, 28, 28)).astype(np.uint8))
     arguments = [
         "--data", str(data), "--held-out", str(data), "--out", str(out), "--device", "cpu", "--threads", "1",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lgcodec import Codec, coder, colour, container, inspect
 from lgcodec.image import MODES
 from lgcodec.models import causal, registry, weights
+from lgcodec.models.integer import EXACT
 from lgcodec.models.interface import ImageModel
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -129,6 +130,19 @@ def loud_weights(folder: Path) -> Path:
     return folder / "loud.safetensors"
 
 
+def passing_weights(folder: Path, context: int = 3) -> Path:
+    """The golden model with features passed on to later pixels, by weights as large as the exact range leaves room."""
+    quiet, random = weights.read(WEIGHTS.read_bytes(), "tiny"), np.random.default_rng(1)
+    config, tensors = {**quiet.config, "context": context}, dict(quiet.tensors)
+    for i in range(config["depth"]):
+        layer = causal.Network.of(quiet).layers[f"middle.{i}"]
+        room = (EXACT - 1 - layer.bound()) // (4 * context * config["limit"])
+        more = random.integers(-1, 2, (len(room), 4 * context)) * np.minimum(room, 32767)[:, None]
+        tensors[f"middle.{i}.weight"] = np.concatenate([layer.weight, more], axis=1).astype(np.int16)
+    replace(quiet, config=config, tensors=tensors).write(folder / "passing.safetensors")
+    return folder / "passing.safetensors"
+
+
 def loud_adaptation(config: causal.Config) -> bytes:
     random = np.random.default_rng(0)
     sizes = {name: (len(low), len(limit)) for name, (limit, low, _) in config.layers().items()}
@@ -141,10 +155,11 @@ def loud_adaptation(config: causal.Config) -> bytes:
 @pytest.mark.parametrize("kind", KINDS)
 def test_reference_decoder_agrees_where_it_is_loud(shape: tuple[int, ...], kind: str, tmp_path: Path) -> None:
     pixels = loud_picture(kind, shape)
-    path = loud_weights(tmp_path)
-    config = causal.Config(**weights.read(path.read_bytes(), "loud").config)
+    loud, passing = loud_weights(tmp_path), passing_weights(tmp_path)
+    configs = {path: causal.Config.of(weights.read(path.read_bytes(), "").config) for path in (loud, passing)}
     transform, tile = 5 if shape[2:] == (3,) else 1, (shape[1], shape[0])
-    for model, adaptation in ((WEIGHTS, b""), (path, b""), (path, loud_adaptation(config))):
+    cases = ((WEIGHTS, b""), *((path, side) for path in configs for side in (b"", loud_adaptation(configs[path]))))
+    for model, adaptation in cases:
         data = file_of(registry.load(model, machine="numpy"), pixels, transform, tile, adaptation)
         assert reference.decode(data, model.read_bytes())[3] == pixels.tobytes()
 

@@ -107,6 +107,18 @@ def test_a_run_learns_and_says_its_rates(trained: tuple[Path, str], data: Path) 
     assert integers < before
 
 
+def test_a_larger_network_starts_from_a_smaller_one(trained: tuple[Path, str], data: Path, tmp_path: Path) -> None:
+    small = json.loads(trained[0].with_suffix(".json").read_text())
+    more = ("--start", str(trained[0]), "--context", "4", "--width", "20", "--rate", "0.1")
+    result = run(data, tmp_path / "larger.safetensors", 0.01, *more)
+    assert result.exit_code == 0, result.output
+    card = json.loads((tmp_path / "larger.json").read_text())
+    assert card["started_from"] == small["digest"]
+    assert card["architecture"]["context"] == 4
+    assert card["float_bpd"] < small["float_bpd"] * 1.02
+    assert run(data, tmp_path / "other.safetensors", 0.01, "--start", "nothing").exit_code == 1
+
+
 def test_a_run_leaves_a_model_card(trained: tuple[Path, str]) -> None:
     out, _ = trained
     card = json.loads(out.with_suffix(".json").read_text("utf-8"))

@@ -1,0 +1,566 @@
+"""The causal family on a GPU: all tiles of a batch go along the wavefronts together; nothing returns before the end.
+
+A front is a fixed row of launches, captured once in a CUDA graph and replayed for every front; what front it is, and
+how many pixels it has, stands in `front` on the device. All numbers are those of `causal.py` and `online.py`:
+
+    _predict   both windows' normal equations move one front on, and are solved        float64, one program some rows
+    _inputs    what the network sees                                                   float32
+    products   linear, first, middle .., the heads' sums over h                        gpu_layers
+    _pass      before each middle layer: what it sees of other pixels                  if the network does
+    for each channel:
+        _head  errors of the channels before, head, out, the mixture's parameters
+        tables of the high symbols, pop; of the low symbols, pop                       gpu_stack, one lane a tile
+    _finish    values into the planes and what stands around the tile; what was learnt
+    _advance   the next front
+
+The pixels of a front are rows g = tile * n + j: j-th of n rows of the tile, from row `low` on. An encoder does the same
+with its own symbols instead of pops, keeps their shares, and pushes these at the end.
+
+A state that a pixel leaves is inherited by the one to its right and by the one below (`online.py`), both in the next
+front, so that states are kept twice, for even and odd fronts; at the right end they are read one front later.
+
+Checked against the CPU machines under Triton's interpreter (TRITON_INTERPRET=1), where tensors live on the CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from numpy.typing import NDArray
+
+from lgcodec.models import causal, mixture, online
+from lgcodec.models.causal import Network
+from lgcodec.models.errors import ModelError
+from lgcodec.models.gpu_layers import Heads, Products, outputs
+from lgcodec.models.gpu_stack import Lanes, Tables, Words, column, in_batches, share, store_mixtures, to_device
+from lgcodec.models.interface import PRECISION, Stream
+
+Shape = tuple[int, int, int]
+Tile = NDArray[np.int16]
+
+_UP, _LEFT, _RIGHT = tl.constexpr(online.UP), tl.constexpr(online.LEFT), tl.constexpr(online.RIGHT)
+_START = tl.constexpr(online.START[0])
+_RIDGE, _W_SCALE, _W_LIMIT = tl.constexpr(online.RIDGE), tl.constexpr(online.W_SCALE), tl.constexpr(online.W_LIMIT)
+_G_SCALE, _COUPLING_DECAY = tl.constexpr(online.G_SCALE), tl.constexpr(online.COUPLING_DECAY)
+_DIFFERENCE = tl.constexpr(causal.DIFFERENCE_LIMIT)
+_PULL_NEAR, _PULL_CORNER = tl.constexpr(online.PULL[0]), tl.constexpr(online.PULL[2])
+_LAST = tl.constexpr(4095)  # of the companding tables
+_TAPS0, _TAPS1 = (tl.constexpr(window.taps) for window in online.WINDOWS)
+_DECAY0, _DECAY1 = (tl.constexpr(window.decay / 512) for window in online.WINDOWS)
+
+# A state, float64, in rows of COLUMNS: the equations of both windows, their moments, their weights, v, and the error.
+_COLUMNS = tl.constexpr(16)
+_GRAM1, _MOMENT0 = tl.constexpr(6 * 16), tl.constexpr(18 * 16)
+_MOMENT1, _WEIGHTS0, _WEIGHTS1 = tl.constexpr(19 * 16), tl.constexpr(20 * 16), tl.constexpr(21 * 16)
+_V, _ERROR, _STATE = tl.constexpr(22 * 16), tl.constexpr(23 * 16), tl.constexpr(24 * 16)
+_COUPLING = tl.constexpr(8)  # floats of a Coupling's state, 5 of them used
+
+_SOLVED, _ROWS = 4, 32  # rows of a program of _predict, of others
+
+
+@triton.jit
+def _solve(state, own, above, v, k, valid, reference, GRAM, MOMENT, WEIGHTS, decay, TAPS: tl.constexpr):
+    """online.Solver.predict of one window, what was learnt since included. state, own, above: pointers to the states
+    to write and to inherit [B]; v: [B, COLUMNS]; returns Q3 [B].
+    """
+    use = valid[:, None] & (k < TAPS)
+    pull = tl.where(k < 2, _PULL_NEAR, tl.where(k == 2, _PULL_CORNER, 0.0)) * _W_SCALE
+    v_own = tl.load(own[:, None] + _V + k, mask=use, other=0.0)
+    v_above = tl.load(above[:, None] + _V + k, mask=use, other=0.0)
+    e_own = tl.load(own + _ERROR, mask=valid, other=0.0)
+    e_above = tl.load(above + _ERROR, mask=valid, other=0.0)
+    m = tl.load(own[:, None] + MOMENT + k, mask=use, other=0.0)
+    m += tl.load(above[:, None] + MOMENT + k, mask=use, other=0.0)
+    m = tl.floor((m + (v_own * e_own[:, None] + v_above * e_above[:, None]) * _G_SCALE) * decay)
+    tl.store(state[:, None] + MOMENT + k, m, mask=use)
+    w = tl.load(own[:, None] + WEIGHTS + k, mask=use, other=0.0)
+    w = tl.floor((w + tl.load(above[:, None] + WEIGHTS + k, mask=use, other=0.0)) * 0.5)
+    rest = m * _W_SCALE
+    for i in tl.static_range(TAPS):
+        one = k == i
+        lesson = tl.load(own + (_V + i), mask=valid, other=0.0)[:, None] * v_own
+        lesson += tl.load(above + (_V + i), mask=valid, other=0.0)[:, None] * v_above
+        at = k + (GRAM + i * _COLUMNS)
+        g = tl.load(own[:, None] + at, mask=use, other=0.0) + tl.load(above[:, None] + at, mask=use, other=0.0)
+        g = tl.floor((g + lesson * _G_SCALE) * decay)
+        tl.store(state[:, None] + at, g, mask=use)
+        terms = tl.where(one, rest + (pull - w) * _RIDGE, 0.0) - g * w
+        step = tl.floor(tl.sum(terms, 1) / (tl.sum(tl.where(one, g, 0.0), 1) + _RIDGE))
+        moved = tl.minimum(tl.maximum(w + step[:, None], -_W_LIMIT), _W_LIMIT)
+        w = tl.where(one, moved, w)
+    tl.store(state[:, None] + WEIGHTS + k, w, mask=use)
+    return tl.floor((reference * _W_SCALE + tl.sum(w * v, 1)) * (8.0 / _W_SCALE))
+
+
+@triton.jit
+def _inherit(t, x, y, W, H, tile, tiles, c, C, size):
+    """Offsets of the states that a pixel writes, and inherits from the left and from above."""
+    row = ((c * tiles + tile).to(tl.int64) * (H + 1) + y) * size
+    other = C * tiles.to(tl.int64) * (H + 1) * size
+    now, before = (t & 1) * other, ((t + 1) & 1) * other
+    return now + row + size, before + row + size, tl.where(x == W - 1, now, before) + row
+
+
+@triton.jit(do_not_specialize=["H", "W", "tiles", "room"])
+def _predict(
+    front, planes, states, taps, predictions, references, anchors, spreads, H, W, tiles, room,
+    C: tl.constexpr, B: tl.constexpr,
+):  # fmt: skip
+    """planes: see _inputs; taps: int32 [COLUMNS], offsets in a plane. predictions: float32 [2, 3, room], Q3;
+    references, anchors, spreads: float32 [3, room].
+    """
+    t, low, n = tl.load(front), tl.load(front + 1), tl.load(front + 2)
+    if tl.program_id(0) * B >= n:
+        return
+    tile, c = tl.program_id(1), tl.program_id(2)
+    j = tl.program_id(0) * B + tl.arange(0, B)
+    valid = j < n
+    y = low + j
+    x = t - 2 * y
+    k = tl.arange(0, _COLUMNS)[None, :]
+    stride = W + (_LEFT + _RIGHT)
+    at = (c * tiles + tile).to(tl.int64) * (H + _UP) * stride + (y + _UP) * stride + x + _LEFT
+    near = tl.load(planes + at[:, None] + tl.load(taps + k), mask=valid[:, None] & (k < _TAPS1), other=0.0)
+    near = near.to(tl.float64)
+    part = tl.where(k < 2, 3.0, tl.where(k < 4, 1.0, 0.0))
+    reference = tl.floor(tl.sum(near * part, 1) * 0.125)
+    v = tl.where(k < _TAPS1, near - reference[:, None], 0.0)
+    now, left, above = _inherit(t, x, y, W, H, tile, tiles, c, C, _STATE)
+    now, left, above = states + now, states + left, states + above
+    tl.store(now[:, None] + _V + k, v, mask=valid[:, None])
+    p0 = _solve(now, left, above, v, k, valid, reference, 0, _MOMENT0, _WEIGHTS0, _DECAY0, _TAPS0)
+    p1 = _solve(now, left, above, v, k, valid, reference, _GRAM1, _MOMENT1, _WEIGHTS1, _DECAY1, _TAPS1)
+    least = tl.where(c == 0, 0.0, -2040.0).to(tl.float64)
+    p0 = tl.minimum(tl.maximum(p0, least), 2040.0)
+    p1 = tl.minimum(tl.maximum(p1, least), 2040.0)
+    g = tile * n + j
+    to = c * room + g
+    tl.store(predictions + to, p0.to(tl.float32), mask=valid)
+    tl.store(predictions + 3 * room + to, p1.to(tl.float32), mask=valid)
+    tl.store(references + to, reference.to(tl.float32), mask=valid)
+    tl.store(anchors + to, tl.floor((p0 + p1) * 0.5).to(tl.float32), mask=valid)
+    tl.store(spreads + to, tl.floor((p0 - p1) * 0.5).to(tl.float32), mask=valid)
+
+
+@triton.jit
+def _compand(table, e, valid):
+    """causal.compand of e, float."""
+    magnitude = tl.minimum(tl.abs(e), _LAST).to(tl.int32)
+    value = tl.load(table + magnitude, mask=valid, other=0).to(tl.float32)
+    return tl.where(e < 0, -value, value)
+
+
+@triton.jit
+def _place_of(front, row, tiles):
+    """Of rows g: tile, x, y, and whether there is such a pixel."""
+    low, n = tl.load(front + 1), tl.load(front + 2)
+    tile, y = row // n, low + row % n
+    return tile, tl.load(front) - 2 * y, y, row < tiles * n
+
+
+@triton.jit(do_not_specialize=["H", "W", "tiles", "room", "columns"])
+def _inputs(
+    front, planes, kinds, offsets, anchors, spreads, fine, out, H, W, tiles, room, columns,
+    B: tl.constexpr, D: tl.constexpr,
+):  # fmt: skip
+    """out: float32 [room, columns]. planes: float32 [9, tiles, UP + H, LEFT + W + RIGHT], three of values and six of
+    companded errors. kinds: int32 [columns], the plane that a column looks at, `offsets` away; 9 .. 11 for spreads.
+    """
+    if tl.program_id(0) * B >= tl.load(front + 3):
+        return
+    row = (tl.program_id(0) * B + tl.arange(0, B))[:, None]
+    column = (tl.program_id(1) * D + tl.arange(0, D))[None, :]
+    tile, x, y, valid = _place_of(front, row, tiles)
+    use = valid & (column < columns)
+    kind = tl.load(kinds + column, mask=column < columns, other=12)
+    offset = tl.load(offsets + column, mask=column < columns, other=0)
+    stride = W + (_LEFT + _RIGHT)
+    at = (kind * tiles + tile).to(tl.int64) * (H + _UP) * stride + (y + _UP) * stride + x + _LEFT + offset
+    value = tl.load(planes + at, mask=use & (kind < 9), other=0.0)
+    anchor = tl.load(anchors + kind * room + row, mask=use & (kind < 3), other=0.0)
+    difference = tl.minimum(tl.maximum(8.0 * value - anchor, -_DIFFERENCE), _DIFFERENCE)
+    is_spread = (kind >= 9) & (kind < 12)
+    spread = tl.load(spreads + (kind - 9) * room + row, mask=use & is_spread, other=0.0)
+    value = tl.where(kind < 3, difference, tl.where(is_spread, _compand(fine, spread, use & is_spread), value))
+    tl.store(out + row.to(tl.int64) * columns + column, value, mask=use)
+
+
+@triton.jit(do_not_specialize=["H", "W", "tiles"])
+def _pass(front, h, passed, H, W, tiles, stride, width, context, B: tl.constexpr, D: tl.constexpr):
+    """Program._pass: of h, float32 [room, stride], columns `width` on from what PASSED pixels passed on, one of them a
+    program; and what this front passes on. passed: float32 [4, tiles, 1 + H, context], by front, modulo 4.
+    """
+    if tl.program_id(0) * B >= tl.load(front + 3):
+        return
+    row = (tl.program_id(0) * B + tl.arange(0, B))[:, None]
+    place, k = tl.program_id(1), tl.arange(0, D)[None, :]
+    tile, x, y, valid = _place_of(front, row, tiles)
+    t, valid = tl.load(front), valid & (k < context)
+    dy, dx = tl.where(place == 0, 0, -1), tl.where(place == 0, -1, place - 2)
+    source = (((t + 4 + dx + 2 * dy) & 3) * tiles + tile).to(tl.int64) * (H + 1) + y + 1 + dy
+    value = tl.load(passed + source * context + k, mask=valid & (x + dx < W), other=0.0)
+    h += row.to(tl.int64) * stride
+    tl.store(h + width + place * context + k, value, mask=valid)
+    if place == 0:
+        to = ((t & 3) * tiles + tile).to(tl.int64) * (H + 1) + y + 1
+        tl.store(passed + to * context + k, tl.load(h + k, mask=valid, other=0.0), mask=valid)
+
+
+@triton.jit
+def _slope(product, square):
+    return tl.minimum(tl.maximum(tl.floor(product * 4096.0 / (square + 256.0)), -16384.0), 16384.0)
+
+
+@triton.jit
+def _merged(couplings, left, above, valid, i: tl.constexpr):
+    """Coefficient i of online.Coupling.merge."""
+    own = tl.load(couplings + left + i, mask=valid, other=0.0)
+    return tl.floor((own + tl.load(couplings + above + i, mask=valid, other=0.0)) * _COUPLING_DECAY)
+
+
+@triton.jit
+def _value(high, low, row, c: tl.constexpr, room, valid):
+    symbol = tl.load(high + c * room + row, mask=valid, other=0) * 16
+    symbol += tl.load(low + c * room + row, mask=valid, other=0)
+    return symbol if c == 0 else symbol - 256
+
+
+@triton.jit
+def _error(high, low, anchors, row, c: tl.constexpr, room, valid):
+    """8 value - anchor of channel c, float64."""
+    value = _value(high, low, row, c, room, valid)
+    anchor = tl.load(anchors + c * room + row, mask=valid, other=0.0)
+    return (8 * value).to(tl.float64) - anchor.to(tl.float64)
+
+
+@triton.jit(do_not_specialize=["H", "W", "tiles", "room", "hidden"])
+def _head(
+    front, sums, linears, extra, scale, low_end, high_end, out_weight, out_bias, out_scale, out_low, out_high,
+    high, low, anchors, spreads, couplings, fine, coarse, exponential, inverses, parameters,
+    H, W, tiles, room, hidden, last,
+    c: tl.constexpr, K: tl.constexpr, HP: tl.constexpr, OP: tl.constexpr, B: tl.constexpr,
+):  # fmt: skip
+    """Program._mixture of channel c: parameters int32 [room, 3 K], see gpu_stack.Tables.
+
+    sums: float32 [room, 3 hidden], of the heads over h; linears: float32 [room, 3]; extra: float32 [c + 1, hidden], the
+    head's weights of what else it sees.
+    """
+    if tl.program_id(0) * B >= tl.load(front + 3):
+        return
+    row = tl.program_id(0) * B + tl.arange(0, B)
+    tile, x, y, valid = _place_of(front, row, tiles)
+    o = tl.arange(0, HP)[None, :]
+    is_hidden = o < hidden
+    sums += row.to(tl.int64)[:, None] * (3 * hidden) + c * hidden
+    z = tl.load(sums + o, mask=valid[:, None] & is_hidden, other=0.0)
+    expected = tl.zeros((B,), tl.float64)
+    if c > 0:
+        _, left, above = _inherit(tl.load(front), x, y, W, H, tile, tiles, 0, 1, _COUPLING)
+        e0 = _error(high, low, anchors, row, 0, room, valid)
+        q0 = _merged(couplings, left, above, valid, 0)
+        co_part = tl.floor(_slope(_merged(couplings, left, above, valid, 1), q0) * e0 / 4096.0)
+        expected = co_part
+        z += tl.load(extra + o, mask=is_hidden, other=0.0) * _compand(coarse, e0, valid)[:, None]
+        if c > 1:
+            e1 = _error(high, low, anchors, row, 1, room, valid)
+            slope = _slope(_merged(couplings, left, above, valid, 4), _merged(couplings, left, above, valid, 2))
+            expected = tl.floor(_slope(_merged(couplings, left, above, valid, 3), q0) * e0 / 4096.0)
+            expected += tl.floor(slope * (e1 - co_part) / 4096.0)
+            z += tl.load(extra + hidden + o, mask=is_hidden, other=0.0) * _compand(coarse, e1, valid)[:, None]
+        z += tl.load(extra + c * hidden + o, mask=is_hidden, other=0.0) * _compand(fine, expected, valid)[:, None]
+    q, p = outputs(
+        z, o, scale, low_end, high_end, out_weight, out_bias, out_scale, out_low, out_high, hidden, 3 * K + 1, HP, OP
+    )
+    anchor = tl.load(anchors + c * room + row, mask=valid, other=0.0).to(tl.int64)
+    spread = tl.load(spreads + c * room + row, mask=valid, other=0.0).to(tl.int64)
+    linear = tl.load(linears + row * 3 + c, mask=valid, other=0.0).to(tl.int64)
+    gate = (column(q, p, 3 * K) * spread) >> 5
+    centre, shift = anchor * 8 + linear + gate, 8 * expected.to(tl.int64)
+    to = parameters + row.to(tl.int64) * (3 * K)
+    store_mixtures(q, p, centre, shift, to, exponential, inverses, last, valid, K)
+
+
+@triton.jit(do_not_specialize=["H", "W", "tiles", "room"])
+def _truth(front, values, high, low, H, W, tiles, room, C: tl.constexpr, B: tl.constexpr):
+    """The symbols of a front's pixels. values: int16 [tiles, C, H, W]; high, low: int32 [3, room]."""
+    if tl.program_id(0) * B >= tl.load(front + 3):
+        return
+    row = tl.program_id(0) * B + tl.arange(0, B)
+    tile, x, y, valid = _place_of(front, row, tiles)
+    for c in tl.static_range(C):
+        at = ((tile * C + c).to(tl.int64) * H + y) * W + x
+        symbol = tl.load(values + at, mask=valid, other=0).to(tl.int32) + (0 if c == 0 else 256)
+        tl.store(high + c * room + row, symbol >> 4, mask=valid)
+        tl.store(low + c * room + row, symbol & 15, mask=valid)
+
+
+@triton.jit(do_not_specialize=["H", "W", "tiles", "room"])
+def _finish(
+    front, planes, states, couplings, values, high, low, predictions, references, anchors, fine, H, W, tiles, room,
+    C: tl.constexpr, B: tl.constexpr,
+):  # fmt: skip
+    """Program._place, and what the predictors and Coupling learn."""
+    if tl.program_id(0) * B >= tl.load(front + 3):
+        return
+    row = tl.program_id(0) * B + tl.arange(0, B)
+    tile, x, y, valid = _place_of(front, row, tiles)
+    t, stride = tl.load(front), W + (_LEFT + _RIGHT)
+    for c in tl.static_range(C):
+        value = _value(high, low, row, c, room, valid)
+        tl.store(values + ((tile * C + c).to(tl.int64) * H + y) * W + x, value.to(tl.int16), mask=valid)
+        start = (c * tiles + tile).to(tl.int64) * (H + _UP) * stride
+        at = planes + start + (y + _UP) * stride + x + _LEFT
+        v = value.to(tl.float32)
+        tl.store(at, v, mask=valid)
+        for d in tl.static_range(1, _RIGHT + 1):
+            tl.store(at + d, v, mask=valid & (x == W - 1))
+        for d in tl.static_range(1, _LEFT + 1):
+            tl.store(at + stride - d, v, mask=valid & (x == 0) & (y + 1 < H))
+        for r in tl.static_range(1, _UP + 1):
+            for d in tl.static_range(_RIGHT):
+                column = x + _LEFT + 2 * r + d
+                inside = valid & (y == 0) & (column < stride) & ((x == W - 1) | (d == 0))
+                tl.store(planes + start + (_UP - r) * stride + column, v, mask=inside)
+        for m in tl.static_range(2):
+            e = 8.0 * v - tl.load(predictions + (m * 3 + c) * room + row, mask=valid, other=0.0)
+            plane = ((3 + m * 3 + c) * tiles + tile).to(tl.int64) * (H + _UP) * stride
+            tl.store(planes + plane + (y + _UP) * stride + x + _LEFT, _compand(fine, e, valid), mask=valid)
+        now, _, _ = _inherit(t, x, y, W, H, tile, tiles, c, C, _STATE)
+        error = v - tl.load(references + c * room + row, mask=valid, other=0.0)
+        tl.store(states + now + _ERROR, error.to(tl.float64), mask=valid)
+    if C == 3:
+        now, left, above = _inherit(t, x, y, W, H, tile, tiles, 0, 1, _COUPLING)
+        e0 = _error(high, low, anchors, row, 0, room, valid)
+        e1 = _error(high, low, anchors, row, 1, room, valid)
+        e2 = _error(high, low, anchors, row, 2, room, valid)
+        q0, q1 = _merged(couplings, left, above, valid, 0), _merged(couplings, left, above, valid, 1)
+        q2, q3 = _merged(couplings, left, above, valid, 2), _merged(couplings, left, above, valid, 3)
+        rest = e1 - tl.floor(_slope(q1, q0) * e0 / 4096.0)
+        cg_part = tl.floor(_slope(q3, q0) * e0 / 4096.0)
+        q4 = _merged(couplings, left, above, valid, 4)
+        couplings += now
+        tl.store(couplings, q0 + e0 * e0, mask=valid)
+        tl.store(couplings + 1, q1 + e0 * e1, mask=valid)
+        tl.store(couplings + 2, q2 + rest * rest, mask=valid)
+        tl.store(couplings + 3, q3 + e0 * e2, mask=valid)
+        tl.store(couplings + 4, q4 + rest * (e2 - cg_part), mask=valid)
+
+
+@triton.jit(do_not_specialize=["H", "W", "tiles"])
+def _advance(front, H, W, tiles, C: tl.constexpr):
+    t, coded = tl.load(front) + 1, tl.load(front + 4) + 2 * C * tl.load(front + 2)
+    low, high = tl.maximum(0, (t - W + 2) // 2), tl.minimum(H, t // 2 + 1)
+    n = tl.maximum(0, high - low)
+    tl.store(front, t)
+    tl.store(front + 1, low)
+    tl.store(front + 2, n)
+    tl.store(front + 3, tiles * n)
+    tl.store(front + 4, coded)
+
+
+class GpuCausal:
+    """interface.Compiled for the causal family. products: how matrices are multiplied, gpu_layers.Products if None.
+
+    Raises ExactnessError where the device rounds.
+    """
+
+    def __init__(self, network: Network, device: str, products: Products | None = None) -> None:
+        self.network, self.device = network, torch.device(device)
+        self.products = products or Products(self.device)
+        config, tables = network.config, network.tables
+        self.tables = Tables(tables, config.components, self.device)
+        vectors = (network.fine, network.coarse, tables.exponential, tables.inverse)
+        self.vectors = [to_device(v, self.device) for v in vectors]
+        self.prepared = functools.lru_cache(maxsize=8)(self._prepare)
+
+    def _prepare(self, adaptation: bytes) -> _Layers:
+        return _Layers(self.network.adapted(adaptation), self.products)
+
+    def encode(self, tiles: Sequence[Tile], adaptation: bytes) -> list[Stream]:
+        def run(places: list[int]) -> list[Stream]:
+            batch = np.stack([tiles[i] for i in places])
+            return _Batch(self, adaptation, batch.shape, batch).encode()
+
+        return in_batches([tile.shape for tile in tiles], self.device, _size, run)
+
+    def decode(self, shapes: Sequence[Shape], words: Sequence[Words], adaptation: bytes) -> list[Tile]:
+        """Raises ModelError where a stream is not exactly one tile."""
+
+        def run(places: list[int]) -> list[Tile]:
+            return _Batch(self, adaptation, (len(places), *shapes[places[0]])).decode([words[i] for i in places])
+
+        return in_batches(shapes, self.device, _size, run)
+
+
+def _size(C: int, H: int, W: int) -> int:
+    """Bytes of a tile's states, planes, and symbols with their shares; the rest is small."""
+    return 2 * C * (H + 1) * int(_STATE) * 8 + 9 * (H + 3) * (W + 8) * 4 + 24 * C * H * W
+
+
+class _Layers:
+    """The network's layers on the device, as `_Batch` runs them."""
+
+    def __init__(self, network: Network, products: Products) -> None:
+        layers, config = network.layers, network.config
+        self.linear, self.first = products.load(layers["linear"]), products.load(layers["first"])
+        self.middle = [products.load(layers[f"middle.{i}"]) for i in range(config.depth)]
+        heads, outs = ([layers[f"{part}.{c}"] for c in range(3)] for part in ("head", "out"))
+        self.heads = Heads(products, heads, outs, config.width)
+
+
+class _Batch:
+    """Tiles of one shape on their way. truth: int16 [tiles, C, H, W], where they are known."""
+
+    def __init__(
+        self, core: GpuCausal, adaptation: bytes, shape: tuple[int, ...], truth: NDArray[np.int16] | None = None
+    ) -> None:
+        self.core, self.layers, self.device = core, core.prepared(adaptation), core.device
+        self.tiles, self.channels, self.height, self.width = shape
+        T, C, H, W = shape
+        config, stride = core.network.config, W + int(_LEFT) + int(_RIGHT)
+        self.room = T * min(H, (W + 1) // 2)
+
+        def zeros(*shape: int, kind: torch.dtype = torch.float32) -> torch.Tensor:
+            return torch.zeros(shape, dtype=kind, device=self.device)
+
+        self.front = torch.tensor([0, 0, 1, T, 0], dtype=torch.int32, device=self.device)
+        self.rows, self.count, self.coded = self.front[2:], self.front[3:], self.front[4:]
+        self.planes = zeros(9, T, H + int(_UP), stride)
+        self.planes[0] = int(_START)
+        self.states = zeros(2, C, T, H + 1, int(_STATE), kind=torch.float64)
+        for at in (_WEIGHTS0, _WEIGHTS1):
+            for i, pull in enumerate(online.PULL):
+                self.states[..., int(at) + i] = pull * online.W_SCALE
+        self.couplings = zeros(2, T, H + 1, int(_COUPLING), kind=torch.float64)
+        self.predictions = zeros(2, 3, self.room)
+        self.references, self.anchors, self.spreads = zeros(3, self.room), zeros(3, self.room), zeros(3, self.room)
+        around, places = config.neighbours(), causal.ERRORS
+        kinds = [c for _ in around for c in range(3)] + [3 + m for _ in places for m in range(6)] + [9, 10, 11]
+        offsets = [dy * stride + dx for dy, dx in around for _ in range(3)]
+        offsets += [dy * stride + dx for dy, dx in places for _ in range(6)] + [0] * 3
+        taps = [dy * stride + dx for dy, dx in online.TAPS]
+        pad = [0] * (int(_COLUMNS) - len(taps))
+        self.kinds, self.offsets, self.taps = (
+            to_device(np.array(a, np.int32), self.device) for a in (kinds, offsets, taps + pad)
+        )
+        self.inputs = zeros(self.room, len(kinds))
+        self.linears = zeros(self.room, 3)
+        self.h = [zeros(self.room, config.width + len(causal.PASSED) * config.context) for _ in range(2)]
+        self.passed = zeros(config.depth, 4, T, H + 1, config.context)
+        self.sums = zeros(self.room, 3 * config.hidden)
+        integers = torch.int32
+        self.parameters = zeros(self.room, 3 * config.components, kind=integers)
+        self.table = zeros(self.room, max(causal.SIZES) // mixture.LOW_SYMBOLS, kind=integers)
+        self.high, self.low = zeros(3, self.room, kind=integers), zeros(3, self.room, kind=integers)
+        self.values = zeros(T, C, H, W, kind=torch.int16) if truth is None else to_device(truth, self.device)
+        self.sizes = (H, W, T)
+
+    def encode(self) -> list[Stream]:
+        count = 2 * self.channels * self.height * self.width
+        shape = (self.tiles, count)
+        starts, frequencies = (torch.zeros(shape, dtype=torch.int32, device=self.device) for _ in range(2))
+
+        def code(table: torch.Tensor, symbols: torch.Tensor, alphabet: int, part: int) -> None:
+            share(table, self.rows, symbols, alphabet, self.tiles, self.coded, part, starts, frequencies)
+
+        self._run(code, self._look_up)
+        lanes = Lanes(self.device, self.tiles, count)
+        lanes.push(starts, frequencies)
+        kept = torch.stack([torch.log2(f.double()).sum() for f in frequencies]).cpu().numpy()
+        ideal = [float(PRECISION * count - bits) for bits in kept]
+        return [Stream(words, bits) for words, bits in zip(lanes.words(), ideal, strict=True)]
+
+    def decode(self, words: Sequence[Words]) -> list[Tile]:
+        lanes = Lanes(self.device, words, 2 * self.channels * self.height * self.width)
+
+        def code(table: torch.Tensor, symbols: torch.Tensor, alphabet: int, part: int) -> None:
+            lanes.pop(table, self.rows, symbols, alphabet)
+
+        self._run(code, lambda: None)
+        if not lanes.are_empty():
+            raise ModelError("a stream does not hold exactly its tile")
+        return list(self.values.cpu().numpy())
+
+    def _look_up(self) -> None:
+        grid = (triton.cdiv(self.room, _ROWS),)
+        place = (*self.sizes, self.room)
+        _truth[grid](self.front, self.values, self.high, self.low, *place, C=self.channels, B=_ROWS)
+
+    def _run(self, code: Callable[[torch.Tensor, torch.Tensor, int, int], None], look_up: Callable[[], None]) -> None:
+        """code: codes a table's symbols, the given part of a front's 2 C. look_up: puts a front's known symbols into
+        `high` and `low`.
+        """
+
+        def step() -> None:
+            self._trunk()
+            look_up()
+            for c in range(self.channels):
+                self._channel(c, code)
+            self._learn()
+
+        step()  # compiles what is not compiled yet, which a capture cannot
+        fronts = self.width + 2 * (self.height - 1)
+        if self.device.type != "cuda":
+            for _ in range(fronts - 1):
+                step()
+            return
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            step()
+        for _ in range(fronts - 1):
+            graph.replay()
+
+    def _trunk(self) -> None:
+        run, layers, place = self.core.products, self.layers, (*self.sizes, self.room)
+        around = (self.anchors, self.spreads)
+        grid = (triton.cdiv(self.room // self.tiles, _SOLVED), self.tiles, self.channels)
+        _predict[grid](
+            self.front, self.planes, self.states, self.taps, self.predictions, self.references, *around, *place,
+            C=self.channels, B=_SOLVED, num_warps=2,
+        )  # fmt: skip
+        columns = self.inputs.shape[1]
+        _inputs[(triton.cdiv(self.room, _ROWS), triton.cdiv(columns, 32))](
+            self.front, self.planes, self.kinds, self.offsets, *around, self.core.vectors[0], self.inputs, *place,
+            columns, B=_ROWS, D=32,
+        )  # fmt: skip
+        config, n = self.core.network.config, self.count
+        run.run(layers.linear, self.inputs, self.linears, n)
+        run.run(layers.first, self.inputs, self.h[0], n)
+        for i, layer in enumerate(layers.middle):
+            h, after = self.h[i % 2], self.h[1 - i % 2]
+            if config.context:
+                _pass[(triton.cdiv(self.room, _ROWS), len(causal.PASSED))](
+                    self.front, h, self.passed[i], *self.sizes, h.stride(0), config.width, config.context,
+                    B=_ROWS, D=triton.next_power_of_2(config.context),
+                )  # fmt: skip
+            run.run(layer, h, after, n, h, config.limit)
+        run.run(layers.heads.sums, self.h[len(layers.middle) % 2], self.sums, n)
+
+    def _channel(self, c: int, code: Callable[[torch.Tensor, torch.Tensor, int, int], None]) -> None:
+        config, (fine, coarse, exponential, inverses) = self.core.network.config, self.core.vectors
+        known = (self.high, self.low, self.anchors, self.spreads, self.couplings)
+        tables = (fine, coarse, exponential, inverses, self.parameters)
+        K, heads = config.components, self.layers.heads
+        _head[(triton.cdiv(self.room, _ROWS),)](
+            self.front, self.sums, self.linears, *heads.channels[c], *known, *tables, *self.sizes, self.room,
+            config.hidden, len(exponential) - 1, c=c, K=K, B=_ROWS, **heads.sizes(c),
+        )  # fmt: skip
+        size, origin, make = causal.SIZES[c], causal.ORIGINS[c], self.core.tables
+        alphabet = make.high(self.parameters, self.rows, self.tiles, size, origin, self.table)
+        code(self.table, self.high[c], alphabet, 2 * c)
+        alphabet = make.low(self.parameters, self.high[c], self.rows, self.tiles, size, origin, self.table)
+        code(self.table, self.low[c], alphabet, 2 * c + 1)
+
+    def _learn(self) -> None:
+        place = (*self.sizes, self.room)
+        seen = (self.predictions, self.references, self.anchors, self.core.vectors[0])
+        _finish[(triton.cdiv(self.room, _ROWS),)](
+            self.front, self.planes, self.states, self.couplings, self.values, self.high, self.low, *seen, *place,
+            C=self.channels, B=_ROWS,
+        )  # fmt: skip
+        _advance[(1,)](self.front, *self.sizes, C=self.channels, num_warps=1)

@@ -1,0 +1,125 @@
+"""benchmarks/gpu.py without a GPU: the script measures, tunes, packs, trains and resumes, in miniature."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from PIL import Image
+from strategies import texture
+
+torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before any kernel is defined
+
+from lgcodec.models import train  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def script() -> Any:
+    path = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
+    if not path.exists():
+        pytest.skip("benchmarks are not here")
+    spec = importlib.util.spec_from_file_location("gpu_benchmark", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+def picture(seed: int) -> NDArray[np.uint8]:
+    return np.roll(texture(40, 44, 3), seed, axis=1)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    (tmp_path / "photographs").mkdir()
+    for i in range(3):
+        Image.fromarray(picture(i)).save(tmp_path / "photographs" / f"{i}.png")
+    return tmp_path / "photographs"
+
+
+def run(script: Any, *words: object) -> str:
+    result = CliRunner().invoke(script.main, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_measures(script: Any, photographs: Path, tmp_path: Path) -> None:
+    options = ["--exact", "flow", "--model", "flow", "--megabytes", 0.02, "--repeats", 1, "--device", "cpu"]
+    assert "decode MB/s" in run(script, "measure", photographs, "--out", tmp_path / "out", *options)
+    parts = json.loads((tmp_path / "out" / "measure.json").read_text())
+    assert parts["exactness"] == [{"model": "flow", "images": 3, "equal": True, "decoded": True}]
+    assert parts["throughput"][0]["photographs"] == 4
+
+
+def test_tunes(script: Any, tmp_path: Path) -> None:
+    pytest.importorskip("triton", reason="triton is not installed")
+    run(script, "tune", "--out", tmp_path, "--rows", 16, "--tiles", "", "--repeats", 1, "--device", "cpu")
+    rows = json.loads((tmp_path / "tune.json").read_text())["products"]
+    assert {row["passes"] for row in rows} == {0, 2}
+    assert all(row["exact"] for row in rows)
+
+
+def test_packs_keep_the_pixels(script: Any, photographs: Path, tmp_path: Path) -> None:
+    assert run(script, "pack", photographs, "--out", tmp_path / "packs", "--megabytes", 0.001).startswith("3 shards")
+    folder = script.unpack(tmp_path / "packs", tmp_path / "unpacked")
+    images = train.read_images([folder], 16)
+    assert all(np.array_equal(a, picture(i)) for i, a in enumerate(images))
+    assert script.unpack(photographs, tmp_path / "other") == photographs
+
+
+SIZES = "--batch 4 --crop 16 --width 16 --depth 1 --hidden 8 --components 2 --rows 1 --left 2"
+
+
+def test_trains_in_slices(script: Any, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def here(words: list[str], stdout: Any, **_: object) -> SimpleNamespace:
+        """In this process, which has everything imported."""
+        result = CliRunner().invoke(train.main, words[3:], catch_exceptions=False)
+        stdout.write(result.output)
+        return SimpleNamespace(returncode=result.exit_code)
+
+    monkeypatch.setattr(script.subprocess, "run", here)
+    monkeypatch.setattr(script, "RESERVE", 0)
+    monkeypatch.setattr(script, "LEAST", 0)
+    options: list[object] = ["--data", photographs, "--held-out", photographs, "--family", "default"]
+    options += ["--more", f"default={SIZES}"]
+    options += ["--out", tmp_path, "--resume", tmp_path, "--device", "cpu", "--threads", 1, "--minutes-each", 0.1]
+    spent = []
+    for call in (0.04, 10):
+        run(script, "train", *options, "--call-minutes", call)
+        (row,) = json.loads((tmp_path / "train.json").read_text())["training"]
+        spent.append((row["state"], row["spent"]))
+    assert spent[0][0] == "stopped"
+    assert 0 <= spent[0][1] < 0.1
+    assert spent[1] == ("done", 0.1)
+    assert row["integer_bpd"] > 0
+    with tarfile.open(tmp_path / "default.tar") as archive:
+        names = set(archive.getnames())
+    assert {"w.safetensors", "w.json", "w.checkpoint.pt", "progress.json", "log.txt"} <= names
+    assert "nothing left" in run(script, "train", *options, "--call-minutes", 1)
+
+
+def test_batches_made_ahead_are_the_same() -> None:
+    batches = [[torch.full((2,), i)] for i in range(9)]
+    assert [int(batch[0][0]) for batch in train.ahead(batches)] == list(range(9))
+
+    def broken() -> Any:
+        yield batches[0]
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        list(train.ahead(broken()))
