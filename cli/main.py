@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -74,6 +75,8 @@ def program(context: click.Context) -> None:
 def main() -> None:
     """The console script. It starts and ends faster than interpreters do."""
     gc.set_threshold(GARBAGE)
+    signal.signal(signal.SIGINT, report.interrupt)
+    sys.unraisablehook = report.dropped
     try:
         program(prog_name="lgcodec")
     except SystemExit as end:

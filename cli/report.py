@@ -8,16 +8,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
     from lgcodec.codec import Info
     from lgcodec.container import Header
     from lgcodec.models.registry import Record
@@ -135,6 +138,23 @@ def models_json(records: Iterable[Record]) -> str:
     return json.dumps([dataclasses.asdict(record) | {"card": record.card} for record in records], indent=2)
 
 
+interrupted = threading.Event()  # set by Ctrl-C, see `interrupt`
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """A handler of SIGINT. Libraries in C drop what is raised while they call Python (LLVM does, while it compiles), so
+    the next step of `Progress` raises again.
+    """
+    interrupted.set()
+    raise KeyboardInterrupt
+
+
+def dropped(what: UnraisableHookArgs) -> None:
+    """A sys.unraisablehook that says nothing of such a drop."""
+    if not issubclass(what.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(what)
+
+
 class Progress:
     """A callback `(done, total)` in pixels that draws a bar on a terminal once the work has taken `DELAY` seconds."""
 
@@ -146,6 +166,8 @@ class Progress:
         self._exit = ExitStack()
 
     def __call__(self, done: int, total: int) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         if not self._enabled or time.perf_counter() - self._start < DELAY:
             return
         if self._bar is None:

@@ -128,6 +128,7 @@ class Network(CausalNetwork):
         names = ("sigmoid", "exponential", "inverse", "fine", "coarse")
         self.tables = {name: tensors[f"pixels.{name}"] for name in names}
         self.depth, self.K, self.limit = config["depth"], config["components"], config["limit"]
+        self.context = 0
         self.neighbours = [(0, -i) for i in range(1, config["left"] + 1)]
         for r in range(1, config["rows"] + 1):
             self.neighbours += [(-r, dx) for dx in range(-config["left"], min(2 * r - 1, config["reach"]) + 1)]

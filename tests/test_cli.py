@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -351,6 +352,16 @@ def test_a_reader_that_leaves_is_no_error_message(image: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_ctrl_c_is_noticed_where_a_library_drops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "interrupted", threading.Event())
+    with report.Progress("img.png", enabled=False) as progress:
+        progress(1, 2)
+        with pytest.raises(KeyboardInterrupt):
+            report.interrupt(signal.SIGINT, None)
+        with pytest.raises(KeyboardInterrupt):
+            progress(2, 2)
+
+
 def test_ctrl_c_leaves_no_half_file(tmp_path: Path) -> None:
     Image.fromarray(np.tile(photo(), (60, 60, 1))).save(tmp_path / "img.png")
     run = subprocess.Popen([*PROGRAM, "compress", "img.png"], cwd=tmp_path, stderr=subprocess.PIPE)
