@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import mixture, online, program
+from lgcodec.models import learning, mixture, online, program
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import EXACT, WEIGHT_LIMIT, Executor, Layer, NumpyExecutor
+from lgcodec.models.integer import WEIGHT_LIMIT, Executor, Layer, LearningLayer, NumpyExecutor
 from lgcodec.models.interface import Compiled, Distribution, IntArray, Stack
 from lgcodec.models.weights import Weights
 
@@ -58,7 +58,7 @@ ORIGINS = (0, -256, -256)  # the value of their symbol 0
 EXTRAS = (0, 2, 3)  # what the heads see besides h: errors of the channels before, the expected error of this one
 
 
-OPTIONAL = ("context", "side")  # parts of a Config that may be zero, and then are not in weights files
+OPTIONAL = ("context", "side", "learning")  # parts of a Config that may be zero, and then are not in weights files
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class Config:
 
     Hidden activations are integers 0..limit in units of 2**-fraction. context: how many features of the layer before
     each middle layer sees of the pixels at PASSED, besides its own pixel's. side: how many features of a `Side` the
-    network sees besides its picture; 0 for none of both.
+    network sees besides its picture. learning: each front moves weights by about 2**-learning while
+    decoding (`learning.py`). 0 for none of these.
     """
 
     width: int = 128
@@ -81,16 +82,19 @@ class Config:
     limit: int = 4095
     context: int = 0
     side: int = 0
+    learning: int = 0
 
     def __post_init__(self) -> None:
         bounds = {
             "width": 1024, "depth": 32, "hidden": 512, "components": 16, "rows": online.UP, "left": online.LEFT,
-            "reach": online.RIGHT, "fraction": 12, "limit": 8191, "context": self.width, "side": 64,
+            "reach": online.RIGHT, "fraction": 12, "limit": 8191, "context": self.width, "side": 64, "learning": 20,
         }  # fmt: skip
         for name, high in bounds.items():
             value, least = getattr(self, name), int(name not in OPTIONAL)
             if type(value) is not int or not least <= value <= high:
                 raise ModelError(f"causal model: {name} is {value!r}, expected {least} to {high}")
+        if self.learning and self.fraction != learning.ACTIVATION:
+            raise ModelError(f"causal model: what learns has activations of {learning.ACTIVATION} bits")
 
     @classmethod
     def of(cls, given: Any) -> Config:
@@ -112,6 +116,14 @@ class Config:
         """Offsets (dy, dx) of the pixels the first layer sees."""
         above = [(-r, dx) for r in range(1, self.rows + 1) for dx in range(-self.left, min(2 * r - 1, self.reach) + 1)]
         return [(0, -i) for i in range(1, self.left + 1)] + above
+
+    def learners(self, name: str) -> int:
+        """How many of a layer's inputs, from the first on, have weights that learn: not those of other pixels' features
+        or channels.
+        """
+        if not self.learning or name == "linear":
+            return 0
+        return self.width if name.startswith(("middle", "head")) else len(self.layers()[name][0])
 
     def layers(self) -> dict[str, tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]]:
         """Each layer's input limits, and its outputs' lowest and highest value."""
@@ -189,7 +201,7 @@ class Network:
             layers = {}
             for name, ends in config.layers().items():
                 weight, bias, shift = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
-                layers[name] = Layer(weight, bias, shift, *ends)
+                layers[name] = (LearningLayer if config.learners(name) else Layer)(weight, bias, shift, *ends)
             tables = [tensors[name] for name in ("sigmoid", "exponential", "inverse", "fine", "coarse")]
         except KeyError as e:
             raise ModelError(f"causal model: tensor {e} is missing") from e
@@ -201,6 +213,10 @@ class Network:
         ):
             raise ModelError("causal model: malformed tables")
         return cls(config, layers, fine, coarse, mixture.Tables(*mixtures))
+
+    def still(self) -> Network:
+        """The same integers, which do not learn: what `Config.learning` gains is measured against it."""
+        return replace(self, config=replace(self.config, learning=0))
 
     def adapted(self, adaptation: bytes) -> Network:
         """Fitted to one image by side information in its file. Raises ModelError where that is malformed."""
@@ -228,7 +244,7 @@ def move(layer: Layer, bias: NDArray[np.int8], left: NDArray[np.int8], right: ND
     biases = layer.bias + ((bias.astype(np.int64) << shift) >> BIAS_BITS)
     while True:
         bound = np.abs(weights) @ layer.limit.astype(np.int64) + np.abs(biases)
-        over = (bound >= EXACT) | (np.abs(weights).max(axis=1) > WEIGHT_LIMIT)
+        over = (bound >= layer.exact) | (np.abs(weights).max(axis=1) > WEIGHT_LIMIT)
         if not over.any():
             break
         if (shift[over] == 0).any():
@@ -278,10 +294,15 @@ class Program:
         self, network: Network, executor: Executor, shapes: Sequence[Shape], sides: Sequence[Side] = ()
     ) -> None:
         self.network, self.executor, self.sides = network, executor, sides
-        self.loaded = {name: executor.load(layer) for name, layer in network.layers.items()}
         if len(set(shapes)) != 1:
             raise ValueError("a batch holds tiles of one shape")
-        self.tiles = len(shapes)
+        self.tiles, config = len(shapes), network.config
+        layers: dict[str, Any] = dict(network.layers)
+        if config.learning:
+            self.executor = learning.LearningExecutor()
+            for name in filter(config.learners, layers):
+                layers[name] = learning.Learner(layers[name], self.tiles, config.learners(name), config.learning)
+        self.loaded = {name: self.executor.load(layer) for name, layer in layers.items()}
         self.channels, self.height, self.width = shapes[0]
 
     def symbols(self, value: list[Tile]) -> Iterator[tuple[Distribution, IntArray]]:
@@ -332,6 +353,7 @@ class Program:
             h, linear = self._trunk(around_at, errors_at, anchor, spread, looks, passed, rows, cols)
             coupling.merge(low, high)
             known = np.zeros((3, T, n))
+            lessons: list[IntArray] = []
             for c in range(C):
                 expected = self._expect(coupling, c, known)
                 mixed = self._mixture(c, h, linear[:, c], anchor[c], spread[c], known, expected)
@@ -339,6 +361,10 @@ class Program:
                 x = np.asarray((yield mixed, true), np.int64).reshape(T, n)
                 known[c] = 8 * x - anchor[c]
                 self._place(P[c], rows, cols, x)
+                if net.config.learning:
+                    lessons.append(self._lesson(c, mixed, x, spread[c]))
+            if lessons:
+                self._learn(lessons)
             for c in range(C):
                 flat_e[:, c, :, at] = np.moveaxis(8 * flat_p[c][:, at] - predictions[:, c], -1, 0)
             error = flat_p[:C, :, at] - reference
@@ -418,6 +444,25 @@ class Program:
         counts = np.full(self.tiles, len(h) // self.tiles)
         return mixture.Mixture.of(self.network.tables, q[:K], mean, q[2 * K : 3 * K], SIZES[c], ORIGINS[c], counts)
 
+    def _lesson(self, c: int, mixed: mixture.Mixture, x: IntArray, spread: NDArray[Any]) -> IntArray:
+        """Errors of channel c's outputs [T, n, outputs]; x, spread (Q3): [T, n]."""
+        K, said = self.network.config.components, self.loaded[f"out.{c}"].outputs
+        log_scale, highest = said[..., 2 * K : 3 * K].reshape(-1, K).T, int(self.network.layers[f"out.{c}"].high[2 * K])
+        apart = spread.reshape(-1).astype(np.int64)
+        return learning.mixture_errors(mixed, x.reshape(-1), log_scale, highest, apart).reshape(said.shape)
+
+    def _learn(self, errors: list[IntArray]) -> None:
+        """Backpropagation: errors of each channel's outputs [T, n, outputs] move all weights that learn."""
+        run, sums = self.loaded, 0
+        for c, e in enumerate(errors):
+            hidden = learning.limited(learning.back(run[f"out.{c}"].backward(e))) * (run[f"head.{c}"].outputs > 0)
+            sums = sums + run[f"head.{c}"].backward(hidden)
+        below = learning.limited(learning.back(sums))
+        for i in reversed(range(self.network.config.depth)):
+            layer = run[f"middle.{i}"]
+            below = learning.limited(below + learning.back(layer.backward(below * (layer.outputs > 0))))
+        run["first"].backward(below * (run["first"].outputs > 0))
+
     def _place(self, P: NDArray[np.float64], rows: IntArray, cols: IntArray, x: IntArray) -> None:
         """Writes a front's values x [T, n] into P [T, H', W'], and the cells around the tile that repeat them
         (`pad`).
@@ -467,6 +512,9 @@ class Model:
         self.layered = self.latent = None
         self.planes, self.tile, self.unit = CHANNELS, TILE, 1
         self.batch = 16
+        if machine == "cuda" and self.network.config.learning:
+            # The GPU's kernels share weights between tiles, and what learns has its own for each.
+            machine = "numpy" if find_spec("numba") is None else "numba"
         if machine == "numba":
             from lgcodec.models.compiled import CompiledCausal
 

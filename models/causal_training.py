@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lgcodec.models import causal, compiled, mixture, online
+from lgcodec.models import causal, compiled, learning, mixture, online
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import quantise
 from lgcodec.models.weights import Weights
@@ -226,7 +226,8 @@ def export(model: Causal, card: dict[str, Any]) -> Weights:
     for name, parts in model.layers().items():
         weight, bias = (p.detach().double().cpu().numpy() for p in parts)
         row, column, add = units[name]
-        layer = quantise(weight * row[:, None] * column, bias * row + add, *limits[name])
+        shift = learned_shift(row) if model.config.learners(name) else None
+        layer = quantise(weight * row[:, None] * column, bias * row + add, *limits[name], shift)
         tensors |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias, f"{name}.shift": layer.shift}
     tables = mixture.Tables.make()
     tensors |= {"sigmoid": tables.sigmoid, "exponential": tables.exponential, "inverse": tables.inverse}
@@ -236,13 +237,18 @@ def export(model: Causal, card: dict[str, Any]) -> Weights:
     return Weights("causal", model.config.written(), tensors, card)
 
 
+def learned_shift(row: NDArray[np.float64]) -> NDArray[np.int32]:
+    """The shifts with which all rows of a layer have weights of the same unit, whatever their outputs' (`learning`)."""
+    return (learning.FRACTION + learning.ACTIVATION - np.log2(row)).astype(np.int32)
+
+
 def grow(model: Causal, network: causal.Network) -> None:
     """Starts a model from a trained network of no more in any size: what that computes is computed on (Chen et al.
     2016, Net2Net), while new units keep their random start, unseen by old ones. Raises ModelError.
     """
     old, new = network.config, model.config
     sizes = ("width", "depth", "hidden", "components", "context")
-    if replace(new, **{n: getattr(old, n) for n in sizes}) != old or any(
+    if replace(new, learning=old.learning, **{n: getattr(old, n) for n in sizes}) != old or any(
         getattr(old, n) > getattr(new, n) for n in sizes
     ):
         raise ModelError(f"{new.written()} cannot start from a network of {old.written()}")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lgcodec.models import causal, online
 from lgcodec.models.causal import Network, Side
 from lgcodec.models.compiled_convolution import Products
+from lgcodec.models.compiled_learning import add, fresh, learn_front, mixture_errors, workspace
 from lgcodec.models.compiled_stack import CompiledStack, jit, pop_mixtures, refill
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Layer, check_exact
@@ -301,13 +302,14 @@ def _pass(fronts, h, seen, t, low, n, W):
 
 
 @jit
-def _code(tile, words, encoding, taps, around, places, picture, looks, features, network, tables, K):
+def _code(tile, words, encoding, taps, around, places, side, network, backward, sizes, tables, K):
     """Program._run over one tile, int16 [C, H, W]: read when encoding, written when decoding.
 
-    words: the stream when decoding. picture, features: what a Side knows, the picture padded; looks: SIDE_PLACES from
-    the padded picture's corner; all three empty without a Side. Returns start, frequency uint32 of the symbols in
-    order (when encoding), and whether the stream held exactly the tile (when decoding).
+    words: the stream when decoding. side: what a Side knows, the picture padded, SIDE_PLACES from its corner, and the
+    features; all empty without a Side. backward, sizes: as in `learn_front`. Returns start, frequency uint32 of the
+    symbols in order (when encoding), and whether the stream held exactly the tile (when decoding).
     """
+    picture, looks, features = side
     C, H, W = tile.shape
     (first, first_ends), (middle, middle_ends), (linear, linear_ends) = network[:3]
     (heads, extras, head_ends), (outs, out_ends) = network[3:]
@@ -328,14 +330,28 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
     width, hidden = first_ends.shape[2], head_ends.shape[2]
     flat_p, flat_e = P.reshape(-1), errors.reshape(-1)
     stride, plane = np.uint64(P.shape[2]), np.uint64(P.shape[1] * P.shape[2])
-    inputs = np.zeros((rows, 2 * first.shape[1]), np.int16)
+    inputs = np.zeros((rows, (2 * first.shape[1] + LANES - 1) // LANES * LANES), np.int16)
     seen = np.zeros((rows, 2 * linear.shape[1]), np.int16)
     moved = np.zeros((rows, linear_ends.shape[2]), np.int32)
-    h, sums = np.zeros((rows, width), np.int16), np.zeros((rows, width), np.int32)
+    rate = sizes[3]
+    deep, learning_rows = (len(middle), rows) if rate else (0, 0)
+    if rate:
+        states = (
+            fresh(first, sizes[1], sizes[0]),
+            fresh(middle, sizes[1], sizes[1]),
+            fresh(heads, sizes[2], sizes[1]),
+            fresh(outs, 3 * K + 1, sizes[2]),
+        )
+        first, middle, heads, outs = states[0][0], states[1][0], states[2][0], states[3][0]
+        work = workspace(states, rows)
+    hs, sums = np.zeros((1 + deep, rows, width), np.int16), np.zeros((rows, width), np.int32)
+    added = np.zeros((deep, rows, width), np.int16)
+    lessons = np.zeros((C, learning_rows, out_ends.shape[2]), np.int16)
+    spreads = np.zeros(rows + LANES, np.int32)
     context = np.uint64((2 * middle.shape[1] - width) // 4)
     seen_too = np.zeros((rows, 2 * middle.shape[1]), np.int16)
     passed = np.zeros((len(middle), 3, H + 1, context), np.int16)  # by front, modulo 3
-    shared, z = np.zeros((C, rows, hidden), np.int32), np.zeros((rows, hidden), np.int16)
+    shared, zs = np.zeros((C, rows, hidden), np.int32), np.zeros((C, rows, hidden), np.int16)
     q = np.zeros((rows, out_ends.shape[2]), np.int32)
     mean, inverse, weight = np.zeros((3, K, rows + LANES), np.int32)
     bases, spans, values = np.zeros((3, rows + LANES), np.int32)
@@ -388,6 +404,7 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
         multiply(seen, linear, 0, moved, n)
         activate(moved, linear_ends, 0, moved, n)
         multiply(inputs, first, 0, sums, n)
+        h = hs[0]
         activate(sums, first_ends, 0, h, n)
         for i in range(len(middle)):
             if context:
@@ -395,7 +412,12 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
                 multiply(seen_too, middle, i, sums, n)
             else:
                 multiply(h, middle, i, sums, n)
-            activate_onto(sums, middle_ends, i, h, n)
+            if rate:
+                activate(sums, middle_ends, i, added[i], n)
+                add(h, added[i], middle_ends[i, 3, 0], n, hs[i + 1])
+                h = hs[i + 1]
+            else:
+                activate_onto(sums, middle_ends, i, h, n)
         for c in range(C):
             multiply(h, heads, c, shared[c], n)
         if C == 3:
@@ -413,8 +435,8 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
                     for o in range(hidden):
                         own[o] += extras[c, i, o] * extra[i]
                 shift[j] = 8 * np.int64(expected)
-            activate(shared[c], head_ends, c, z, n)
-            multiply(z, outs, c, q, n)
+            activate(shared[c], head_ends, c, zs[c], n)
+            multiply(zs[c], outs, c, q, n)
             activate(q, out_ends, c, q, n)
             for j in range(n):
                 gate = (np.int64(q[j, 3 * K]) * np.int64(spread[c, j])) >> 5
@@ -428,6 +450,11 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
             else:
                 mixtures = (mean, inverse, weight, size, origin, sigmoid)
                 state, left = pop_mixtures(state, words, left, n, mixtures, values, bases, spans, edges)
+            if rate:
+                for j in range(n):
+                    spreads[j] = spread[c, j]
+                parts = (mean, inverse, weight)
+                mixture_errors(values, parts, n, size, origin, sigmoid, q, spreads, work, lessons[c])
             for j in range(n):
                 y, x = low + j, t - 2 * (low + j)
                 value = np.int64(values[j]) + origin
@@ -438,6 +465,8 @@ def _code(tile, words, encoding, taps, around, places, picture, looks, features,
                 for m in range(2):
                     errors[m, c, y + _UP, x + _LEFT] = _compand(fine, 8.0 * value - p[c, m, s])
                 _place(P, c, y, x, value)
+        if rate:
+            learn_front(states, sizes, backward, work, inputs, hs, added, zs, lessons, n)
         if C == 3:
             for j in range(n):
                 _couple_learn(coupling[:, H - 1 - low - j], known[j])
@@ -452,6 +481,19 @@ def _placed(layer: Layer, own: int, width: int) -> Layer:
     """The layer with room between its `own` inputs and those passed on, which begin at `width`."""
     room = [own] * (width - own)
     return replace(layer, weight=np.insert(layer.weight, room, 0, axis=1), limit=np.insert(layer.limit, room, 0))
+
+
+def _rows(weight: NDArray[np.int16], rows: int) -> NDArray[np.int16]:
+    """With zero rows below, `rows` in all."""
+    return np.pad(weight, ((0, rows - len(weight)), (0, 0)))
+
+
+def _transposed(weights: list[NDArray[np.int16]], rows: int) -> NDArray[np.int16]:
+    """Weights [O, I] packed as layers of O (`rows` with what is added) inputs and I outputs."""
+    columns = LANES * -(-weights[0].shape[1] // LANES)
+    beside = np.stack([np.pad(_rows(w, rows), ((0, 0), (0, columns - w.shape[1]))) for w in weights])
+    pairs = beside.reshape(len(weights), rows // 2, 2, columns).swapaxes(2, 3)
+    return np.ascontiguousarray(pairs.reshape(len(weights), rows // 2, 2 * columns))
 
 
 class CompiledCausal:
@@ -484,18 +526,25 @@ class CompiledCausal:
             (heads, extras, head_ends),
             packed([layers[f"out.{c}"] for c in range(3)], hidden),
         )
+        sizes = (layers["first"].weight.shape[1], config.width, config.hidden, config.learning)
+        outputs = LANES * -(-(3 * config.components + 1) // LANES)
+        backward = (
+            _transposed([layers[f"out.{c}"].weight for c in range(3)], outputs),
+            _transposed([np.vstack([_rows(layer.weight, hidden) for layer in own])], 3 * hidden),
+            _transposed([layer.weight[:, : config.width] for layer in middle], width),
+        )
         tables = self.network.tables
         fine, coarse = (np.ascontiguousarray(t, np.int16) for t in (self.network.fine, self.network.coarse))
         inverse, exponential = (np.ascontiguousarray(t, np.int64) for t in (tables.inverse, tables.exponential))
-        return networks, (fine, coarse, packed_sigmoids(tables), exponential, inverse)
+        return networks, backward, sizes, (fine, coarse, packed_sigmoids(tables), exponential, inverse)
 
     def _run(
         self, tile: NDArray[np.int16], words: NDArray[np.uint32], encoding: bool, adaptation: bytes, side: Side | None
     ) -> Any:
-        network, tables = self.prepared(adaptation)
+        network, backward, sizes, tables = self.prepared(adaptation)
         stride = _LEFT + tile.shape[2] + _RIGHT
         places = ((-dy * stride - dx).astype(np.uint64) for dy, dx in (self.around.T, self.places.T))
-        known: Sequence[NDArray[Any]] = _NO_SIDE
+        known: tuple[NDArray[Any], ...] = _NO_SIDE
         if side is not None:
             known = (
                 side.padded(),
@@ -503,7 +552,8 @@ class CompiledCausal:
                 np.ascontiguousarray(side.features),
             )
         code: Callable[..., Any] = _code
-        return code(tile, words, encoding, _TAPS, *places, *known, network, tables, self.network.config.components)
+        components = self.network.config.components
+        return code(tile, words, encoding, _TAPS, *places, known, network, backward, sizes, tables, components)
 
     def encode(
         self, tiles: Sequence[NDArray[np.int16]], adaptation: bytes, sides: Sequence[Side | None] = ()

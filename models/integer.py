@@ -13,7 +13,7 @@ are loaded. An executor multiplies a known product before it is trusted (TF32, b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ class Layer:
     limit: NDArray[np.int32]
     low: NDArray[np.int32]
     high: NDArray[np.int32]
+    exact: ClassVar[int] = EXACT  # the bound, of whichever machines run such a layer
 
     def __post_init__(self) -> None:
         kinds = [a.dtype for a in (self.weight, self.bias, self.shift)]
@@ -49,13 +50,19 @@ class Layer:
             raise ModelError("malformed integer layer")
         if self.limit.min() < 0 or self.limit.max() > INPUT_LIMIT:
             raise ModelError("an integer layer's inputs exceed 16 bits")
-        if self.bound().max() >= EXACT:
-            raise ModelError("an integer layer exceeds the exact range of float32 (2**24)")
+        if self.bound().max() >= self.exact:
+            raise ModelError(f"an integer layer exceeds its exact range (2**{self.exact.bit_length() - 1})")
 
     def bound(self) -> NDArray[np.int64]:
         """The largest partial sum that any input within `limit` can cause, int64 [O]."""
         reach = np.abs(self.weight.astype(np.int64)) @ self.limit.astype(np.int64)
         return reach + np.abs(self.bias.astype(np.int64))
+
+
+class LearningLayer(Layer):
+    """A layer whose weights move: sums are of int32, modulo 2**32. Only as trained it is known not to wrap."""
+
+    exact = 1 << 31
 
 
 def quantise(
@@ -64,10 +71,17 @@ def quantise(
     limit: NDArray[np.int32],
     low: NDArray[np.int32],
     high: NDArray[np.int32],
+    shift: NDArray[np.int32] | None = None,
 ) -> Layer:
-    """The finest layer within the bound. weight [O, I], bias [O] in output units per input unit; limit [I]; ends
-    [O].
+    """The finest layer within the bound, or the one of that shift [O], which learns. weight [O, I], bias [O] in output
+    units per input unit; limit [I]; ends [O].
     """
+    if shift is not None:
+        w = np.rint(weight * 2.0 ** shift[:, None])
+        if np.abs(w).max() > WEIGHT_LIMIT:
+            raise ModelError("weights too large for an integer layer")
+        b = np.rint(bias * 2.0**shift + 2.0 ** (shift - 1.0))
+        return LearningLayer(w.astype(np.int16), b.astype(np.int32), shift, limit, low, high)
     O = len(weight)
     shift = np.zeros(O, np.int32)
     best_weight, best_bias = np.zeros(weight.shape, np.int64), np.zeros(O, np.int64)
@@ -112,6 +126,7 @@ class NumpyExecutor:
         check_exact(self)
 
     def load(self, layer: Layer) -> tuple[NDArray[np.float32], ...]:
+        check_single(layer)
         scale = np.exp2(-layer.shift.astype(np.float32))
         parts = (layer.weight.T, layer.bias, scale, layer.low, layer.high)
         return tuple(np.ascontiguousarray(p, np.float32) for p in parts)
@@ -131,6 +146,12 @@ class NumpyExecutor:
         acc += bias
         acc *= scale
         return np.clip(np.floor(acc, out=acc), low, high, out=acc)
+
+
+def check_single(layer: Layer) -> None:
+    """Raises ExactnessError where float32 cannot hold a layer's sums."""
+    if layer.exact > EXACT:
+        raise ExactnessError("a layer that learns needs more bits than float32 has")
 
 
 def check_exact(executor: Executor) -> None:

@@ -131,16 +131,20 @@ class Mixture:
 
     def cumulative(self, v: Int) -> Int:
         """C(v): the share of TOTAL below symbol v. v: int64 [m, n] or [m, 1] in 0..A -> int64 [m, n]."""
-        edge = (v + self.origin) * MEAN_UNIT - MEAN_UNIT // 2
-        top = 2 * SIGMOID_RANGE << (6 + INVERSE_BITS)
         total = np.zeros(np.broadcast_shapes(v.shape, self.mean[0].shape), np.int64)
-        for weight, mean, inverse in zip(self.weight, self.mean, self.inverse, strict=True):
-            t = np.clip((edge - mean) * inverse + top // 2, 0, top - 1)
-            i, fraction = t >> FRACTION_BITS, t & ((1 << FRACTION_BITS) - 1)
-            below = self.tables.sigmoid[i].astype(np.int64)
-            total += weight * (below + (((self.tables.sigmoid[i + 1] - below) * fraction) >> FRACTION_BITS))
+        for k, weight in enumerate(self.weight):
+            total += weight * self.sigmoids(v, k)[1]
         c = v + ((total * (TOTAL - self.size)) >> (WEIGHT_BITS + SIGMOID_BITS))
         return np.where(v == 0, 0, np.where(v == self.size, TOTAL, c))
+
+    def sigmoids(self, v: Int, components: int | slice = slice(None)) -> tuple[Int, Int]:
+        """t in 2**-20 and sigmoid(t) in 2**-22 of components at the lower edge of symbol v; shapes as broadcast."""
+        top = 2 * SIGMOID_RANGE << (6 + INVERSE_BITS)
+        edge = (v + self.origin) * MEAN_UNIT - MEAN_UNIT // 2
+        t = np.clip((edge - self.mean[components]) * self.inverse[components] + top // 2, 0, top - 1)
+        i, fraction = t >> FRACTION_BITS, t & ((1 << FRACTION_BITS) - 1)
+        below = self.tables.sigmoid[i].astype(np.int64)
+        return t - top // 2, below + (((self.tables.sigmoid[i + 1] - below) * fraction) >> FRACTION_BITS)
 
     def high_table(self) -> NDArray[np.uint32]:
         """-> cdf [n, A / 16 + 1] of v >> 4."""

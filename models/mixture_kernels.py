@@ -46,7 +46,7 @@ def _gather(b: Any, table: Any, places: Vector) -> Vector:
     return Vector(b, b.call(gather, [targets, _I32(size), mask, ir.Constant(kind, None)]))
 
 
-def _sigmoids(b: Any, t: Vector, table: Any) -> Vector:
+def sigmoids(b: Any, t: Vector, table: Any) -> Vector:
     """The table at t (2**-20 from -16 on), with linear interpolation."""
     bits = mixture.FRACTION_BITS
     clipped = t.clip(0, 2 * _MIDDLE - 1)
@@ -71,7 +71,7 @@ def _cumulative(
         mean, inverse, weight = (load(at(b, part, loop.index, _I64(0))) for part in parts)
         for edge, total in zip(edges, totals, strict=True):
             t = (edge * mixture.MEAN_UNIT + (low - mean)).times(inverse) + _MIDDLE
-            b.store(b.add(b.load(total), weight.times(_sigmoids(b, t, table)).value), total)
+            b.store(b.add(b.load(total), weight.times(sigmoids(b, t, table)).value), total)
     share = spread(b.sub(_I64(TOTAL), size))
     return [
         edge + ((Vector(b, b.load(total)) * share) >> _MASS_BITS) for edge, total in zip(edges, totals, strict=True)

@@ -131,10 +131,11 @@ def steps(builder: Any, end: Any, step: int) -> Any:
     return cgutils.for_range_slice(builder, _I64(0), end, _I64(step), inc=True)
 
 
-def _make_product(vectors: int, rows: int) -> Any:
+def _make_product(vectors: int, rows: int, across: bool = False) -> Any:
     """sums[:n, column : column + 16 vectors] = a[:n] @ w, `rows` at a time; n is rounded up to a multiple of `rows`.
 
-    a: int16 [N, I]; w: int16 [layers, P, 2 O], pairs of inputs side by side, 2 P <= I; sums: int32 [N, S].
+    a: int16 [N, I], or across: [P, 2 N], its transpose laid out as w is; w: int16 [layers, P, 2 O], pairs of inputs
+    side by side, 2 P <= I; sums: int32 [N, S].
     """
 
     def emit(b: Any, a: Any, w: Any, layer: Any, column: Any, sums: Any, n: Any) -> None:
@@ -145,15 +146,18 @@ def _make_product(vectors: int, rows: int) -> Any:
         pair = b.mul(column, _I64(2))
         with steps(b, n, rows) as (row, _):
             places = [b.add(row, _I64(r)) for r in range(rows)]
-            starts = [b.bitcast(at(b, a, place, _I64(0)), _I32.as_pointer()) for place in places]
+            firsts = [at(b, a, *((_I64(0), b.mul(place, _I64(2))) if across else (place, _I64(0)))) for place in places]
+            starts = [b.bitcast(first, _I32.as_pointer()) for first in firsts]
+            apart = b.sdiv(a[1][1], _I64(2)) if across else _I64(1)  # of a row's pairs of inputs
             for line in totals:
                 for total in line:
                     b.store(ir.Constant(kind, None), total)
             with cgutils.for_range(b, w[1][1]) as loop:
                 start = at(b, w, layer, loop.index, pair)
                 weights = [Vector.load(b, b.gep(start, [_I64(2 * LANES * v)]), _I16, 2 * LANES) for v in range(vectors)]
+                pairs = b.mul(loop.index, apart)
                 for r in range(rows):
-                    two = Vector.spread(b, b.load(b.gep(starts[r], [loop.index])), LANES)
+                    two = Vector.spread(b, b.load(b.gep(starts[r], [pairs])), LANES)
                     inputs = Vector(b, b.bitcast(two.value, ir.VectorType(_I16, 2 * LANES)))
                     for v in range(vectors):
                         products = Vector(b, b.mul(b.sext(inputs.value, wide), b.sext(weights[v].value, wide)))
@@ -171,21 +175,26 @@ def _make_product(vectors: int, rows: int) -> Any:
     return product
 
 
-_product4, _product2, _product1 = _make_product(4, 6), _make_product(2, 12), _make_product(1, 24)
+def _make_multiply(across: bool) -> Any:
+    product4, product2, product1 = (_make_product(vectors, 24 // vectors, across) for vectors in (4, 2, 1))
+
+    @nb.njit(nogil=True)
+    def multiply(a, w, layer, sums, n):
+        """sums[:n] = a[:n] @ w[layer]; arrays as in `_make_product`, of BLOCK rows."""
+        column, left = 0, w.shape[2] // 32
+        while left >= 4:
+            product4(a, w, layer, column, sums, n)
+            column, left = column + 64, left - 4
+        if left >= 2:
+            product2(a, w, layer, column, sums, n)
+            column, left = column + 32, left - 2
+        if left:
+            product1(a, w, layer, column, sums, n)
+
+    return multiply
 
 
-@nb.njit(nogil=True)
-def multiply(a, w, layer, sums, n):
-    """sums[:n] = a[:n] @ w[layer]; arrays as in `_make_product`, of BLOCK rows."""
-    column, left = 0, w.shape[2] // 32
-    while left >= 4:
-        _product4(a, w, layer, column, sums, n)
-        column, left = column + 64, left - 4
-    if left >= 2:
-        _product2(a, w, layer, column, sums, n)
-        column, left = column + 32, left - 2
-    if left:
-        _product1(a, w, layer, column, sums, n)
+multiply, multiply_across = _make_multiply(False), _make_multiply(True)
 
 
 def _make_activate(adds: bool) -> Any:

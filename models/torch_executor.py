@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lgcodec.models.integer import Layer, check_exact
+from lgcodec.models.integer import Layer, check_exact, check_single
 
 
 class TorchExecutor:
@@ -22,6 +22,7 @@ class TorchExecutor:
         check_exact(self)
 
     def load(self, layer: Layer) -> tuple[torch.Tensor, ...]:
+        check_single(layer)
         scale = np.exp2(-layer.shift.astype(np.float32))
         parts = (layer.weight.T, layer.bias, scale, layer.low, layer.high)
         return tuple(torch.from_numpy(np.ascontiguousarray(p, np.float32)).to(self.device) for p in parts)

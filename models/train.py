@@ -329,6 +329,7 @@ def main() -> None:
 @click.option("--rows", default=causal.Config.rows, show_default=True)
 @click.option("--left", default=causal.Config.left, show_default=True)
 @click.option("--context", default=0, show_default=True, help="Features passed on to later pixels.")
+@click.option("--learning", default=0, show_default=True, help="Learn while decoding, 2**-N a step: 12, or 0.")
 @click.option("--start", help="Name or path of a smaller network to start from.")
 @click.option("--rate", default=1.0, show_default=True, help="Learning rates, times the usual ones.")
 def autoregressive(
@@ -364,11 +365,17 @@ def autoregressive(
     def loss(parts: list[torch.Tensor]) -> torch.Tensor:
         return bits_per_dim(model(*parts), parts[3][:, 0].numel())
 
+    def integer_rate(network: causal.Network) -> float:
+        ideal = CompiledCausal(network, torch.get_num_threads()).encode(tiles, b"")
+        return float(np.mean([s.ideal_bits / t.size for s, t in zip(ideal, tiles, strict=True)]))
+
     def write(run: Run) -> None:
-        weights = export(model, facts)
-        ideal = CompiledCausal(causal.Network.of(weights), torch.get_num_threads()).encode(tiles, b"")
-        integers = float(np.mean([s.ideal_bits / t.size for s, t in zip(ideal, tiles, strict=True)]))
-        run.report(weights, evaluate(model, held, run.device), integers)
+        weights = export(model, dict(facts))
+        network = causal.Network.of(weights)
+        if config.learning:
+            weights.card["learned_bpd"] = round(integer_rate(network), 4)
+            click.echo(f"{weights.card['learned_bpd']:.4f} bits/dim with learning while decoding")
+        run.report(weights, evaluate(model, held, run.device), integer_rate(network.still()))
 
     run = Run(model, out, torch.device(device), [(o, peak * rate) for o, peak in optimisers(model)], loss, write)
     if resume and run.checkpoint.exists():
