@@ -6,6 +6,7 @@ import functools
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lgcodec import coder
+import lgcodec
+from lgcodec import coder, container
 from lgcodec.errors import FormatError, LgcodecError, ModelError
 from lgcodec.models import causal, online, registry
 from lgcodec.models.causal import Config, Deltas, Model, Network, read_deltas, write_deltas
@@ -721,3 +723,17 @@ def test_classes_are_grown_too() -> None:
         with torch.inference_mode():
             wanted = small(*batch, causal_training.float_layers(network.adapted(side))).sum()
             assert float(large(*batch, labels=torch.tensor([label])).sum()) == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.usefixtures("model_alone")
+@pytest.mark.parametrize("seed", range(4))
+def test_files_have_the_class_that_takes_the_fewest_bits(seed: int, tmp_path: Path) -> None:
+    path, tile = tmp_path / "classed.safetensors", photograph(48, seed)[:1]
+    random_weights(CLASSED, 3).write(path)
+    data = lgcodec.compress(tile[0].astype(np.uint8), model=path)
+    model = registry.load(path)
+    bits = {side: coder.encode(model, [tile], side)[0].ideal_bits for side in (b"", *model.choices)}
+    reference = container.read_header(data).model
+    assert reference is not None
+    assert reference.adaptation == min(bits, key=lambda side: bits[side])
+    assert np.array_equal(lgcodec.decompress(data, model=path), tile[0])
