@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import secrets
 import zlib
@@ -36,8 +37,8 @@ EFFORT = 3
 _PLAIN_AREA = 1 << 23  # pixels of a tile where nothing needs a model
 _ADAPT_AREA = 1 << 23  # pixels that a model is shown to adapt to
 _ADAPT_EFFORT = 7
-_ORDER_EFFORT = 3
-_ORDER_SQUARES, _ORDER_SIDE = 4, 64  # what of an image the orders of its channels are tried on
+_CHOICE_EFFORT = 3
+_SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its classes, are tried on
 _WINDOW_AREA = 1 << 24  # pixels of a batch of images that are in work together
 _WINDOW_IMAGES = 1024
 
@@ -215,9 +216,12 @@ class Codec:
     def _encode(self, picture: Picture, plan: _Plan, digest: bytes, meter: _Meter) -> Generator[Request, Any, bytes]:
         """The file that one plan makes."""
         own = self._load() if plan.transform != colour.PLAIN else None
-        if own is not None and plan.transform == colour.STANDARD:
-            plan = replace(plan, transform=(yield from self._choose_order(own, picture, plan)))
-        adaptation = b"" if own is None or self.effort < _ADAPT_EFFORT else self._adapt(own, picture, plan)
+        adaptation = b""
+        if own is not None:
+            transform, adaptation = yield from self._choose(own, picture, plan)
+            plan = replace(plan, transform=transform)
+            if self.effort >= _ADAPT_EFFORT:
+                adaptation = self._adapt(own, picture, plan, adaptation)
         streams: list[tuple[int, bytes]] = []
         bases: dict[int, bytes] = {}
         chained: list[NDArray[np.int16]] = []
@@ -281,12 +285,12 @@ class Codec:
             return plain.encode(tile, self.effort)
         return plain.encode(tile, plain.HASTE) if plain.is_promising(tile) else None
 
-    def _adapt(self, model: ImageModel, picture: Picture, plan: _Plan) -> bytes:
+    def _adapt(self, model: ImageModel, picture: Picture, plan: _Plan, choice: bytes) -> bytes:
         boxes = list(tile_boxes(picture.width, picture.height, *plan.tiles[0]))
         shown = max(1, _ADAPT_AREA // (plan.tiles[0][0] * plan.tiles[0][1]))
         places = np.unique(np.linspace(0, len(boxes) - 1, min(shown, len(boxes))).round().astype(int))
         tiles = [plan.components[0].take(picture.samples(boxes[i])) for i in places]
-        return model.adapt([colour.forward(tile, plan.transform) for tile in tiles], self.effort)
+        return model.adapt([colour.forward(tile, plan.transform) for tile in tiles], self.effort, choice)
 
     def _compare(self, picture: Picture, data: bytes, meter: _Meter) -> Generator[Request, Any, None]:
         file = container.read(data, max_pixels=_area(picture))
@@ -430,24 +434,28 @@ class Codec:
         from lgcodec import likelihood
 
         without, with_model = plans
-        tiles = [
-            with_model.components[0].take(picture.samples(box))
-            for box in _squares(picture, _ORDER_SIDE, _ORDER_SQUARES)
-        ]
+        tiles = [with_model.components[0].take(picture.samples(box)) for box in _squares(picture, _SIDE, _SQUARES)]
         rates = likelihood.score(self._load(), [colour.forward(tile, with_model.transform) for tile in tiles])
         bits = sum(rate * tile.size for rate, tile in zip(rates, tiles, strict=True))
         return with_model if bits < 8 * sum(len(plain.encode(tile, plain.HASTE)[1]) for tile in tiles) else without
 
-    def _choose_order(self, model: ImageModel, picture: Picture, plan: _Plan) -> Generator[Request, Any, int]:
-        """The transform under which squares of the image take the fewest bits."""
-        if self.effort < _ORDER_EFFORT or model.latent is not None:
-            return plan.transform
-        boxes = _squares(picture, _ORDER_SIDE, _ORDER_SQUARES)
-        tiles = [plan.components[0].take(picture.samples(box)) for box in boxes]
-        orders = colour.MIDDLES
-        streams = yield _Encode(model, b"", [colour.forward(tile, order) for order in orders for tile in tiles])
-        bits = np.reshape([stream.ideal_bits for stream in streams], (len(orders), -1)).sum(axis=1)
-        return orders[int(bits.argmin())]
+    def _choose(self, model: ImageModel, picture: Picture, plan: _Plan) -> Generator[Request, Any, tuple[int, bytes]]:
+        """The transform under which squares of the image take the fewest bits, and then which of the model's choices,
+        or none.
+        """
+        orders = colour.MIDDLES if plan.transform == colour.STANDARD else (plan.transform,)
+        best = plan.transform, b""
+        if self.effort < _CHOICE_EFFORT or model.latent is not None or len(orders) + len(model.choices) == 1:
+            return best
+        tiles = [plan.components[0].take(picture.samples(box)) for box in _squares(picture, _SIDE, _SQUARES)]
+        fewest = math.inf
+        for choice in (b"", *model.choices):
+            streams = yield _Encode(model, choice, [colour.forward(tile, order) for order in orders for tile in tiles])
+            bits = np.reshape([stream.ideal_bits for stream in streams], (len(orders), -1)).sum(axis=1)
+            if bits.min() < fewest:
+                best, fewest = (orders[int(bits.argmin())], choice), bits.min()
+            orders = best[:1]
+        return best
 
     @property
     def _threads(self) -> int:

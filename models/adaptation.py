@@ -81,24 +81,32 @@ class Delta(torch.nn.Module):
         return result
 
 
-def adapt(network: causal.Network, tiles: Sequence[causal.Tile], effort: int, threads: int) -> bytes:
-    """The side information that makes tiles (int16 [C, H, W]) smallest; b"" where none pays. effort: 7 to 9."""
+def adapt(
+    network: causal.Network, tiles: Sequence[causal.Tile], effort: int, threads: int, choice: bytes = b""
+) -> bytes:
+    """The side information that makes tiles (int16 [C, H, W]) smallest: `choice`, one of the network's or empty, and
+    deltas where they pay. effort: 7 to 9.
+    """
     tiles = [tile for tile in tiles if min(tile.shape[1:]) >= 16]
     if not tiles or tiles[0].shape[0] != causal.CHANNELS:
-        return b""
+        return choice
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        deltas = _fit(network, tiles, PLANS[max(7, min(effort, 9))])
+        deltas = _fit(network.adapted(choice), tiles, PLANS[max(7, min(effort, 9))])
     finally:
         torch.set_num_threads(before)
-    adaptation = causal.write_deltas(deltas, network.config)
+    begin = choice or bytes([causal.NO_CLASS] if network.config.classes else [])
+    adaptation = begin + causal.write_deltas(deltas, network.config)
     machine = CompiledCausal(network, threads)
     try:
-        plain, fitted = (sum(stream.ideal_bits for stream in machine.encode(tiles, side)) for side in (b"", adaptation))
+        plain, fitted = (
+            sum(stream.ideal_bits for stream in machine.encode(tiles, side)) + 8 * len(side)
+            for side in (choice, adaptation)
+        )
     except ModelError:
-        return b""  # the fit left the exact range
-    return adaptation if fitted + 8 * len(adaptation) < plain else b""
+        return choice  # the fit left the exact range
+    return adaptation if fitted < plain else choice
 
 
 def _fit(network: causal.Network, tiles: Sequence[causal.Tile], plan: Plan) -> dict[str, causal.Deltas]:

@@ -58,7 +58,9 @@ ORIGINS = (0, -256, -256)  # the value of their symbol 0
 EXTRAS = (0, 2, 3)  # what the heads see besides h: errors of the channels before, the expected error of this one
 
 
-OPTIONAL = ("context", "side", "learning")  # parts of a Config that may be zero, and then are not in weights files
+# Parts of a Config that may be zero, and then are not in weights files.
+OPTIONAL = ("context", "side", "classes", "learning")
+NO_CLASS = 255  # where a class stands in an adaptation
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class Config:
 
     Hidden activations are integers 0..limit in units of 2**-fraction. context: how many features of the layer before
     each middle layer sees of the pixels at PASSED, besides its own pixel's. side: how many features of a `Side` the
-    network sees besides its picture. learning: each front moves weights by about 2**-learning while
-    decoding (`learning.py`). 0 for none of these.
+    network sees besides its picture. classes: how many kinds of images the network tells apart. learning: each front
+    moves weights by about 2**-learning while decoding (`learning.py`). 0 for none of these.
     """
 
     width: int = 128
@@ -82,12 +84,14 @@ class Config:
     limit: int = 4095
     context: int = 0
     side: int = 0
+    classes: int = 0
     learning: int = 0
 
     def __post_init__(self) -> None:
         bounds = {
             "width": 1024, "depth": 32, "hidden": 512, "components": 16, "rows": online.UP, "left": online.LEFT,
-            "reach": online.RIGHT, "fraction": 12, "limit": 8191, "context": self.width, "side": 64, "learning": 20,
+            "reach": online.RIGHT, "fraction": 12, "limit": 8191, "context": self.width, "side": 64,
+            "classes": NO_CLASS, "learning": 20,
         }  # fmt: skip
         for name, high in bounds.items():
             value, least = getattr(self, name), int(name not in OPTIONAL)
@@ -148,6 +152,13 @@ class Config:
             layers[f"out.{c}"] = (np.full(self.hidden, self.limit), outputs[:, 0], outputs[:, 1])
         return {name: tuple(a.astype(np.int32) for a in ends) for name, ends in layers.items()}  # type: ignore[misc]
 
+    def classed(self) -> dict[str, int]:
+        """The layers to whose biases a class adds its own (van den Oord et al. 2016, Conditional PixelCNN, eq. 5), and
+        their rows.
+        """
+        layers = self.layers() if self.classes else {}
+        return {name: len(low) for name, (_, low, _) in layers.items() if not name.startswith(("linear", "out"))}
+
 
 def output_units(config: Config) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Integer units per float unit of each output of a head, and what is added to it."""
@@ -178,10 +189,11 @@ class Side:
 
 @dataclass(frozen=True)
 class Network:
-    """The integers of one model, checked."""
+    """The integers of one model, checked. classes: int32 [classes, O], what each class adds to a layer's bias."""
 
     config: Config
     layers: dict[str, Layer]
+    classes: dict[str, NDArray[np.int32]]
     fine: NDArray[np.int32]
     coarse: NDArray[np.int32]
     tables: mixture.Tables
@@ -197,11 +209,12 @@ class Network:
     @classmethod
     def build(cls, config: Config, tensors: dict[str, NDArray[Any]]) -> Network:
         """As `of`, from its parts."""
+        layers, classed = {}, config.classed()
         try:
-            layers = {}
             for name, ends in config.layers().items():
                 weight, bias, shift = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
                 layers[name] = (LearningLayer if config.learners(name) else Layer)(weight, bias, shift, *ends)
+            classes = {name: tensors[f"{name}.class"] for name in classed}
             tables = [tensors[name] for name in ("sigmoid", "exponential", "inverse", "fine", "coarse")]
         except KeyError as e:
             raise ModelError(f"causal model: tensor {e} is missing") from e
@@ -212,18 +225,39 @@ class Network:
             or max(fine.max(), coarse.max()) > COMPAND_LIMIT
         ):
             raise ModelError("causal model: malformed tables")
-        return cls(config, layers, fine, coarse, mixture.Tables(*mixtures))
+        if any(a.dtype != np.int32 or a.shape != (config.classes, classed[name]) for name, a in classes.items()):
+            raise ModelError("causal model: malformed classes")
+        network = cls(config, layers, classes, fine, coarse, mixture.Tables(*mixtures))
+        for choice in network.choices():  # a layer is checked when it is made
+            network.adapted(choice)
+        return network
+
+    def choices(self) -> list[bytes]:
+        """The adaptations that are a class and no more."""
+        return [bytes([i]) for i in range(self.config.classes)]
 
     def still(self) -> Network:
         """The same integers, which do not learn: what `Config.learning` gains is measured against it."""
         return replace(self, config=replace(self.config, learning=0))
 
     def adapted(self, adaptation: bytes) -> Network:
-        """Fitted to one image by side information in its file. Raises ModelError where that is malformed."""
+        """Fitted to one image by side information in its file: its class, where the network has classes, and deltas
+        or nothing. Raises ModelError where that is malformed.
+        """
         if not adaptation:
             return self
-        deltas = read_deltas(adaptation, self.config)
-        return replace(self, layers={name: move(layer, *deltas[name]) for name, layer in self.layers.items()})
+        layers = self.layers
+        if self.config.classes:
+            known, adaptation = adaptation[0], adaptation[1:]
+            if known != NO_CLASS and known >= self.config.classes:
+                raise ModelError(f"causal model: the file's adaptation has class {known} of {self.config.classes}")
+            if known != NO_CLASS:
+                added = {name: layers[name].bias + table[known] for name, table in self.classes.items()}
+                layers = layers | {name: replace(layers[name], bias=bias) for name, bias in added.items()}
+        if adaptation:
+            deltas = read_deltas(adaptation, self.config)
+            layers = {name: move(layer, *deltas[name]) for name, layer in layers.items()}
+        return replace(self, layers=layers)
 
 
 Deltas = tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]  # bias [O], left [rank, O], right [rank, I]
@@ -511,6 +545,7 @@ class Model:
         self.stack: Callable[..., Stack] | None = None
         self.layered = self.latent = None
         self.planes, self.tile, self.unit = CHANNELS, TILE, 1
+        self.choices: Sequence[bytes] = self.network.choices()
         self.batch = 16
         if machine == "cuda" and self.network.config.learning:
             # The GPU's kernels share weights between tiles, and what learns has its own for each.
@@ -537,10 +572,10 @@ class Model:
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> Program:
         return Program(self.network.adapted(adaptation), self.executor, shapes)
 
-    def adapt(self, tiles: Sequence[Tile], effort: int) -> bytes:
-        """Deltas fitted to these tiles by gradient descent (needs torch and numba); empty where they do not pay."""
+    def adapt(self, tiles: Sequence[Tile], effort: int, choice: bytes = b"") -> bytes:
+        """`choice`, and deltas fitted to these tiles by gradient descent (needs torch and numba) where they pay."""
         try:
             from lgcodec.models.adaptation import adapt
         except ImportError as e:
             raise ModelError(f"effort 7 to 9 needs more: pip install 'lgcodec[fast,torch]' ({e})") from e
-        return adapt(self.network, tiles, effort, self.threads)
+        return adapt(self.network, tiles, effort, self.threads, choice)

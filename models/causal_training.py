@@ -19,7 +19,7 @@ from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import quantise
 from lgcodec.models.weights import Weights
 
-Layers = dict[str, tuple[Tensor, Tensor]]  # weight [O, I], bias [O]
+Layers = dict[str, tuple[Tensor, Tensor]]  # weight [O, I], bias [O], or [O, B] where each crop has its own
 SEEN_UNITS = (1 / 32, 1 / 16, 1 / 16)  # of differences in Y, Co, Cg
 
 RARE = -3.0  # logit that a new component of a mixture starts with
@@ -77,6 +77,9 @@ class Causal(nn.Module):
         self.head = nn.Linear(width, 3 * hidden)
         self.known = nn.ModuleList(nn.Linear(n, hidden, bias=False) for n in (2, 3))  # see `extras` below
         self.out = nn.ModuleList(nn.Linear(hidden, outputs) for _ in range(3))
+        self.classed = config.classed()
+        rows = sum(self.classed.values())
+        self.classes = nn.Parameter(torch.zeros(config.classes, rows)) if rows else None  # see `tables`
         with torch.no_grad():
             for layer in self._linears(self.out):
                 layer.weight.mul_(0.1)
@@ -134,6 +137,17 @@ class Causal(nn.Module):
             layers[f"out.{c}"] = (out.weight, out.bias)
         return layers
 
+    def tables(self) -> dict[str, Tensor]:
+        """What each class adds to the biases of the layers that tell classes apart, [classes, O]."""
+        if self.classes is None:
+            return {}
+        return dict(zip(self.classed, self.classes.split(list(self.classed.values()), dim=1), strict=True))
+
+    def conditioned(self, layers: Layers, labels: Tensor) -> Layers:
+        """The layers with biases [O, B], to which the class of each crop, labels int64 [B], adds its own; -1: none."""
+        added = {name: nn.functional.pad(table, (0, 0, 0, 1))[labels].T for name, table in self.tables().items()}
+        return layers | {name: (layers[name][0], layers[name][1][:, None] + more) for name, more in added.items()}
+
     def forward(
         self,
         values: Tensor,
@@ -142,9 +156,14 @@ class Causal(nn.Module):
         coupled: Tensor,
         layers: Layers | None = None,
         side: tuple[Tensor, Tensor] | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
-        """side: a picture [B, 3, R+H+R, R+W+R] in Q3, R = SIDE_REACH, and features [B, side, H, W] in units."""
+        """side: a picture [B, 3, R+H+R, R+W+R] in Q3, R = SIDE_REACH, and features [B, side, H, W] in units. labels:
+        as in `conditioned`.
+        """
         layers = self.layers() if layers is None else layers
+        if labels is not None:
+            layers = self.conditioned(layers, labels)
         K, width = self.config.components, self.config.width
         seen, other, anchor = self.inputs(values, errors, predictions)
         if side is not None:
@@ -158,7 +177,10 @@ class Causal(nn.Module):
         half = torch.bfloat16 if torch.is_autocast_enabled(seen.device.type) else torch.float32
 
         def product(layer: tuple[Tensor, Tensor], a: Tensor) -> Tensor:
-            return torch.addmm(layer[1].to(half)[:, None], layer[0].to(half), a)
+            bias = layer[1].to(half)[..., None]  # [O, 1], or [O, B, 1]
+            if bias.ndim == 3:
+                bias = bias.expand(-1, -1, a.shape[1] // bias.shape[1]).flatten(1)
+            return torch.addmm(bias, layer[0].to(half), a)
 
         h = product(layers["first"], torch.cat([(seen * unit).to(half), other.to(half)])).relu()  # [width, N]
         for i in range(self.config.depth):
@@ -223,11 +245,20 @@ def export(model: Causal, card: dict[str, Any]) -> Weights:
     """The integer network. Raises ModelError where a layer cannot be held within the exact range."""
     tensors: dict[str, NDArray[Any]] = {}
     limits, units = model.config.layers(), scales(model.config)
+    classes = {name: table.detach().double().cpu().numpy() for name, table in model.tables().items()}
     for name, parts in model.layers().items():
         weight, bias = (p.detach().double().cpu().numpy() for p in parts)
         row, column, add = units[name]
         shift = learned_shift(row) if model.config.learners(name) else None
-        layer = quantise(weight * row[:, None] * column, bias * row + add, *limits[name], shift)
+        if name in classes:
+            biases = (bias + np.pad(classes[name], ((1, 0), (0, 0)))) * row + add
+            layer = quantise(weight * row[:, None] * column, np.abs(biases).max(axis=0), *limits[name], shift)
+            half = np.where(layer.shift > 0, 0.5, 0)
+            bias, *more = np.rint((biases + half) * 2.0**layer.shift).astype(np.int32)  # none is beyond the largest
+            layer = replace(layer, bias=bias)
+            tensors[f"{name}.class"] = np.stack(more) - bias
+        else:
+            layer = quantise(weight * row[:, None] * column, bias * row + add, *limits[name], shift)
         tensors |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias, f"{name}.shift": layer.shift}
     tables = mixture.Tables.make()
     tensors |= {"sigmoid": tables.sigmoid, "exponential": tables.exponential, "inverse": tables.inverse}
@@ -247,7 +278,7 @@ def grow(model: Causal, network: causal.Network) -> None:
     2016, Net2Net), while new units keep their random start, unseen by old ones. Raises ModelError.
     """
     old, new = network.config, model.config
-    sizes = ("width", "depth", "hidden", "components", "context")
+    sizes = ("width", "depth", "hidden", "components", "context", "classes")
     if replace(new, learning=old.learning, **{n: getattr(old, n) for n in sizes}) != old or any(
         getattr(old, n) > getattr(new, n) for n in sizes
     ):
@@ -281,6 +312,9 @@ def grow(model: Causal, network: causal.Network) -> None:
             out.bias[old.components : new.components] = RARE
             put(out.weight, outputs, hidden, layers[f"out.{c}"][0])
             out.bias[outputs] = layers[f"out.{c}"][1]
+        for name, table in network.classes.items():
+            unit = scales(old)[name][0] * np.exp2(network.layers[name].shift)
+            model.tables()[name][: old.classes, : table.shape[1]] = torch.tensor(table / unit)
 
 
 def float_layers(network: causal.Network) -> Layers:

@@ -427,6 +427,7 @@ class Model:
 
     planes = unit = 1
     tile, batch = (28, 28), 64
+    choices: Sequence[bytes] = ()
     compiled: Compiled | None = None
     layered: Layered | None = None
     stack: Callable[..., Stack] | None = None
@@ -454,6 +455,6 @@ class Model:
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> NoReturn:
         raise NotImplementedError("a latent model has no explicit program")
 
-    def adapt(self, tiles: Sequence[Tile], effort: int) -> bytes:
+    def adapt(self, tiles: Sequence[Tile], effort: int, choice: bytes = b"") -> bytes:
         """Nothing: these models are not fitted to images."""
         return b""

@@ -498,6 +498,7 @@ def refuse(adaptation: bytes) -> None:
 class Model:
     """interface.ImageModel of this family. machine: "numpy", "numba", "torch" or "cuda"."""
 
+    choices: Sequence[bytes] = ()
     layered: None = None
     latent: None = None
 
@@ -537,5 +538,5 @@ class Model:
         refuse(adaptation)
         return Program(self.network, self.machine, shapes)
 
-    def adapt(self, tiles: Sequence[Tile], effort: int) -> bytes:
+    def adapt(self, tiles: Sequence[Tile], effort: int, choice: bytes = b"") -> bytes:
         return b""

@@ -187,6 +187,7 @@ class ImageModel(Protocol):
     planes: int  # C of the tiles it was trained on
     tile: tuple[int, int]  # width and height of the largest tile it should be given
     unit: int  # a tile's sides are multiples of this where the image allows
+    choices: Sequence[bytes]  # adaptations that an encoder may try besides none: the classes of images it knows
     stack: Callable[..., Stack] | None  # makes a faster stack for its programs, from words or none; may be absent
     compiled: Compiled | None
     layered: Layered | None  # instead of `program` and `compiled`
@@ -196,6 +197,8 @@ class ImageModel(Protocol):
         """The program of a batch of tiles, one stream per tile."""
         ...
 
-    def adapt(self, tiles: Sequence[NDArray[np.int16]], effort: int) -> bytes:
-        """Side information that fits the model to these tiles; empty where it would not pay for itself."""
+    def adapt(self, tiles: Sequence[NDArray[np.int16]], effort: int, choice: bytes = b"") -> bytes:
+        """Side information that fits the model to these tiles, from one of `choices` or none on; this `choice` where
+        more would not pay for itself.
+        """
         ...

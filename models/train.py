@@ -32,11 +32,12 @@ from lgcodec.models import causal, online, registry
 from lgcodec.models.causal_training import Causal, Features, bits_per_dim, export, grow
 from lgcodec.models.compiled import CompiledCausal
 from lgcodec.models.errors import ModelError
-from lgcodec.models.interface import ycocg
+from lgcodec.models.interface import IntArray, ycocg
 from lgcodec.models.weights import Weights
 
 Pixels = NDArray[np.uint8]
 SAVE_SECONDS = 300
+UNLABELLED = 0.25
 REGION = 384  # pixels; the most of an image's side that is held ready at a time
 LOSSLESS, JPEG = {".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff"}, {".jpg", ".jpeg"}
 
@@ -81,10 +82,15 @@ def augment(rgb: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 class Crops:
-    """Batches of random crops; every other batch one image is augmented anew, so no two passes are alike."""
+    """Batches of random crops; every other batch one image is augmented anew, so no two passes are alike.
 
-    def __init__(self, images: list[Pixels], rng: np.random.Generator, batch: int, size: int) -> None:
-        self.images, self.rng, self.batch, self.size = images, rng, batch, size
+    labels: the class of each image, which comes as one more tensor, int64 [B], with -1 for UNLABELLED of the crops.
+    """
+
+    def __init__(
+        self, images: list[Pixels], rng: np.random.Generator, batch: int, size: int, labels: IntArray | None = None
+    ) -> None:
+        self.images, self.rng, self.batch, self.size, self.labels = images, rng, batch, size, labels
         self.area = np.array([a.shape[0] * a.shape[1] for a in images], float)
         self.area /= self.area.sum()
         with click.progressbar(images, label="features", show_eta=True) as bar:
@@ -96,32 +102,37 @@ class Crops:
                 i = int(self.rng.choice(len(self.images), p=self.area))
                 self.features[i] = Features(planes(augment(self.images[i], self.rng)))
             crops = []
-            for i in self.rng.choice(len(self.images), self.batch, p=self.area):
+            chosen = self.rng.choice(len(self.images), self.batch, p=self.area)
+            for i in chosen:
                 f = self.features[i]
                 y, x = self.rng.integers(f.height - self.size + 1), self.rng.integers(f.width - self.size + 1)
                 crops.append(f.crop(y, x, self.size, self.size))
-            yield [torch.from_numpy(np.stack(part)) for part in zip(*crops, strict=True)]
+            parts = [np.stack(part) for part in zip(*crops, strict=True)]
+            if self.labels is not None:
+                parts.append(np.where(self.rng.random(self.batch) < UNLABELLED, -1, self.labels[chosen]))
+            yield [torch.from_numpy(part) for part in parts]
 
 
-def evaluate(model: nn.Module, held_out: Sequence[Features], device: torch.device) -> float:
-    """Mean bits per dim over whole images, in float32."""
+def evaluate(model: Causal, held_out: Sequence[Features], device: torch.device) -> float:
+    """Mean bits per dim over whole images, in float32; each with its best class, or none."""
     model.eval()
     rates = []
+    labels = [torch.tensor([label], device=device) for label in range(-1, model.config.classes)]
     with torch.inference_mode():
         for f in held_out:
-            nats = torch.zeros(3)
+            nats = torch.zeros(len(labels), 3)
             for y in range(0, f.height, 128):
                 height = min(128, f.height - y)
                 batch = [torch.from_numpy(p)[None].to(device) for p in f.crop(y, 0, height, f.width)]
-                nats += model(*batch).cpu()
-            rates.append(bits_per_dim(nats, f.height * f.width).item())
+                nats += torch.stack([model(*batch, labels=label).cpu() for label in labels])
+            rates.append(min(bits_per_dim(part, f.height * f.width).item() for part in nats))
     model.train()
     return float(np.mean(rates))
 
 
 def optimisers(model: nn.Module) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the hidden matrices, AdamW for outputs, biases and the linear path; each with its peak rate."""
-    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and not n.startswith(("out", "linear"))]
+    """Muon for the hidden matrices, AdamW for outputs, biases, classes and the linear path; each with its peak rate."""
+    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and not n.startswith(("out", "linear", "classes"))]
     ids = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in ids]
     return [
@@ -330,17 +341,20 @@ def main() -> None:
 @click.option("--left", default=causal.Config.left, show_default=True)
 @click.option("--context", default=0, show_default=True, help="Features passed on to later pixels.")
 @click.option("--learning", default=0, show_default=True, help="Learn while decoding, 2**-N a step: 12, or 0.")
+@click.option("--classes", is_flag=True, help="Each --data is a class; held-out rates are those of the best or none.")
 @click.option("--start", help="Name or path of a smaller network to start from.")
 @click.option("--rate", default=1.0, show_default=True, help="Learning rates, times the usual ones.")
 def autoregressive(
     folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
-    seed: int, batch: int, crop: int, start: str | None, rate: float, **sizes: Any,
+    seed: int, batch: int, crop: int, classes: bool, start: str | None, rate: float, **sizes: Any,
 ) -> None:  # fmt: skip
     """The causal autoregressive family (the default model)."""
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    config = causal.Config(**sizes)
+    if classes and len(folders) < 2:
+        raise click.UsageError("--classes needs two or more --data")
+    config = causal.Config(**sizes, classes=len(folders) if classes else 0)
     model = Causal(config)
     try:
         began = registry.read(start) if start else None
@@ -350,7 +364,10 @@ def autoregressive(
         raise click.ClickException(str(e)) from e
     model.to(device)
     click.echo(f"{asdict(config)}, {sum(p.numel() for p in model.parameters())} parameters")
-    crops = Crops(read_images(folders, crop), np.random.default_rng(seed), batch, crop)
+    groups = [read_images(group, crop) for group in ([[folder] for folder in folders] if classes else [folders])]
+    images = [image for group in groups for image in group]
+    labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups]) if classes else None
+    crops = Crops(images, np.random.default_rng(seed), batch, crop, labels)
     held = [Features(planes(a[:512, :768])) for a in read_images([held_out], 16)]
     tiles = [f.values[:, online.UP :, online.LEFT : -online.RIGHT] for f in held]
     facts = {
@@ -359,15 +376,17 @@ def autoregressive(
         "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "architecture": config.written(),
         "multiply_adds_per_pixel": sum(weight.numel() for weight, _ in model.layers().values()),
+        **({"classes": [folder.name for folder in folders]} if classes else {}),
         **({"started_from": began.digest().hex()} if began else {}),
     }
 
     def loss(parts: list[torch.Tensor]) -> torch.Tensor:
-        return bits_per_dim(model(*parts), parts[3][:, 0].numel())
+        return bits_per_dim(model(*parts[:4], labels=parts[4] if classes else None), parts[3][:, 0].numel())
 
     def integer_rate(network: causal.Network) -> float:
-        ideal = CompiledCausal(network, torch.get_num_threads()).encode(tiles, b"")
-        return float(np.mean([s.ideal_bits / t.size for s, t in zip(ideal, tiles, strict=True)]))
+        machine = CompiledCausal(network, torch.get_num_threads())
+        ideal = [[s.ideal_bits for s in machine.encode(tiles, choice)] for choice in (b"", *network.choices())]
+        return float(np.mean(np.min(ideal, axis=0) / [t.size for t in tiles]))
 
     def write(run: Run) -> None:
         weights = export(model, dict(facts))

@@ -676,6 +676,7 @@ class Model:
     "cuda".
     """
 
+    choices: Sequence[bytes] = ()
     compiled: Compiled | None = None
     layered: Layered | None = None
     stack: Callable[..., Stack] | None = None
@@ -706,6 +707,6 @@ class Model:
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> NoReturn:
         raise NotImplementedError("a latent model has no explicit program")
 
-    def adapt(self, tiles: Sequence[Tile], effort: int) -> bytes:
+    def adapt(self, tiles: Sequence[Tile], effort: int, choice: bytes = b"") -> bytes:
         """Nothing: these models are not fitted to images."""
         return b""

@@ -102,8 +102,8 @@ class Config:
                 raise ModelError(f"vqvae model: {name} is {value!r}, expected {least} to {high}")
         if [type(side) for side in self.tile] != [int, int] or min(self.tile) < 1 or math.prod(self.tile) > MAX_TILE:
             raise ModelError(f"vqvae model: tile is {self.tile!r}, expected a width and a height")
-        if self.pixels.side == 0:
-            raise ModelError("vqvae model: its pixels see no features")
+        if self.pixels.side == 0 or self.pixels.classes:
+            raise ModelError("vqvae model: its pixels see no features, or have classes")
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Config:
@@ -415,6 +415,7 @@ def _shape(tile: Tile) -> Shape:
 class Model:
     """interface.ImageModel of this family. machine: "numpy", "numba", "torch" or "cuda"."""
 
+    choices: Sequence[bytes] = ()
     compiled: Compiled | None = None
     stack: Callable[..., Stack] | None = None
     latent: Callable[..., Any] | None = None
@@ -441,6 +442,6 @@ class Model:
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> NoReturn:
         raise NotImplementedError("a layered model has its own loops")
 
-    def adapt(self, tiles: Sequence[Tile], effort: int) -> bytes:
+    def adapt(self, tiles: Sequence[Tile], effort: int, choice: bytes = b"") -> bytes:
         """Nothing: these models are not fitted to images."""
         return b""

@@ -10,7 +10,7 @@ import hashlib
 import json
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import mul
 
 TAPS = [(0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, 1), (-2, -1), (-1, -2), (-2, 2), (0, -3), (-3, 0)]
@@ -186,7 +186,8 @@ class Network:
         self.digest = sha.digest()
         self.tables = {name: tensors[name] for name in ("sigmoid", "exponential", "inverse", "fine", "coarse")}
         self.depth, self.K, self.limit = config["depth"], config["components"], config["limit"]
-        self.context = config.get("context", 0)
+        self.context, self.classes = config.get("context", 0), config.get("classes", 0)
+        self.tables |= {name: table for name, table in tensors.items() if name.endswith(".class")}
         width, hidden, left, reach = (config[name] for name in ("width", "hidden", "left", "reach"))
         self.neighbours = [(0, -i) for i in range(1, left + 1)]
         for r in range(1, config["rows"] + 1):
@@ -198,8 +199,9 @@ class Network:
             flat, I = tensors[f"{name}.weight"], len(limits)
             weight = [flat[o * I : (o + 1) * I] for o in range(len(ends))]
             self.layers[name] = Layer(weight, tensors[f"{name}.bias"], tensors[f"{name}.shift"], ends, limits)
-            for o in range(len(ends)):
-                check(self.layers[name].size(o) < TOTAL, "weights out of range")
+            for known in [255, *range(self.classes)]:
+                told = replace(self.layers[name], bias=self.bias(name, known))
+                check(all(told.size(o) < TOTAL for o in range(len(ends))), "weights out of range")
 
         layer("first", difference + 51 * [511], width * [(0, self.limit)])
         for i in range(self.depth):
@@ -210,7 +212,20 @@ class Network:
             ends = self.K * [(-4095, 4095)] + self.K * [(-32768, 32767)] + self.K * [(0, 160)] + [(-1023, 1023)]
             layer(f"out.{c}", hidden * [self.limit], ends)
 
+    def bias(self, name: str, known: int) -> list[int]:
+        """Of a layer, for a class or 255."""
+        bias, table = self.layers[name].bias, self.tables.get(f"{name}.class")
+        if known == 255 or table is None:
+            return bias
+        check(len(table) == self.classes * len(bias), "classes")
+        return [a + b for a, b in zip(bias, table[known * len(bias) :][: len(bias)], strict=True)]
+
     def adapt(self, adaptation: bytes) -> None:
+        if adaptation and self.classes:
+            known, adaptation = adaptation[0], adaptation[1:]
+            check(known == 255 or known < self.classes, "class")
+            for name, layer in self.layers.items():
+                layer.bias = self.bias(name, known)
         if not adaptation:
             return
         rank, inflate = adaptation[0], zlib.decompressobj(-15)

@@ -73,11 +73,13 @@ def following(above: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArr
     return 64 + CYCLE[(PLACE[(above.astype(int) - 64) % 128] + STEP[columns % 8]) % 128]
 
 
-def texture(height: int, width: int, channels: int | None = None) -> NDArray[np.uint8]:
-    """An image [H, W] or [H, W, channels] that the model codes in a few bits; its alpha is 200."""
+def texture(height: int, width: int, channels: int | None = None, shift: int = 0) -> NDArray[np.uint8]:
+    """An image [H, W] or [H, W, channels] that the model codes in a few bits, with an adaptation to `shift`; its alpha
+    is 200.
+    """
     rows = [np.random.default_rng(5).integers(64, 192, width)]
     for _ in range(height - 1):
-        rows.append(following(rows[-1], np.arange(width)))
+        rows.append(following(rows[-1], np.arange(width)) + shift)
     luma = np.array(rows, np.int16)
     if channels is None:
         return luma.astype(np.uint8)
@@ -144,6 +146,7 @@ class FakeModel:
     planes: int = 3
     tile: tuple[int, int] = (1024, 256)
     unit: int = 1
+    choices: Sequence[bytes] = ()
     layered: Any = None
     latent: Any = None
     stack: None = None
@@ -156,7 +159,7 @@ class FakeModel:
         self.calls.append(len(shapes))
         return Rows(shapes, sum(adaptation))
 
-    def adapt(self, tiles: Sequence[NDArray[np.int16]], effort: int) -> bytes:
+    def adapt(self, tiles: Sequence[NDArray[np.int16]], effort: int, choice: bytes = b"") -> bytes:
         return b"\x01"
 
 

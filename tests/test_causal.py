@@ -6,6 +6,7 @@ import functools
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lgcodec import coder
+import lgcodec
+from lgcodec import coder, container
 from lgcodec.errors import FormatError, LgcodecError, ModelError
 from lgcodec.models import causal, online, registry
 from lgcodec.models.causal import Config, Deltas, Model, Network, read_deltas, write_deltas
@@ -68,6 +70,8 @@ def random_model(config: Config, seed: int, scale: float) -> causal_training.Cau
         model.linear.normal_(0, 0.02 * scale)
         for parameter in model.parameters():
             parameter.mul_(scale)
+        if model.classes is not None:
+            model.classes.normal_(0, scale)
     return model
 
 
@@ -586,3 +590,150 @@ def test_fronts_visit_each_pixel_once_and_in_time(height: int, width: int) -> No
     assert (when[:, 1:] > when[:, :-1]).all()
     assert (when[1:, :-1] > when[:-1, 1:]).all()
     assert (when[1:] > when[:-1]).all()
+
+
+CLASSED = replace(SMALL, classes=3)
+EVERY = (b"", b"\xff", b"\0", b"\1", b"\2")
+
+
+@given(configs, st.integers(0, 255))
+def test_classes_are_written_where_there_are_any(config: Config, classes: int) -> None:
+    """So digests of networks without are what they were."""
+    config = replace(config, classes=classes)
+    assert Config.of(config.written()) == config
+    assert ("classes" in config.written()) == (classes > 0)
+    with pytest.raises(ModelError, match="classes"):
+        replace(config, classes=classes + 256)
+
+
+def test_a_network_without_classes_has_no_tensors_of_them() -> None:
+    plain, classed = random_weights(SMALL, 3), random_weights(CLASSED, 3)
+    assert classed.tensors.keys() - plain.tensors.keys() == {f"{name}.class" for name in CLASSED.classed()}
+    assert set(CLASSED.classed()) == {"first", "middle.0", "middle.1", "head.0", "head.1", "head.2"}
+    assert SMALL.classed() == {}
+    assert Network.of(plain).choices() == []
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(configs, st.integers(0, 99), st.sampled_from([1.0, 5.0]), batches())
+def test_machines_agree_on_every_class(config: Config, seed: int, scale: float, tiles: list[Tile]) -> None:
+    weights = random_weights(replace(config, classes=3), seed, scale)
+    slow, fast = (build(weights, machine) for machine in ("numpy", "numba"))
+    words = []
+    for side in EVERY:
+        streams = coder.encode(slow, tiles, side)
+        words.append(words_of(streams))
+        assert words_of(coder.encode(fast, tiles, side)) == words[-1]
+        for model in (slow, fast):
+            assert same(coder.decode(model, [t.shape for t in tiles], [s.words for s in streams], side), tiles)
+    assert words[0] == words[1], "255 is no class"
+
+
+def test_classes_differ() -> None:
+    model, tile = build(random_weights(CLASSED, 3), "numba"), photograph(32, 1)
+    assert [*model.choices] == [b"\0", b"\1", b"\2"]
+    assert len({coder.encode(model, [tile], side)[0].ideal_bits for side in EVERY}) == 4
+
+
+@pytest.mark.parametrize("label", [-1, 0, 1, 2])
+def test_export_keeps_the_rate_of_every_class(label: int) -> None:
+    model, tile = random_model(CLASSED, 3, 1.0), photograph(64, 1)
+    batch = [torch.from_numpy(part.copy())[None] for part in causal_training.Features(tile).crop(0, 0, 64, 64)]
+    with torch.inference_mode():
+        nats = model(*batch, labels=torch.tensor([label]))
+        alone = [model(*(part[:1] for part in batch), labels=torch.tensor([k])).sum() for k in (label, 2)]
+        both = model(*(torch.cat([part, part]) for part in batch), labels=torch.tensor([label, 2])).sum()
+    assert float(both) == pytest.approx(float(sum(alone)), rel=1e-5), "each crop has its own"
+    side = bytes([label % 256])
+    (stream,) = coder.encode(build(random_weights(CLASSED, 3), "numba"), [tile], side)
+    assert stream.ideal_bits == pytest.approx(float(nats.sum()) / np.log(2), rel=0.005)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 99), st.floats(0.1, 1e4), st.integers(1, 5))
+def test_every_class_is_exact(seed: int, scale: float, classes: int) -> None:
+    """However large its biases: the shifts leave room, and every layer of every class is checked when it is made."""
+    torch.manual_seed(seed)
+    model = causal_training.Causal(replace(SMALL, classes=classes))
+    assert model.classes is not None
+    with torch.no_grad():
+        model.classes.normal_(0, scale)
+    network = Network.of(causal_training.export(model, {}))
+    for label, choice in enumerate(network.choices()):
+        for name, layer in network.adapted(choice).layers.items():
+            assert layer.bound().max() < EXACT
+            told = model.layers()[name][1].detach().numpy()
+            if name in network.classes:
+                told = told + model.tables()[name][label].detach().numpy()
+            row, _, add = causal_training.scales(network.config)[name]
+            unit = np.exp2(layer.shift)
+            wanted = (told * row + add + np.where(layer.shift > 0, 0.5, 0)) * unit
+            assert np.abs(layer.bias - wanted).max() <= 0.5 + 1e-6 * np.abs(wanted).max()
+
+
+def test_malformed_classes_are_refused() -> None:
+    weights = random_weights(CLASSED, 3)
+    table = weights.tensors["middle.1.class"]
+    (O,) = Network.of(weights).layers["middle.1"].bias.shape
+    beyond = table.copy()
+    beyond[2, 0] = EXACT
+    wrapped = table.copy()
+    wrapped[0, 0] = 2**31 - 1
+    for other in (table.astype(np.int16), table[:2], table[:, :-1], table.reshape(O, 3), beyond, wrapped):
+        with pytest.raises(ModelError):
+            Network.of(replace(weights, tensors={**weights.tensors, "middle.1.class": other}))
+    with pytest.raises(ModelError, match="missing"):
+        Network.of(replace(weights, tensors={k: v for k, v in weights.tensors.items() if k != "middle.1.class"}))
+
+
+@pytest.mark.parametrize("machine", ["numpy", "numba"])
+@pytest.mark.parametrize(
+    "side", [b"\3", b"\xfe", *(known + a for known in (b"\1", b"\xff") for a in MALFORMED.values())]
+)
+def test_malformed_class_bytes_are_refused(side: bytes, machine: str) -> None:
+    model, tiles = build(random_weights(CLASSED, 3), machine), [tile_of("smooth", (3, 6, 5), 1)]
+    with pytest.raises(ModelError, match="adaptation"):
+        coder.encode(model, tiles, side)
+    with pytest.raises(FormatError, match="adaptation"):
+        coder.decode(model, [tiles[0].shape], [np.zeros(0, np.uint32)], side)
+
+
+def test_a_fit_starts_from_a_class() -> None:
+    """Its deltas follow the class; without a class they follow 255, and nothing is sent where they do not pay."""
+    weights, tile = random_weights(CLASSED, 3), photograph(40, 2)
+    model = build(weights, "numba")
+    for choice in (b"", b"\1"):
+        adaptation = model.adapt([tile], 7, choice)
+        assert adaptation[:1] == (choice or b"\xff")
+        plain, fitted = (coder.encode(model, [tile], side)[0] for side in (choice, adaptation))
+        assert fitted.ideal_bits + 8 * len(adaptation) < plain.ideal_bits + 8 * len(choice)
+        (again,) = coder.decode(build(weights, "numpy"), [tile.shape], [fitted.words], adaptation)
+        assert np.array_equal(again, tile)
+        assert model.adapt([tile[:, :5]], 7, choice) == choice
+
+
+def test_classes_are_grown_too() -> None:
+    """A network's classes say in a larger one what they said, more of them say nothing at first."""
+    network = Network.of(random_weights(CLASSED, 1))
+    tile = causal_training.Features(tile_of("smooth", (3, 20, 24), 1))
+    batch = [torch.from_numpy(part.copy())[None] for part in tile.crop(0, 0, 20, 24)]
+    small, large = (causal_training.Causal(c) for c in (CLASSED, replace(GROWN, depth=2, components=2, classes=4)))
+    causal_training.grow(large, network)
+    for label, side in zip((-1, 0, 1, 2, 3), (*EVERY[1:], b""), strict=True):
+        with torch.inference_mode():
+            wanted = small(*batch, causal_training.float_layers(network.adapted(side))).sum()
+            assert float(large(*batch, labels=torch.tensor([label])).sum()) == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.usefixtures("model_alone")
+@pytest.mark.parametrize("seed", range(4))
+def test_files_have_the_class_that_takes_the_fewest_bits(seed: int, tmp_path: Path) -> None:
+    path, tile = tmp_path / "classed.safetensors", photograph(48, seed)[:1]
+    random_weights(CLASSED, 3).write(path)
+    data = lgcodec.compress(tile[0].astype(np.uint8), model=path)
+    model = registry.load(path)
+    bits = {side: coder.encode(model, [tile], side)[0].ideal_bits for side in (b"", *model.choices)}
+    reference = container.read_header(data).model
+    assert reference is not None
+    assert reference.adaptation == min(bits, key=lambda side: bits[side])
+    assert np.array_equal(lgcodec.decompress(data, model=path), tile[0])

@@ -311,6 +311,30 @@ def test_the_model_chooses_the_order_of_the_channels() -> None:
     assert np.array_equal(Codec(FakeModel()).decompress(chosen), image)
 
 
+@pytest.mark.usefixtures("model_alone")
+@pytest.mark.parametrize("channels", [None, 3])
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_the_model_chooses_the_class(kind: int, channels: int | None) -> None:
+    """From effort 3 on, and at most by a byte: the one, or none, that takes the fewest bits."""
+    model = FakeModel(choices=(b"\1", b"\2"))
+    image = texture(64, 64, channels, shift=kind)
+    files = [Codec(model, effort=effort).compress(image) for effort in (2, 3)]
+    headers = [container.read_header(data) for data in files]
+    assert [header.model and header.model.adaptation for header in headers] == [b"", bytes([kind] * (kind > 0))]
+    assert len(files[1]) < len(files[0]) / 2 if kind else files[0] == files[1]
+    assert np.array_equal(Codec(model).decompress(files[1]), image)
+
+
+def test_a_model_without_choices_is_not_asked() -> None:
+    counts = []
+    for choices in ((), (b"\1",)):
+        model = FakeModel(choices=choices)
+        Codec(model, verify=False).compress(texture(64, 64))
+        counts.append(sum(model.calls))
+    assert counts[0] == 1
+    assert counts[1] > 1
+
+
 def test_tiles_are_even_and_of_the_models_unit() -> None:
     model = FakeModel(tile=(28, 84), unit=28)
     info = lgcodec.inspect(Codec(model).compress(texture(280, 28)))

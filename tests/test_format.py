@@ -143,6 +143,18 @@ def passing_weights(folder: Path, context: int = 3) -> Path:
     return folder / "passing.safetensors"
 
 
+def classed_weights(folder: Path, classes: int = 3) -> Path:
+    """The golden model with classes, of biases as large as the exact range leaves room."""
+    quiet, random = weights.read(WEIGHTS.read_bytes(), "tiny"), np.random.default_rng(2)
+    config, tensors = {**quiet.config, "classes": classes}, dict(quiet.tensors)
+    network = causal.Network.of(quiet)
+    for name in causal.Config.of(config).classed():
+        room = EXACT - 1 - network.layers[name].bound()
+        tensors[f"{name}.class"] = random.integers(-room, room + 1, (classes, len(room))).astype(np.int32)
+    replace(quiet, config=config, tensors=tensors).write(folder / "classed.safetensors")
+    return folder / "classed.safetensors"
+
+
 def loud_adaptation(config: causal.Config) -> bytes:
     random = np.random.default_rng(0)
     sizes = {name: (len(low), len(limit)) for name, (limit, low, _) in config.layers().items()}
@@ -155,11 +167,13 @@ def loud_adaptation(config: causal.Config) -> bytes:
 @pytest.mark.parametrize("kind", KINDS)
 def test_reference_decoder_agrees_where_it_is_loud(shape: tuple[int, ...], kind: str, tmp_path: Path) -> None:
     pixels = loud_picture(kind, shape)
-    loud, passing = loud_weights(tmp_path), passing_weights(tmp_path)
+    loud, passing, classed = loud_weights(tmp_path), passing_weights(tmp_path), classed_weights(tmp_path)
     configs = {path: causal.Config.of(weights.read(path.read_bytes(), "").config) for path in (loud, passing)}
+    deltas = loud_adaptation(configs[loud])
     transform, tile = 5 if shape[2:] == (3,) else 1, (shape[1], shape[0])
     cases = ((WEIGHTS, b""), *((path, side) for path in configs for side in (b"", loud_adaptation(configs[path]))))
-    for model, adaptation in cases:
+    kinds = ((classed, side) for side in (b"", b"\2", b"\xff" + deltas, b"\0" + deltas))
+    for model, adaptation in (*cases, *kinds):
         data = file_of(registry.load(model, machine="numpy"), pixels, transform, tile, adaptation)
         assert reference.decode(data, model.read_bytes())[3] == pixels.tobytes()
 

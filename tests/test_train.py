@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+import lgcodec
 from lgcodec import coder, colour
 from lgcodec.models import registry
 
@@ -117,6 +119,42 @@ def test_a_larger_network_starts_from_a_smaller_one(trained: tuple[Path, str], d
     assert card["architecture"]["context"] == 4
     assert card["float_bpd"] < small["float_bpd"] * 1.02
     assert run(data, tmp_path / "other.safetensors", 0.01, "--start", "nothing").exit_code == 1
+
+
+def test_folders_are_classes(trained: tuple[Path, str], data: Path, tmp_path: Path) -> None:
+    """From a network without classes on; the rate printed is each image's with its best class, or none."""
+    out, more = tmp_path / "classed.safetensors", ("--start", str(trained[0]), "--classes")
+    result = run(data, out, 0.03, *more, "--data", str(data / "held-out"))
+    assert result.exit_code == 0, result.output
+    model: Any = registry.load(out, machine="numba")
+    tables = model.network.classes
+    assert {len(table) for table in tables.values()} == {2}
+    assert all(table.any() for name, table in tables.items() if name != "first"), "nothing was learned"
+    (path,) = (data / "held-out").rglob("*.png")
+    tile = colour.forward(np.asarray(Image.open(path)), colour.STANDARD)
+    rates = [coder.encode(model, [tile], side)[0].ideal_bits / tile.size for side in (b"", *model.choices)]
+    said = re.findall(r"held out ([0-9.]+) bits/dim as floats, ([0-9.]+) as integers", result.output)
+    assert float(said[-1][1]) == pytest.approx(min(rates), abs=1e-4)
+    assert float(said[-1][0]) == pytest.approx(min(rates), rel=0.005)
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert card["classes"] == ["train", "held-out"]
+    assert card["architecture"]["classes"] == 2
+    image = np.asarray(Image.open(path))
+    file = lgcodec.compress(image, model=out)
+    assert np.array_equal(lgcodec.decompress(file, model=out), image)
+    assert run(data, tmp_path / "one.safetensors", 0.01, "--classes").exit_code == 2
+
+
+def test_crops_come_with_the_class_of_their_image_or_none() -> None:
+    images = [np.full((24, 24, 3), light, np.uint8) for light in (40, 200)]
+    crops = train.Crops(images, np.random.default_rng(0), 16, 8, np.array([1, 0]))
+    labels = []
+    for batch, _ in zip(crops, range(20), strict=False):
+        labels.append(batch[4].numpy())
+        light = batch[0][:, 0].float().mean(dim=(1, 2)).numpy()
+        assert ((labels[-1] == -1) | ((light < 120) == (labels[-1] == 1))).all()
+    share = np.mean(np.concatenate(labels) == -1)
+    assert abs(share - train.UNLABELLED) < 0.1
 
 
 def test_a_run_leaves_a_model_card(trained: tuple[Path, str]) -> None:
