@@ -51,6 +51,9 @@ COMPAND_UNIT, COMPAND_LIMIT = 128, 511
 # Where a picture known beforehand is looked at (`Side`), up to SIDE_REACH away.
 SIDE_PLACES = ((0, 0), (0, 4), (4, 0), (0, -4), (-4, 0), (4, 4), (4, -4), (-4, 4))
 SIDE_REACH = 4
+# Where a pixel stands: its row and column modulo 2 together, its column and its row modulo 8. Colour filters, halved
+# chroma and blocks of JPEG leave such grids in photographs.
+GRID = 4 + 8 + 8
 # Where the features are that earlier pixels pass on to a middle layer: W, NW, N, NE.
 PASSED = ((0, -1), (-1, -1), (-1, 0), (-1, 1))
 SIZES = (256, 512, 512)  # alphabets of Y, Co, Cg
@@ -59,7 +62,7 @@ EXTRAS = (0, 2, 3)  # what the heads see besides h: errors of the channels befor
 
 
 # Parts of a Config that may be zero, and then are not in weights files.
-OPTIONAL = ("context", "side", "classes", "learning")
+OPTIONAL = ("context", "side", "classes", "grid", "learning")
 NO_CLASS = 255  # where a class stands in an adaptation
 
 
@@ -69,8 +72,9 @@ class Config:
 
     Hidden activations are integers 0..limit in units of 2**-fraction. context: how many features of the layer before
     each middle layer sees of the pixels at PASSED, besides its own pixel's. side: how many features of a `Side` the
-    network sees besides its picture. classes: how many kinds of images the network tells apart. learning: each front
-    moves weights by about 2**-learning while decoding (`learning.py`). 0 for none of these.
+    network sees besides its picture. classes: how many kinds of images the network tells apart. grid: 1 where it
+    sees GRID. learning: each front moves weights by about 2**-learning while decoding (`learning.py`). 0 for none of
+    these.
     """
 
     width: int = 128
@@ -85,13 +89,14 @@ class Config:
     context: int = 0
     side: int = 0
     classes: int = 0
+    grid: int = 0
     learning: int = 0
 
     def __post_init__(self) -> None:
         bounds = {
             "width": 1024, "depth": 32, "hidden": 512, "components": 16, "rows": online.UP, "left": online.LEFT,
             "reach": online.RIGHT, "fraction": 12, "limit": 8191, "context": self.width, "side": 64,
-            "classes": NO_CLASS, "learning": 20,
+            "classes": NO_CLASS, "grid": 1, "learning": 20,
         }  # fmt: skip
         for name, high in bounds.items():
             value, least = getattr(self, name), int(name not in OPTIONAL)
@@ -135,6 +140,7 @@ class Config:
         other = np.full(6 * len(ERRORS) + 3, COMPAND_LIMIT)
         looks = np.full(self.looks(), COMPAND_LIMIT)
         looks[: self.looks() - self.side] = DIFFERENCE_LIMIT
+        grid = np.full(GRID * self.grid, COMPAND_UNIT)
         h, passed = (np.full(n, self.limit) for n in (self.width, self.width + len(PASSED) * self.context))
         ends = {"logit": (-4095, 4095), "offset": (-32768, 32767), "log_scale": (0, 160), "gate": (-1023, 1023)}
         kinds = [k for k in ("logit", "offset", "log_scale") for _ in range(self.components)] + ["gate"]
@@ -143,7 +149,7 @@ class Config:
         def hidden(limits: IntArray, n: int) -> tuple[IntArray, IntArray, IntArray]:
             return limits, np.zeros(n, np.int32), np.full(n, self.limit)
 
-        layers = {"first": hidden(np.concatenate([seen, other, looks]), self.width)}
+        layers = {"first": hidden(np.concatenate([seen, other, looks, grid]), self.width)}
         layers |= {f"middle.{i}": hidden(passed, self.width) for i in range(self.depth)}
         layers |= {"linear": (seen, np.full(3, -65536), np.full(3, 65535))}
         for c in range(3):
@@ -237,7 +243,7 @@ class Network:
         return [bytes([i]) for i in range(self.config.classes)]
 
     def still(self) -> Network:
-        """The same integers, which do not learn: what `Config.learning` gains is measured against it."""
+        """The same integers, which do not learn, for the compiled machine: what learning gains is measured so."""
         return replace(self, config=replace(self.config, learning=0))
 
     def adapted(self, adaptation: bytes) -> Network:
@@ -383,6 +389,8 @@ class Program:
                 picture = pictures[:, places[:, 0] + rows, places[:, 1] + cols]  # [T, places, n, 3]
                 relative = np.clip(picture - anchor.transpose(1, 2, 0)[:, None], -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
                 looks = [relative.swapaxes(1, 2), features[:, rows, cols]]
+            if net.config.grid:
+                looks.append(np.broadcast_to(grid(rows, cols), (T, n, GRID)))
             around_at, errors_at = flat_p[:, :, around[:, None] + at], flat_e[..., error_places[:, None] + at]
             h, linear = self._trunk(around_at, errors_at, anchor, spread, looks, passed, rows, cols)
             coupling.merge(low, high)
@@ -522,6 +530,12 @@ def compand(table: NDArray[np.int32], e: NDArray[Any]) -> NDArray[np.int64]:
     return value
 
 
+def grid(rows: IntArray, cols: IntArray) -> NDArray[np.int64]:
+    """GRID of the pixels at rows, cols [n]: [n, GRID], three of them COMPAND_UNIT and the others 0."""
+    places = np.stack([2 * (rows % 2) + cols % 2, 4 + cols % 8, 12 + rows % 8], axis=1)
+    return COMPAND_UNIT * (places[:, :, None] == np.arange(GRID)).sum(axis=1)
+
+
 def fronts(height: int, width: int) -> Iterator[tuple[IntArray, IntArray, int, int]]:
     """Wavefronts of slope 2: rows, columns (of t = x + 2 y), first row, one past the last."""
     for t in range(width + 2 * (height - 1)):
@@ -544,10 +558,10 @@ class Model:
         self.compiled: Compiled | None = None
         self.stack: Callable[..., Stack] | None = None
         self.layered = self.latent = None
-        self.planes, self.tile, self.unit = CHANNELS, TILE, 1
+        self.planes, self.tile, self.unit = CHANNELS, TILE, 8 if self.network.config.grid else 1
         self.choices: Sequence[bytes] = self.network.choices()
         self.batch = 16
-        if machine == "cuda" and self.network.config.learning:
+        if machine == "cuda" and (self.network.config.learning or self.network.config.grid):
             # The GPU's kernels share weights between tiles, and what learns has its own for each.
             machine = "numpy" if find_spec("numba") is None else "numba"
         if machine == "numba":

@@ -54,12 +54,18 @@ class Features:
     def crop(self, y: int, x: int, height: int, width: int) -> list[NDArray[np.int16]]:
         far = np.s_[..., y : y + height + online.UP, x : x + width + online.LEFT + online.RIGHT]
         near = np.s_[..., y : y + height, x : x + width]
-        return [self.values[far], self.errors[far], self.predictions[near], self.coupled[near]]
+        return [
+            self.values[far],
+            self.errors[far],
+            self.predictions[near],
+            self.coupled[near],
+            np.array([y, x], np.int16),
+        ]
 
 
 class Causal(nn.Module):
-    """values [B, 3, H', W'], errors [B, 2, 3, H', W'], predictions [B, 2, 3, H, W], coupled [B, 3, H, W] -> nats
-    [planes].
+    """values [B, 3, H', W'], errors [B, 2, 3, H', W'], predictions [B, 2, 3, H, W], coupled [B, 3, H, W], place [B, 2]
+    (row and column of the crop's corner) -> nats [planes].
     """
 
     def __init__(self, config: causal.Config) -> None:
@@ -69,7 +75,7 @@ class Causal(nn.Module):
         self.offsets = config.neighbours()
         width, hidden, outputs = config.width, config.hidden, 3 * config.components + 1
         self.seen = 3 * len(self.offsets)
-        inputs = self.seen + 6 * len(causal.ERRORS) + 3 + config.looks()
+        inputs = self.seen + 6 * len(causal.ERRORS) + 3 + config.looks() + causal.GRID * config.grid
         self.first = nn.Linear(inputs, width)
         passed = width + len(causal.PASSED) * config.context
         self.middle = nn.ModuleList(nn.Linear(passed, width) for _ in range(config.depth))
@@ -81,6 +87,7 @@ class Causal(nn.Module):
         rows = sum(self.classed.values())
         self.classes = nn.Parameter(torch.zeros(config.classes, rows)) if rows else None  # see `tables`
         with torch.no_grad():
+            self.first.weight[:, inputs - causal.GRID * config.grid :] = 0
             for layer in self._linears(self.out):
                 layer.weight.mul_(0.1)
                 layer.bias.zero_()
@@ -100,6 +107,15 @@ class Causal(nn.Module):
         companded = compand(errors.flatten(1, 2).float())
         other = torch.cat([_flat(shifted(companded, *o)) for o in causal.ERRORS] + [compand(spread.float())])
         return seen, other, anchor
+
+    def grid(self, place: Tensor, H: int, W: int) -> Tensor:
+        """`causal.grid` of crops, in units: [GRID, N]."""
+        ends = [causal.grid(np.arange(8), np.full(8, x)) for x in range(8)]
+        table = torch.tensor(np.stack(ends, axis=1) / causal.COMPAND_UNIT, dtype=torch.float32, device=place.device)
+        rows, cols = (
+            ((place[:, i, None] + torch.arange(n, device=place.device)) % 8).long() for i, n in enumerate((H, W))
+        )
+        return _flat(table[rows[:, :, None], cols[:, None]].permute(0, 3, 1, 2))
 
     def looks(self, picture: Tensor, features: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
         """-> the picture around relative to the anchor [3 places, N] and the features [side, N], in units."""
@@ -154,6 +170,7 @@ class Causal(nn.Module):
         errors: Tensor,
         predictions: Tensor,
         coupled: Tensor,
+        place: Tensor,
         layers: Layers | None = None,
         side: tuple[Tensor, Tensor] | None = None,
         labels: Tensor | None = None,
@@ -168,6 +185,8 @@ class Causal(nn.Module):
         seen, other, anchor = self.inputs(values, errors, predictions)
         if side is not None:
             other = torch.cat([other, *self.looks(*side, anchor)])
+        if self.config.grid:
+            other = torch.cat([other, self.grid(place, *predictions.shape[-2:])])
         spread = _flat((predictions[:, 0] - predictions[:, 1]) >> 1).float() / 8
         x = _flat(values[..., online.UP :, online.LEFT : -online.RIGHT])
         k = _flat(coupled)
@@ -228,6 +247,7 @@ def scales(config: causal.Config) -> dict[str, tuple[NDArray[np.float64], NDArra
     if config.side:
         looks = np.tile(SEEN_UNITS, len(causal.SIDE_PLACES)) / 8
         other = np.concatenate([other, looks, np.full(config.side, companded)])
+    other = np.concatenate([other, np.full(causal.GRID * config.grid, companded)])
     h, wide = np.full(config.width, 1 / activation), np.full(config.width, activation)
     passed = np.full(config.width + len(causal.PASSED) * config.context, 1 / activation)
     result = {"first": (wide, np.concatenate([seen, other]), np.zeros(config.width))}
@@ -278,7 +298,7 @@ def grow(model: Causal, network: causal.Network) -> None:
     2016, Net2Net), while new units keep their random start, unseen by old ones. Raises ModelError.
     """
     old, new = network.config, model.config
-    sizes = ("width", "depth", "hidden", "components", "context", "classes")
+    sizes = ("width", "depth", "hidden", "components", "context", "classes", "grid")
     if replace(new, learning=old.learning, **{n: getattr(old, n) for n in sizes}) != old or any(
         getattr(old, n) > getattr(new, n) for n in sizes
     ):

@@ -306,8 +306,9 @@ def _code(tile, words, encoding, taps, around, places, side, network, backward, 
     """Program._run over one tile, int16 [C, H, W]: read when encoding, written when decoding.
 
     words: the stream when decoding. side: what a Side knows, the picture padded, SIDE_PLACES from its corner, and the
-    features; all empty without a Side. backward, sizes: as in `learn_front`. Returns start, frequency uint32 of the
-    symbols in order (when encoding), and whether the stream held exactly the tile (when decoding).
+    features; all empty without a Side. backward, sizes: as in `learn_front`, and whether there is a grid. Returns
+    start, frequency uint32 of the symbols in order (when encoding), and whether the stream held exactly the tile (when
+    decoding).
     """
     picture, looks, features = side
     C, H, W = tile.shape
@@ -401,6 +402,10 @@ def _code(tile, words, encoding, taps, around, places, side, network, backward, 
             for i in range(features.shape[2]):
                 inputs[j, at] = features[y, x, i]
                 at += _ONE
+            if sizes[4]:
+                inputs[j, at : at + np.uint64(causal.GRID)] = 0
+                for i in (2 * (y % 2) + x % 2, 4 + x % 8, 12 + y % 8):
+                    inputs[j, at + np.uint64(i)] = causal.COMPAND_UNIT
         multiply(seen, linear, 0, moved, n)
         activate(moved, linear_ends, 0, moved, n)
         multiply(inputs, first, 0, sums, n)
@@ -465,7 +470,7 @@ def _code(tile, words, encoding, taps, around, places, side, network, backward, 
                 for m in range(2):
                     errors[m, c, y + _UP, x + _LEFT] = _compand(fine, 8.0 * value - p[c, m, s])
                 _place(P, c, y, x, value)
-        if rate:
+        if rate and n:  # tiles one pixel wide have empty fronts
             learn_front(states, sizes, backward, work, inputs, hs, added, zs, lessons, n)
         if C == 3:
             for j in range(n):
@@ -526,7 +531,7 @@ class CompiledCausal:
             (heads, extras, head_ends),
             packed([layers[f"out.{c}"] for c in range(3)], hidden),
         )
-        sizes = (layers["first"].weight.shape[1], config.width, config.hidden, config.learning)
+        sizes = (layers["first"].weight.shape[1], config.width, config.hidden, config.learning, config.grid)
         outputs = LANES * -(-(3 * config.components + 1) // LANES)
         backward = (
             _transposed([layers[f"out.{c}"].weight for c in range(3)], outputs),

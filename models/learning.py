@@ -33,13 +33,13 @@ ACTIVATION, FRACTION = 7, 10  # bits below 1 of activations and of weights
 MASTER = 12  # bits that a weight has below its int16 while it learns
 ERROR = 12  # bits of an error
 ERROR_LIMIT = 32767
-FADING = 7  # moments forget 2**-FADING of themselves a front
+FADING = 6  # moments forget 2**-FADING of themselves a front
 LESS, MOST = 8, 1 << 16  # bits that gradients lose before they are squared; their limit then
 SMALL = 64  # added to roots of moments
 FACTOR = 1 << 16  # the largest factor of a row or a column
 ROW, COLUMN = 8, 24  # bits of these factors
 FIRST_MOMENT = 1 << 12  # a gradient's square, before there was any
-STEP = 1 << 13  # the largest step, in units of the masters
+STEP = 1 << 12  # the largest step, in units of the masters
 FLOOR = 1 << 14  # of a value's probability, in 2**-38
 
 

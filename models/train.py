@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import io
 import json
 import math
 import queue
@@ -38,6 +39,7 @@ from lgcodec.models.weights import Weights
 Pixels = NDArray[np.uint8]
 SAVE_SECONDS = 300
 UNLABELLED = 0.25
+PROCESSED = 0.3  # of the images that a network with a grid sees
 REGION = 384  # pixels; the most of an image's side that is held ready at a time
 LOSSLESS, JPEG = {".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff"}, {".jpg", ".jpeg"}
 
@@ -62,8 +64,10 @@ def read_images(folders: Sequence[Path], smallest: int) -> list[Pixels]:
     return images
 
 
-def augment(rgb: Pixels, rng: np.random.Generator) -> Pixels:
-    """A random region, flip, transposition and channel order, sometimes grey, sometimes grain, as of sensors."""
+def augment(rgb: Pixels, rng: np.random.Generator, processed: float = 0) -> Pixels:
+    """A random region, flip, transposition and channel order, sometimes grey, sometimes grain, as of sensors.
+    processed: the share that goes through `process`.
+    """
     y, x = (rng.integers(max(side - REGION, 0) + 1) for side in rgb.shape[:2])
     rgb = rgb[y : y + REGION, x : x + REGION]
     if rng.random() < 0.5:
@@ -78,7 +82,34 @@ def augment(rgb: Pixels, rng: np.random.Generator) -> Pixels:
         sigma = rng.uniform(0.5, 4)
         grain = rng.normal(0, sigma * 0.7, (*rgb.shape[:2], 1)) + rng.normal(0, sigma * 0.7, rgb.shape)
         rgb = np.clip(np.rint(rgb + grain), 0, 255).astype(np.uint8)
+    if rng.random() < processed:
+        rgb = process(np.ascontiguousarray(rgb), rng)
     return np.ascontiguousarray(rgb)
+
+
+def process(rgb: Pixels, rng: np.random.Generator) -> Pixels:
+    """What cameras and JPEG do: interpolation of a colour filter array, chroma of half the resolution, blocks."""
+    H, W = rgb.shape[:2]
+    kind = rng.integers(3)
+    if kind == 0:
+        y, x = (np.arange(n) + rng.integers(2) for n in (H, W))
+        even, other = (y % 2 == 0)[:, None], (x % 2 == 0)[None]
+        masks = np.stack([even & other, even ^ other, ~even & ~other], axis=2)  # red, green, blue (Bayer 1976)
+        around = np.pad(rgb * masks, ((1, 1), (1, 1), (0, 0)), "reflect").astype(np.int32)
+        rows = around[:-2] + 2 * around[1:-1] + around[2:]
+        filled = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) // 4
+        cross = (around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, :-2] + around[1:-1, 2:]) // 4
+        filled[..., 1] = cross[..., 1] + around[1:-1, 1:-1, 1]
+        return filled.astype(np.uint8)
+    image = Image.fromarray(rgb)
+    if kind == 1:
+        luma, *chroma = image.convert("YCbCr").split()
+        half = [c.resize(((W + 1) // 2, (H + 1) // 2), Image.Resampling.BOX) for c in chroma]
+        whole = [c.resize((W, H), Image.Resampling.BILINEAR) for c in half]
+        return np.asarray(Image.merge("YCbCr", (luma, *whole)).convert("RGB"))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=int(rng.integers(75, 99)), subsampling=int(rng.integers(3)))
+    return np.asarray(Image.open(file).convert("RGB"))
 
 
 class Crops:
@@ -88,19 +119,21 @@ class Crops:
     """
 
     def __init__(
-        self, images: list[Pixels], rng: np.random.Generator, batch: int, size: int, labels: IntArray | None = None
-    ) -> None:
+        self, images: list[Pixels], rng: np.random.Generator, batch: int, size: int, labels: IntArray | None = None,
+        processed: float = 0,
+    ) -> None:  # fmt: skip
         self.images, self.rng, self.batch, self.size, self.labels = images, rng, batch, size, labels
+        self.processed = processed
         self.area = np.array([a.shape[0] * a.shape[1] for a in images], float)
         self.area /= self.area.sum()
         with click.progressbar(images, label="features", show_eta=True) as bar:
-            self.features = [Features(planes(augment(a, rng))) for a in bar]
+            self.features = [Features(planes(augment(a, rng, processed))) for a in bar]
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
         for step in range(1 << 62):
             if step % 2:
                 i = int(self.rng.choice(len(self.images), p=self.area))
-                self.features[i] = Features(planes(augment(self.images[i], self.rng)))
+                self.features[i] = Features(planes(augment(self.images[i], self.rng, self.processed)))
             crops = []
             chosen = self.rng.choice(len(self.images), self.batch, p=self.area)
             for i in chosen:
@@ -340,13 +373,16 @@ def main() -> None:
 @click.option("--rows", default=causal.Config.rows, show_default=True)
 @click.option("--left", default=causal.Config.left, show_default=True)
 @click.option("--context", default=0, show_default=True, help="Features passed on to later pixels.")
+@click.option(
+    "--grid", is_flag=True, help="See where a pixel stands modulo 2 and 8, as in photographs from cameras and JPEG."
+)
 @click.option("--learning", default=0, show_default=True, help="Learn while decoding, 2**-N a step: 12, or 0.")
 @click.option("--classes", is_flag=True, help="Each --data is a class; held-out rates are those of the best or none.")
 @click.option("--start", help="Name or path of a smaller network to start from.")
 @click.option("--rate", default=1.0, show_default=True, help="Learning rates, times the usual ones.")
 def autoregressive(
     folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
-    seed: int, batch: int, crop: int, classes: bool, start: str | None, rate: float, **sizes: Any,
+    seed: int, batch: int, crop: int, grid: bool, classes: bool, start: str | None, rate: float, **sizes: Any,
 ) -> None:  # fmt: skip
     """The causal autoregressive family (the default model)."""
     if threads:
@@ -354,7 +390,7 @@ def autoregressive(
     torch.manual_seed(seed)
     if classes and len(folders) < 2:
         raise click.UsageError("--classes needs two or more --data")
-    config = causal.Config(**sizes, classes=len(folders) if classes else 0)
+    config = causal.Config(**sizes, grid=int(grid), classes=len(folders) if classes else 0)
     model = Causal(config)
     try:
         began = registry.read(start) if start else None
@@ -367,7 +403,7 @@ def autoregressive(
     groups = [read_images(group, crop) for group in ([[folder] for folder in folders] if classes else [folders])]
     images = [image for group in groups for image in group]
     labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups]) if classes else None
-    crops = Crops(images, np.random.default_rng(seed), batch, crop, labels)
+    crops = Crops(images, np.random.default_rng(seed), batch, crop, labels, PROCESSED * grid)
     held = [Features(planes(a[:512, :768])) for a in read_images([held_out], 16)]
     tiles = [f.values[:, online.UP :, online.LEFT : -online.RIGHT] for f in held]
     facts = {
@@ -381,7 +417,7 @@ def autoregressive(
     }
 
     def loss(parts: list[torch.Tensor]) -> torch.Tensor:
-        return bits_per_dim(model(*parts[:4], labels=parts[4] if classes else None), parts[3][:, 0].numel())
+        return bits_per_dim(model(*parts[:5], labels=parts[5] if classes else None), parts[3][:, 0].numel())
 
     def integer_rate(network: causal.Network) -> float:
         machine = CompiledCausal(network, torch.get_num_threads())

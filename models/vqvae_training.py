@@ -230,13 +230,13 @@ class Pixels(causal_training.Causal):
         self.features = Conv(config.width, config.pixels.side)
         self.activation = 2.0**config.fraction
 
-    def forward(self, values, errors, predictions, coupled, picture, d):  # type: ignore[no-untyped-def, override]
+    def forward(self, values, errors, predictions, coupled, place, picture, d):  # type: ignore[no-untyped-def, override]
         """As Causal; picture [B, H', W', 3] padded; d [B, ceil(H / 8), ceil(W / 8), width], integers."""
         H, W = predictions.shape[-2:]
         features = relu(self.features(d.float() / self.activation)).permute(0, 3, 1, 2).clamp(max=FEATURE_LIMIT)
         features = features.repeat_interleave(PATCH, 2).repeat_interleave(PATCH, 3)[..., :H, :W]
         side = (picture.permute(0, 3, 1, 2), features)
-        return super().forward(values, errors, predictions, coupled, side=side)
+        return super().forward(values, errors, predictions, coupled, place, side=side)
 
     def start(self, network: causal.Network) -> None:
         """Takes over what a trained causal network of the same width knows; its first hidden layers, if it has more."""

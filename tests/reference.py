@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 import zlib
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ PASSED = [(0, -1), (-1, -1), (-1, 0), (-1, 1)]
 PULL = [12288, 12288, -8192] + 9 * [0]
 SOLVERS = [(6, 230), (12, 251)]
 TOTAL = 1 << 24
+FADING, STEP = 6, 4096  # of what learns
 CHANNELS = {1: 1, 4: 3, 7: 1}  # of the modes known here: L, RGB, L as an array
 ORDERS = {2: "RGB", 3: "GRB", 4: "RBG", 5: "BGR", 6: "BRG", 7: "GBR"}
 
@@ -147,6 +149,7 @@ class Layer:
     shift: list[int]
     ends: list[tuple[int, int]]
     limits: list[int]
+    bound: int = TOTAL
 
     def __call__(self, a: list[int]) -> list[int]:
         rows = zip(self.weight, self.bias, self.shift, self.ends, strict=True)
@@ -161,11 +164,58 @@ class Layer:
                 delta = sum(left[r][o] * right[r][i] for r in range(len(left)))
                 weight[i] += (delta << self.shift[o]) >> 9
             self.bias[o] += (bias[o] << self.shift[o]) >> 2
-            while max(map(abs, weight)) > 32767 or self.size(o) >= TOTAL:
+            while max(map(abs, weight)) > 32767 or self.size(o) >= self.bound:
                 check(self.shift[o] > 0, "adaptation out of range")
                 weight[:] = [w >> 1 for w in weight]
                 self.bias[o] >>= 1
                 self.shift[o] -= 1
+
+
+def wrap(a: int) -> int:
+    return (a + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def back(a: int) -> int:
+    return wrap(a + (1 << 9)) >> 10
+
+
+def limit(a: int) -> int:
+    return clip(a, -32767, 32767)
+
+
+class Learner:
+    """A layer of one tile, of whose inputs the first `own` learn."""
+
+    def __init__(self, layer: Layer, own: int, rate: int) -> None:
+        self.layer, self.own, self.rate = layer, own, rate
+        self.weight = [row[:] for row in layer.weight]
+        self.master = [[w << 12 for w in row[:own]] for row in self.weight]
+        self.row, self.column = [own << 12 for _ in self.weight], [len(self.weight) << 12 for _ in range(own)]
+
+    def __call__(self, a: list[int]) -> list[int]:
+        rows = zip(self.weight, self.layer.bias, self.layer.shift, self.layer.ends, strict=True)
+        return [clip(wrap(bias + product(weight, a)) >> shift, *ends) for weight, bias, shift, ends in rows]
+
+    def back(self, errors: list[int]) -> list[int]:
+        """Through the weights as trained."""
+        return [sum(e * row[i] for e, row in zip(errors, self.layer.weight, strict=True)) for i in range(self.own)]
+
+    def step(self, inputs: list[list[int]], errors: list[list[int]]) -> None:
+        """Of each pixel of a front."""
+        columns, rows = [list(a) for a in zip(*inputs, strict=True)][: self.own], zip(*errors, strict=True)
+        G = [[clip(wrap(product(list(e), a)) >> 8, -65536, 65536) for a in columns] for e in rows]
+        for o, g in enumerate(G):
+            self.row[o] += (product(g, g) - self.row[o]) >> FADING
+        for i in range(self.own):
+            self.column[i] += (sum(g[i] ** 2 for g in G) - self.column[i]) >> FADING
+        whole = math.isqrt(sum(self.row)) << 8
+        q = [min((1 << 24) // (math.isqrt(a) + 64), 65536) for a in self.column]
+        for o, g in enumerate(G):
+            r = min(whole // (math.isqrt(self.row[o]) + 64), 65536)
+            for i in range(self.own):
+                step = clip(g[i] * r * q[i] >> (10 + self.rate), -STEP, STEP)
+                self.master[o][i] = clip(self.master[o][i] - step, -32767 << 12, 32767 << 12)
+                self.weight[o][i] = (self.master[o][i] + 2048) >> 12
 
 
 class Network:
@@ -187,6 +237,9 @@ class Network:
         self.tables = {name: tensors[name] for name in ("sigmoid", "exponential", "inverse", "fine", "coarse")}
         self.depth, self.K, self.limit = config["depth"], config["components"], config["limit"]
         self.context, self.classes = config.get("context", 0), config.get("classes", 0)
+        self.grid, self.learning = config.get("grid", 0), config.get("learning", 0)
+        check(0 <= self.grid <= 1, "grid")
+        check(0 <= self.learning <= 20 and (config["fraction"] == 7 or not self.learning), "learning")
         self.tables |= {name: table for name, table in tensors.items() if name.endswith(".class")}
         width, hidden, left, reach = (config[name] for name in ("width", "hidden", "left", "reach"))
         self.neighbours = [(0, -i) for i in range(1, left + 1)]
@@ -198,12 +251,13 @@ class Network:
         def layer(name: str, limits: list[int], ends: list[tuple[int, int]]) -> None:
             flat, I = tensors[f"{name}.weight"], len(limits)
             weight = [flat[o * I : (o + 1) * I] for o in range(len(ends))]
-            self.layers[name] = Layer(weight, tensors[f"{name}.bias"], tensors[f"{name}.shift"], ends, limits)
+            bound = 1 << 31 if self.learning and name != "linear" else TOTAL
+            self.layers[name] = Layer(weight, tensors[f"{name}.bias"], tensors[f"{name}.shift"], ends, limits, bound)
             for known in [255, *range(self.classes)]:
                 told = replace(self.layers[name], bias=self.bias(name, known))
-                check(all(told.size(o) < TOTAL for o in range(len(ends))), "weights out of range")
+                check(all(told.size(o) < bound for o in range(len(ends))), "weights out of range")
 
-        layer("first", difference + 51 * [511], width * [(0, self.limit)])
+        layer("first", difference + 51 * [511] + 20 * self.grid * [128], width * [(0, self.limit)])
         for i in range(self.depth):
             layer(f"middle.{i}", h + 4 * self.context * [self.limit], width * [(0, self.limit)])
         layer("linear", difference, 3 * [(-65536, 65535)])
@@ -240,6 +294,15 @@ class Network:
             O, I = len(layer.bias), len(layer.limits)
             layer.adapt(take(O), [take(O) for _ in range(rank)], [take(I) for _ in range(rank)])
         check(deltas.at == len(deltas.data), "adaptation")
+
+    def learner(self, name: str) -> Layer | Learner:
+        """A layer for a new tile."""
+        layer = self.layers[name]
+        if not self.learning or name == "linear":
+            return layer
+        width = len(self.layers["first"].weight)
+        own = width if name.startswith(("middle", "head")) else len(layer.limits)
+        return Learner(layer, own, self.learning)
 
     def compand(self, name: str, a: int) -> int:
         value = self.tables[name][min(abs(a), 4095)]
@@ -313,15 +376,23 @@ class Pixel:
         self.q = [(a + b) * 246 // 512 for a, b in zip(*states, strict=True)]
         D = [clip(8 * near(c, y, x, o) - self.A[c], -2047, 2047) for o in net.neighbours for c in range(3)]
         errors = [net.compand("fine", tile.error(s, c, y, x, o)) for o in PLACES for s in (0, 1) for c in range(3)]
-        self.h = net.layers["first"](D + errors + [net.compand("fine", a) for a in self.S])
+        self.ran: dict[str, tuple[list[int], list[int]]] = {}  # inputs and outputs of layers
+        stands = (2 * (y % 2) + x % 2, 4 + x % 8, 12 + y % 8)
+        grid = [128 * (i in stands) for i in range(20 * net.grid)]
+        self.h = self.run("first", D + errors + [net.compand("fine", a) for a in self.S] + grid)
         self.passed: list[list[int]] = []  # h before each middle layer
         for i in range(net.depth):
             self.passed.append(self.h[: net.context])
             around = [tile.passed(i, y, x, offset) for offset in PASSED]
-            more = net.layers[f"middle.{i}"](self.h + [a for part in around for a in part])
+            more = self.run(f"middle.{i}", self.h + [a for part in around for a in part])
             self.h = [min(a + b, net.limit) for a, b in zip(self.h, more, strict=True)]
-        self.linear = net.layers["linear"](D)
+        self.linear = self.run("linear", D)
         self.k: list[int] = []
+        self.errors: dict[str, list[int]] = {}  # of layers' outputs
+
+    def run(self, name: str, a: list[int]) -> list[int]:
+        self.ran[name] = a, self.tile.layers[name](a)
+        return self.ran[name][1]
 
     def prepare(self, c: int) -> None:
         """The mixture of channel c."""
@@ -333,7 +404,7 @@ class Pixel:
             self.part = slope(q[3], q[0]) * k[0] // 4096
             E = self.part + slope(q[4], q[2]) * self.rest // 4096
         extra = [net.compand("coarse", a) for a in k] + ([net.compand("fine", E)] if c else [])
-        o = net.layers[f"out.{c}"](net.layers[f"head.{c}"](self.h + extra))
+        o = self.run(f"out.{c}", self.run(f"head.{c}", self.h + extra))
         table = net.tables["exponential"]
         share = [table[min(max(o[:K]) - a, 383)] for a in o[:K]]
         self.weight = [(a << 16) // sum(share) for a in share]
@@ -346,12 +417,15 @@ class Pixel:
     def share_below(self, v: int) -> int:
         if v in (0, self.size):
             return TOTAL if v else 0
-        sigmoid, M = self.tile.network.tables["sigmoid"], 0
-        for weight, mean, scale in zip(self.weight, self.mean, self.scale, strict=True):
-            t = clip((64 * (v + self.origin) - 32 - mean) * scale + (1 << 24), 0, (1 << 25) - 1)
-            i, f = divmod(t, 1 << 14)
-            M += weight * (sigmoid[i] + ((sigmoid[i + 1] - sigmoid[i]) * f >> 14))
+        M = sum(weight * self.sigmoid(v, j)[1] for j, weight in enumerate(self.weight))
         return v + ((TOTAL - self.size) * M >> 38)
+
+    def sigmoid(self, v: int, j: int) -> tuple[int, int]:
+        """t, and its sigmoid, of component j."""
+        table = self.tile.network.tables["sigmoid"]
+        t = clip((64 * (v + self.origin) - 32 - self.mean[j]) * self.scale[j] + (1 << 24), 0, (1 << 25) - 1)
+        i, f = divmod(t, 1 << 14)
+        return t, table[i] + ((table[i + 1] - table[i]) * f >> 14)
 
     def pop_high(self, stack: Stack) -> None:
         self.high = 16 * stack.pop([self.share_below(v) for v in range(0, self.size + 1, 16)])
@@ -362,6 +436,44 @@ class Pixel:
         value = self.high + low + self.origin
         self.tile.planes[c][self.y][self.x] = value
         self.k.append(8 * value - self.A[c])
+        if self.tile.network.learning:
+            self.errors[f"out.{c}"] = self.mixture_errors(c, self.high + low)
+
+    def mixture_errors(self, c: int, v: int) -> list[int]:
+        o, K, parts = self.ran[f"out.{c}"][1], self.tile.network.K, []
+        for j, weight in enumerate(self.weight):
+            edges = []
+            for u in (0, 1):
+                t, s = self.sigmoid(v + u, j)
+                g = s * ((1 << 22) - s) >> 22
+                if v == (self.size - 1 if u else 0):
+                    s, g = u << 22, 0
+                edges.append((s, g, (t - (1 << 24)) * g >> 20))
+            parts.append([weight * (above - below) for below, above in zip(*edges, strict=True)])
+        M = (1 << 14) + sum(s for s, _, _ in parts)
+        logits = [limit((weight >> 4) - (s << 12) // M) for weight, (s, _, _) in zip(self.weight, parts, strict=True)]
+        means = [limit(((g << 14) // M) * scale >> 13) for scale, (_, g, _) in zip(self.scale, parts, strict=True)]
+        scales = [limit((b << 12) // M) for _, _, b in parts]
+        for j, at in enumerate(o[2 * K : 3 * K]):
+            if (at == 0 and scales[j] > 0) or (at == 160 and scales[j] < 0):
+                scales[j] = 0
+        return logits + means + scales + [limit(sum(means) * self.S[c] >> 6)]
+
+    def propagate(self) -> None:
+        """Errors of the hidden layers from those of the channels' outputs."""
+        layers, total = self.tile.layers, len(self.h) * [0]
+
+        def enter(name: str, errors: list[int]) -> list[int]:
+            self.errors[name] = [e if y else 0 for e, y in zip(errors, self.ran[name][1], strict=True)]
+            return layers[name].back(self.errors[name])
+
+        for c in range(self.C):
+            hidden = [limit(back(e)) for e in layers[f"out.{c}"].back(self.errors[f"out.{c}"])]
+            total = [a + b for a, b in zip(total, enter(f"head.{c}", hidden), strict=True)]
+        d = [limit(back(a)) for a in total]
+        for k in reversed(range(self.tile.network.depth)):
+            d = [limit(a + back(b)) for a, b in zip(d, enter(f"middle.{k}", d), strict=True)]
+        enter("first", d)
 
     def learn(self) -> None:
         p = [self.tile.near(c, self.y, self.x, (0, 0)) for c in range(self.C)]
@@ -379,7 +491,7 @@ class Pixel:
 class Tile:
     def __init__(self, network: Network, stream: bytes, C: int, H: int, W: int) -> None:
         self.network, self.C, self.H, self.W = network, C, H, W
-        self.stack = Stack(stream)
+        self.stack, self.layers = Stack(stream), {name: network.learner(name) for name in network.layers}
         self.planes: list[list[list[int]]] = [[W * [None] for _ in range(H)] for _ in range(C)]  # type: ignore[list-item]
         self.done: dict[tuple[int, int], Pixel] = {}
 
@@ -401,6 +513,12 @@ class Tile:
         there = self.done.get((y + offset[0], x + offset[1]))
         return there.passed[i] if there else self.network.context * [0]
 
+    def learn(self, front: list[Pixel]) -> None:
+        for pixel in front:
+            pixel.propagate()
+        for name in front[0].errors:
+            self.layers[name].step([pixel.ran[name][0] for pixel in front], [pixel.errors[name] for pixel in front])
+
     def decode(self) -> list[list[list[int]]]:
         for t in range(self.W + 2 * self.H - 2):
             front = [Pixel(self, y, t - 2 * y) for y in range(self.H) if 0 <= t - 2 * y < self.W]
@@ -413,5 +531,7 @@ class Tile:
                     pixel.pop_low(c, self.stack)
             for pixel in front:
                 pixel.learn()
+            if self.network.learning and front:
+                self.learn(front)
         check(self.stack.state == 0 and not self.stack.words, "more than the tile")
         return self.planes

@@ -72,6 +72,8 @@ def random_model(config: Config, seed: int, scale: float) -> causal_training.Cau
             parameter.mul_(scale)
         if model.classes is not None:
             model.classes.normal_(0, scale)
+        if config.grid:
+            model.first.weight[:, -causal.GRID :].normal_(0, 0.3 * scale)
     return model
 
 
@@ -88,7 +90,7 @@ configs = st.one_of(
         context=st.integers(0, 8), width=st.integers(1, 40), depth=st.integers(1, 3), hidden=st.integers(1, 20),
         components=st.integers(1, 4),
         rows=st.integers(1, online.UP), left=st.integers(1, online.LEFT), reach=st.integers(1, online.RIGHT),
-        fraction=st.integers(1, 8), limit=st.integers(1, 2047),
+        fraction=st.integers(1, 8), limit=st.integers(1, 2047), grid=st.integers(0, 1),
     ),
 )  # fmt: skip
 networks = st.builds(random_weights, configs, st.integers(0, 99), st.sampled_from([1.0, 1.0, 5.0]))
@@ -633,6 +635,28 @@ def test_classes_differ() -> None:
     model, tile = build(random_weights(CLASSED, 3), "numba"), photograph(32, 1)
     assert [*model.choices] == [b"\0", b"\1", b"\2"]
     assert len({coder.encode(model, [tile], side)[0].ideal_bits for side in EVERY}) == 4
+
+
+@pytest.mark.parametrize("height", [64, 45])
+def test_export_keeps_the_rate_of_a_grid(height: int) -> None:
+    """Integers, and floats by crops, see where a pixel stands."""
+    network, tile = Network.of(shipped("default")), photograph(64, 1)[:, :height]
+    model = causal_training.Causal(replace(network.config, grid=1))
+    causal_training.grow(model, network)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        model.first.weight[:, -causal.GRID :].normal_(0, 0.5)
+    features, nats = causal_training.Features(tile), 0.0
+    for y, x, rows, columns in ((0, 0, 13, 64), (13, 0, height - 13, 29), (13, 29, height - 13, 35)):
+        batch = [torch.from_numpy(part.copy())[None] for part in features.crop(y, x, rows, columns)]
+        with torch.inference_mode():
+            nats += float(model(*batch).sum())
+    (stream,), (blind,) = (
+        coder.encode(build(weights, "numba"), [tile])
+        for weights in (causal_training.export(model, {}), shipped("default"))
+    )
+    assert stream.ideal_bits == pytest.approx(nats / np.log(2), rel=0.005)
+    assert stream.ideal_bits > 1.02 * blind.ideal_bits
 
 
 @pytest.mark.parametrize("label", [-1, 0, 1, 2])

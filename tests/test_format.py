@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from lgcodec import Codec, coder, colour, container, inspect
 from lgcodec.image import MODES
-from lgcodec.models import causal, registry, weights
-from lgcodec.models.integer import EXACT
+from lgcodec.models import causal, learning, registry, weights
+from lgcodec.models.integer import EXACT, LearningLayer
 from lgcodec.models.interface import ImageModel
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -115,6 +115,8 @@ def loud_picture(kind: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     elif kind == "opposed":
         pixels = np.where(random.integers(0, 2, shape[:2]) > 0, 255, 0)[(...,) + (None,) * (len(shape) - 2)]
         pixels = np.abs(pixels - np.array([0, 127, 255])[: (*shape, 1)[2]]) if len(shape) > 2 else pixels
+    elif kind == "flat":
+        pixels = np.full(shape, 100)
     else:
         pixels = np.resize([0, 1, 6, 36, 216], shape[1::-1]).T[(...,) + (None,) * (len(shape) - 2)] + np.zeros(shape)
     return pixels.astype(np.uint8)
@@ -155,6 +157,39 @@ def classed_weights(folder: Path, classes: int = 3) -> Path:
     return folder / "classed.safetensors"
 
 
+def learning_weights(folder: Path, rate: int, *, loud: bool = False) -> Path:
+    """The golden model with features passed on, classes and a grid, and weights that learn.
+
+    loud: biases so large that sums wrap after a step, and log scales of 0, of means that are a little off.
+    """
+    quiet = weights.read(passing_weights(folder).read_bytes(), "tiny")
+    config = causal.Config.of({**quiet.config, "classes": 2, "grid": 1, "learning": rate})
+    tensors = dict(quiet.tensors)
+    random = np.random.default_rng(3)
+    more = random.integers(-50, 51, (config.width, causal.GRID)).astype(np.int16)
+    tensors["first.weight"] = np.hstack([tensors["first.weight"], more])
+    for name, (_, low, _) in config.layers().items():
+        if name in config.classed():
+            tensors[f"{name}.class"] = random.integers(-50, 51, (2, len(low))).astype(np.int32)
+        if config.learners(name):
+            unit = causal.output_units(config)[0] if name.startswith("out") else np.full(len(low), 2.0**config.fraction)
+            shift = learning.FRACTION + learning.ACTIVATION - np.log2(unit)
+            scale = 2.0 ** (shift - tensors[f"{name}.shift"])[:, None]
+            weight = np.clip(np.rint(tensors[f"{name}.weight"] * scale), -32767, 32767)
+            bias = np.rint(tensors[f"{name}.bias"] * scale[:, 0])
+            if loud and name.startswith("out"):
+                K = config.components
+                weight[K : 2 * K], bias[K : 2 * K], bias[2 * K] = 0, 19.5 * 2**8, -(1 << 28)
+            elif loud:
+                brimming = random.integers(0, 3, len(bias)) == 0
+                weight[brimming], bias[brimming] = 0, (1 << 31) - 1 - 50
+            tensors[f"{name}.weight"], tensors[f"{name}.bias"] = weight.astype(np.int16), bias.astype(np.int32)
+            tensors[f"{name}.shift"] = shift.astype(np.int32)
+    path = folder / f"learning-{rate}-{loud}.safetensors"
+    replace(quiet, config=config.written(), tensors=tensors).write(path)
+    return path
+
+
 def loud_adaptation(config: causal.Config) -> bytes:
     random = np.random.default_rng(0)
     sizes = {name: (len(low), len(limit)) for name, (limit, low, _) in config.layers().items()}
@@ -176,6 +211,47 @@ def test_reference_decoder_agrees_where_it_is_loud(shape: tuple[int, ...], kind:
     for model, adaptation in (*cases, *kinds):
         data = file_of(registry.load(model, machine="numpy"), pixels, transform, tile, adaptation)
         assert reference.decode(data, model.read_bytes())[3] == pixels.tobytes()
+
+
+@pytest.mark.parametrize("shape", [(7, 9, 3), (8, 1, 3), (5, 6)], ids=str)
+@pytest.mark.parametrize("kind", ["noise", "extremes", "flat"])
+def test_reference_decoder_learns(shape: tuple[int, ...], kind: str, tmp_path: Path) -> None:
+    pixels, transform = loud_picture(kind, shape), 3 if shape[2:] == (3,) else 1
+    for rate, loud in ((12, False), (4, False), (1, True)):
+        path = learning_weights(tmp_path, rate, loud=loud)
+        model = registry.load(path, machine="numpy")
+        config = causal.Config.of(weights.read(path.read_bytes(), "").config)
+        for adaptation in (b"", b"\1" + loud_adaptation(config)):
+            data = file_of(model, pixels, transform, (min(shape[1], 5), shape[0]), adaptation)
+            assert reference.decode(data, path.read_bytes())[3] == pixels.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_reference_layers_learn_alike(seed: int) -> None:
+    """Wherever moments, weights and sums have got to: what takes long to happen in a file."""
+    random = np.random.default_rng(seed)
+    O, I, n = random.integers(1, 30, 3)
+    own, rate, most = int(random.integers(1, I + 1)), int(random.integers(1, 21)), 2 ** int(random.integers(6, 44))
+    weight = random.integers(-32767, 32768, (O, I)).astype(np.int16)
+    weight[::2] = 32767
+    ends = [np.full(O, end, np.int32) for end in (0, 8191)]
+    bias, shift, limit = random.integers(-(1 << 20), 1 << 20, O), np.full(O, 10, np.int32), np.full(I, 2000, np.int32)
+    layer = learning.Learner(LearningLayer(weight, bias.astype(np.int32), shift, limit, *ends), 1, own, rate)
+    parts = (weight.tolist(), bias.tolist(), shift.tolist(), [(0, 8191)] * O, limit.tolist(), 1 << 31)
+    other = reference.Learner(reference.Layer(*parts), own, rate)
+    layer.rows[:], layer.columns[:] = random.integers(0, most, (1, O)), random.integers(0, most, (1, own))
+    layer.rows[0, 0] = 1 << 42
+    other.row, other.column = layer.rows[0].tolist(), layer.columns[0].tolist()
+    for near in (8191, 1, 8191):
+        inputs, size = random.integers(near // 2, near + 1, (n, I)), 32767 >> int(random.integers(0, 16))
+        errors = random.integers(-size, size + 1, (n, O))
+        errors[:, ::2] = random.choice([-size, size])
+        assert layer.apply(inputs.astype(np.float32)).tolist() == [other(a) for a in inputs.tolist()]
+        sums = layer.backward(errors[None])[0]
+        assert learning.back(sums).tolist() == [[reference.back(a) for a in other.back(e)] for e in errors.tolist()]
+        other.step(inputs.tolist(), errors.tolist())
+        assert layer.weight[0].T.tolist() == other.weight
+        assert (layer.rows[0].tolist(), layer.columns[0].tolist()) == (other.row, other.column)
 
 
 def test_golden_files_cover_the_format() -> None:

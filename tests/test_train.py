@@ -24,6 +24,7 @@ torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
 
 from lgcodec.models import causal, causal_training, online, train  # noqa: E402
+from lgcodec.models.compiled import CompiledCausal  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -145,12 +146,38 @@ def test_folders_are_classes(trained: tuple[Path, str], data: Path, tmp_path: Pa
     assert run(data, tmp_path / "one.safetensors", 0.01, "--classes").exit_code == 2
 
 
+def test_weights_that_learn_are_rated_with_and_without(trained: tuple[Path, str], data: Path, tmp_path: Path) -> None:
+    """Started from a network that does not learn, and the start of one that does and one that does not."""
+    out = tmp_path / "learning.safetensors"
+    result = run(data, out, 0.02, "--start", str(trained[0]), "--learning", "12")
+    assert result.exit_code == 0, result.output
+    card, model = json.loads(out.with_suffix(".json").read_text()), registry.load(out, machine="numba")
+    network: causal.Network = model.network  # type: ignore[attr-defined]
+    (path,) = (data / "held-out").rglob("*.png")
+    tile = colour.forward(np.asarray(Image.open(path)), colour.STANDARD)
+    (stream,) = coder.encode(model, [tile])
+    (still,) = CompiledCausal(network.still(), 1).encode([tile], b"")
+    assert card["architecture"]["learning"] == 12
+    assert card["learned_bpd"] == pytest.approx(stream.ideal_bits / tile.size, abs=1e-4)
+    assert card["integer_bpd"] == pytest.approx(still.ideal_bits / tile.size, abs=1e-4)
+    assert card["learned_bpd"] != card["integer_bpd"]
+    assert f"{card['learned_bpd']:.4f} bits/dim with learning while decoding" in result.output
+    for name, learning in (("learner", "10"), ("still", "0")):
+        other = tmp_path / f"{name}.safetensors"
+        result = run(data, other, 0.01, "--start", str(out), "--learning", learning, "--rate", "0.1")
+        assert result.exit_code == 0, result.output
+        begun = json.loads(other.with_suffix(".json").read_text())
+        assert begun["started_from"] == card["digest"]
+        assert ("learned_bpd" in begun) == (name == "learner")
+        assert begun["integer_bpd"] < card["integer_bpd"] * 1.02
+
+
 def test_crops_come_with_the_class_of_their_image_or_none() -> None:
     images = [np.full((24, 24, 3), light, np.uint8) for light in (40, 200)]
     crops = train.Crops(images, np.random.default_rng(0), 16, 8, np.array([1, 0]))
     labels = []
     for batch, _ in zip(crops, range(20), strict=False):
-        labels.append(batch[4].numpy())
+        labels.append(batch[5].numpy())
         light = batch[0][:, 0].float().mean(dim=(1, 2)).numpy()
         assert ((labels[-1] == -1) | ((light < 120) == (labels[-1] == 1))).all()
     share = np.mean(np.concatenate(labels) == -1)
@@ -194,11 +221,42 @@ def test_augmented_images_are_images(seed: int, height: int, width: int) -> None
     random = np.random.default_rng(seed)
     rgb = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
     before = rgb.copy()
-    got = train.augment(rgb, random)
+    got = train.augment(rgb, random, processed=0.5)
     assert np.array_equal(rgb, before)
     assert got.dtype == np.uint8
     assert got.shape in {(height, width, 3), (width, height, 3)}
     assert got.flags.c_contiguous
+
+
+class Kind(np.random.Generator):
+    """A generator that picks one kind of processing."""
+
+    def __init__(self, kind: int) -> None:
+        super().__init__(np.random.PCG64(1))
+        self.kind: int | None = kind
+
+    def integers(self, *ends: int) -> int:  # type: ignore[override]
+        kind, self.kind = self.kind, None
+        return int(super().integers(*ends)) if kind is None else kind
+
+
+@pytest.mark.parametrize("kind", range(3))
+def test_processed_images_are_like_their_originals(kind: int) -> None:
+    y, x = np.indices((40, 61)) / 61
+    rgb = (np.stack([40 + 90 * x, 200 - 80 * y, 90 + 50 * np.cos(9 * x)], axis=2)).astype(np.uint8)
+    got = train.process(rgb, Kind(kind))
+    assert got.shape == rgb.shape
+    assert got.dtype == np.uint8
+    assert 0 < np.abs(got.astype(int) - rgb).mean() < 3
+
+
+def test_a_color_filter_array_is_interpolated() -> None:
+    """One sample in four is red or blue, one in two green; these stay, and the others are means of their neighbours."""
+    rgb = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    kept = (train.process(rgb, Kind(0)) == rgb)[1:-1, 1:-1].reshape(9, 2, 14, 2, 3).all(axis=(0, 2))
+    assert kept.sum(axis=(0, 1)).tolist() == [1, 2, 1]
+    flat = np.full((20, 30, 3), (10, 200, 77), np.uint8)
+    np.testing.assert_array_equal(train.process(flat, Kind(0)), flat)
 
 
 @settings(deadline=None, max_examples=20)

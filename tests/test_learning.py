@@ -1,0 +1,391 @@
+"""Layers that learn while they decode: the gradient is the loss's, and every machine takes the same steps."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lgcodec import coder
+from lgcodec.models import causal, learning, registry
+from lgcodec.models.causal import Config, Network
+from lgcodec.models.errors import ExactnessError, ModelError
+from lgcodec.models.integer import EXACT, LearningLayer, NumpyExecutor
+from lgcodec.models.mixture import Mixture, Tables
+from lgcodec.models.weights import Weights
+
+torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+nb = pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
+
+from test_causal import (  # noqa: E402
+    SMALL,
+    Tile,
+    _threads,  # noqa: F401
+    batches,
+    build,
+    check,
+    configs,
+    photograph,
+    random_model,
+    random_weights,
+    same,
+    shipped,
+    tile_of,
+    words_of,
+)
+
+from lgcodec.models import causal_training, compiled_learning, mixture_kernels, short_kernels  # noqa: E402
+from lgcodec.models.compiled import CompiledCausal  # noqa: E402
+from lgcodec.models.torch_executor import TorchExecutor  # noqa: E402
+
+TABLES = Tables.make()
+SIGMOIDS = mixture_kernels.packed_sigmoids(TABLES)
+SLOTS = mixture_kernels.SLOTS
+LEARNING = replace(SMALL, learning=10)
+MACHINES = (("numpy", 1), ("numba", 1), ("numba", 2))
+seeds = st.integers(0, 2**32 - 1)
+learners = st.builds(lambda config, rate: replace(config, fraction=7, learning=rate), configs, st.integers(1, 20))
+networks = st.builds(random_weights, learners, st.integers(0, 99), st.sampled_from([1.0, 5.0]))
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(networks, batches())
+def test_machines_learn_alike(weights: Weights, tiles: list[Tile]) -> None:
+    check(weights, tiles, MACHINES)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 40), (3, 40, 1), (1, 40, 1), (3, 40, 2), (3, 23, 70), (1, 50, 33)], ids=str)
+def test_shapes_that_images_have(shape: tuple[int, int, int]) -> None:
+    """One pixel wide, fronts are empty; and fronts of more pixels than a block of a product has rows."""
+    tiles = [tile_of("smooth", shape, 1), tile_of("noise", shape, 2)]
+    check(random_weights(replace(LEARNING, width=19, hidden=13, context=5), 1), tiles, (*MACHINES, ("torch", 1)))
+
+
+DELTAS = causal.write_deltas({
+    name: (np.full(len(low), 3, np.int8), np.full((1, len(low)), 9, np.int8), np.full((1, len(limit)), -5, np.int8))
+    for name, (limit, low, _) in LEARNING.layers().items()
+}, LEARNING)  # fmt: skip
+
+
+@pytest.mark.parametrize("side", [b"\0", b"\1" + DELTAS], ids=["class", "deltas"])
+def test_adapted_networks_learn(side: bytes) -> None:
+    """From the weights of the adaptation on, which errors go back through."""
+    tiles = [photograph(24, 1), photograph(24, 2)]
+    slow, fast = (build(random_weights(replace(LEARNING, classes=2), 1), machine) for machine in ("numpy", "numba"))
+    streams = coder.encode(slow, tiles, side)
+    assert words_of(coder.encode(fast, tiles, side)) == words_of(streams)
+    assert words_of(coder.encode(fast, tiles)) != words_of(streams)
+    again = coder.decode(fast, [tile.shape for tile in tiles], [stream.words for stream in streams], side)
+    assert same(again, tiles)
+
+
+@pytest.mark.parametrize("machine", ["numpy", "numba"])
+def test_tiles_learn_nothing_of_each_other(machine: str) -> None:
+    model, tiles = build(random_weights(LEARNING, 1), machine), [photograph(24, seed) for seed in range(3)]
+    streams = coder.encode(model, tiles)
+    together = coder.decode(model, [tile.shape for tile in tiles], [stream.words for stream in streams])
+    alone = [coder.decode(model, [t.shape], [s.words])[0] for t, s in zip(tiles, streams, strict=True)]
+    assert same(together, tiles)
+    assert same(alone, tiles)
+    assert words_of(streams) == [words_of(coder.encode(model, [tile]))[0] for tile in tiles]
+
+
+@functools.lru_cache
+def photographer(rate: int) -> Network:
+    """The default network, which has seen photographs, with weights that learn."""
+    network = Network.of(shipped("default"))
+    model = causal_training.Causal(replace(network.config, learning=rate))
+    causal_training.grow(model, network)
+    return Network.of(causal_training.export(model, {}))
+
+
+def bits(network: Network, tile: Tile) -> float:
+    return CompiledCausal(network, 1).encode([tile], b"")[0].ideal_bits
+
+
+def stripes(side: int) -> Tile:
+    y, x = np.indices((side, side))
+    return (60 + 90 * (x // 3 % 2) + 20 * (y // 5 % 2))[None].astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    "tile", [stripes(96), tile_of("checkerboard", (3, 64, 64), 0)], ids=["stripes", "checkerboard"]
+)
+def test_learning_pays_where_training_saw_nothing_alike(tile: Tile) -> None:
+    network = photographer(12)
+    assert bits(network, tile) < 0.7 * bits(network.still(), tile)
+
+
+def test_learning_does_no_harm_where_training_did() -> None:
+    """And weights of one unit, which are all that learning asks for, cost next to nothing."""
+    tile, network = photograph(128, 4), photographer(12)
+    before = bits(Network.of(shipped("default")), tile)
+    assert bits(network.still(), tile) == pytest.approx(before, rel=0.003)
+    assert bits(network, tile) < 1.002 * before
+
+
+def draw_mixture(
+    random: np.random.Generator, K: int, n: int, window: tuple[int, int], scales: tuple[int, int]
+) -> tuple[NDArray[np.int64], ...]:
+    """logit, mean, log_scale [K, n] as mixtures take them, and values [n] in reach of the means."""
+    size, origin = window
+    values = random.integers(origin + 2, origin + size, n)
+    logit, log_scale = random.integers(-100, 101, (K, n)), random.integers(*scales, (K, n))
+    mean = 64 * values + random.integers(-200, 201, (K, n))
+    return logit, mean, log_scale, values
+
+
+@pytest.mark.parametrize("window", [(256, 0), (512, -256)], ids=str)
+@pytest.mark.parametrize("seed", range(5))
+def test_errors_are_the_gradient_of_the_loss(seed: int, window: tuple[int, int]) -> None:
+    """Which training descends, by autograd, in the outputs' units; ends of the alphabet are among the values."""
+    random, (size, origin), K, n = np.random.default_rng(seed), window, 3, 200
+    logit, mean, log_scale, values = draw_mixture(random, K, n, window, (64, 140))
+    values[:10] = origin + size - 1
+    values[10:20] = np.maximum(origin, -254)  # training cuts Co off at -255, which is no end of the integers' alphabet
+    mean[:, :20] = 64 * values[:20] + random.integers(-200, 201, (K, 20))
+    spread = random.integers(-16, 17, n)
+    mixed = Mixture.of(TABLES, logit, mean, log_scale, size, origin)
+    got = learning.mixture_errors(mixed, values, log_scale, 160, spread).T / 2**learning.ERROR
+    unit = torch.zeros(3 * K + 1, n, dtype=torch.float64, requires_grad=True)
+    parts = (torch.from_numpy(a) for a in (logit / 32, mean / 64, log_scale / 16 + causal.LOG_SCALE_LOW))
+    logits, means, scales = (
+        a + u for a, u in zip(parts, (unit[:K], 8 * unit[K : 2 * K], unit[2 * K : -1]), strict=True)
+    )
+    ends = (0, 255) if origin == 0 else (-255, 255)
+    x = torch.from_numpy(values.astype(float))
+    means = means + unit[-1] * torch.from_numpy(spread / 8)
+    causal_training.logistic_mixture_nats(x, logits, means, scales, *ends).backward()
+    assert unit.grad is not None
+    wanted = unit.grad.numpy()
+    assert np.abs(wanted).max() > 2
+    most = learning.ERROR_LIMIT / 2**learning.ERROR
+    np.testing.assert_allclose(got, np.clip(wanted, -most, most), rtol=0.01, atol=0.003)
+
+
+def soft_tile(side: int) -> Tile:
+    """Easy to foretell, so that no error is beyond its limit: [3, side, side]."""
+    random, (y, x) = np.random.default_rng(0), np.indices((side, side))
+    planes = [120 + 30 * np.sin(x / 9 + y / 7), 10 * np.cos(x / 8), 0 * x]
+    return np.rint(np.stack(planes) + random.normal(0, 1, (3, side, side))).astype(np.int16)
+
+
+def test_steps_follow_the_gradient_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an image's bits by all weights that learn, by autograd, within what rounding errors cost."""
+    sums: dict[int, Any] = {}
+
+    def gather(learner: learning.Learner, gradient: NDArray[np.int64]) -> None:
+        sums[id(learner)] = sums.get(id(learner), 0) + gradient[0]
+
+    monkeypatch.setattr(learning.Learner, "_step", gather)
+    model, tile = random_model(LEARNING, 1, 1.5), soft_tile(32)
+    program = build(random_weights(LEARNING, 1, 1.5), "numpy").program([tile.shape], b"")
+    assert len(list(program.symbols([tile]))) == 3 * (32 + 2 * 31)
+    layers = {name: (weight.detach().requires_grad_(), bias) for name, (weight, bias) in model.layers().items()}
+    batch = [torch.from_numpy(part.copy())[None] for part in causal_training.Features(tile).crop(0, 0, 32, 32)]
+    model(*batch, layers=layers).sum().backward()
+    for name in filter(LEARNING.learners, layers):
+        own, column = LEARNING.learners(name), causal_training.scales(LEARNING)[name][1]
+        gradient = layers[name][0].grad
+        assert gradient is not None
+        wanted = gradient.numpy()[:, :own]
+        got = sums[id(program.loaded[name])].T * column[:own] / 2**learning.ERROR
+        most = 0.03 if name.startswith("out") else 0.1
+        assert np.linalg.norm(got - wanted) < most * np.linalg.norm(wanted), name
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(1, 6), st.integers(1, 40), st.sampled_from([(256, 0), (512, -256)]),
+    st.sampled_from([64, 3000, 1 << 20]), st.sampled_from([(0, 161), (0, 8), (150, 161)]), seeds,
+)  # fmt: skip
+def test_compiled_errors_are_those_of_mixtures(
+    K: int, n: int, window: tuple[int, int], far: int, scales: tuple[int, int], seed: int
+) -> None:
+    random, (size, origin) = np.random.default_rng(seed), window
+    logit, mean, log_scale, values = draw_mixture(random, K, n, window, scales)
+    logit *= int(random.choice([1, 20]))
+    mean += random.integers(-far, far + 1, (K, n))
+    log_scale[random.random((K, n)) < 0.3] = random.choice([0, 160])
+    values[: n // 4], values[n // 4 : n // 2] = origin, origin + size - 1
+    spread = random.integers(-4088, 4089, n)
+    mixed = Mixture.of(TABLES, logit, mean, log_scale, size, origin)
+    outputs = -(-(3 * K + 1) // 16) * 16
+    parts, (symbols, apart) = np.zeros((3, K, n + SLOTS), np.int32), np.zeros((2, n + SLOTS), np.int32)
+    parts[:, :, :n], symbols[:n], apart[:n] = (mixed.mean, mixed.inverse, mixed.weight), values - origin, spread
+    q, errors = np.zeros((n, outputs), np.int32), np.full((n, outputs), 7, np.int16)
+    q[:, 2 * K : 3 * K] = log_scale.T
+    room = np.zeros((3, outputs, SLOTS), np.int64), np.zeros((outputs, SLOTS), np.int32)
+    work = (*(np.zeros(0) for _ in range(4)), room)
+    compiled_learning.mixture_errors(symbols, tuple(parts), n, size, origin, SIGMOIDS, q, apart, work, errors)
+    wanted = learning.mixture_errors(mixed, values, log_scale, 160, spread)
+    assert np.abs(wanted).max() <= learning.ERROR_LIMIT
+    np.testing.assert_array_equal(errors[:, : 3 * K + 1], wanted)
+    assert (errors[:, 3 * K + 1 :] == 7).all()
+
+
+@nb.njit
+def lesson(state, ends, own, rate, inputs, errors, sums, out, in_pairs, error_pairs, n):
+    """A product, its activations, and a step."""
+    short_kernels.multiply(inputs, state[0], 0, sums, n)
+    short_kernels.activate(sums, ends, 0, out, n)
+    compiled_learning.paired(inputs, n, in_pairs)
+    compiled_learning.paired(errors, n, error_pairs[0])
+    compiled_learning.learn(state, 0, own, rate, in_pairs, error_pairs, n)
+
+
+def filled(a: NDArray[Any], rows: int, columns: int) -> NDArray[np.int16]:
+    return np.pad(a, ((0, rows - a.shape[0]), (0, columns - a.shape[1]))).astype(np.int16)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 48), st.integers(1, 20), st.integers(0, 15), seeds)
+def test_compiled_layers_learn_alike(inputs: int, outputs: int, n: int, rate: int, less: int, seed: int) -> None:
+    """Sums of products and of gradients wrap, moments and weights are at their ends, or all is quiet."""
+    random, (rows, wide) = np.random.default_rng(seed), (48, -(-outputs // 16) * 16)
+    weight = random.integers(-32767, 32768, (outputs, inputs)).astype(np.int16)
+    weight[:: 1 + seed % 3] = random.choice([-32767, 32767])
+    own = int(random.integers(1, inputs // 2 + 1)) * 2 if inputs > 1 else 1  # odd ones have room beside them
+    own = own if own < inputs else inputs
+    limit, shift = np.full(inputs, 1000, np.int32), random.integers(0, 12, outputs).astype(np.int32)
+    bias, ends = random.integers(-(1 << 27), 1 << 27, outputs).astype(np.int32), np.full((2, outputs), 8191, np.int32)
+    layer = LearningLayer(weight, bias, shift, limit, -ends[0], ends[1])
+    learner = learning.Learner(layer, 1, own, rate)
+    packed, packed_ends = short_kernels.packed([layer], inputs)
+    state = compiled_learning.fresh(packed, outputs, own)
+    moments = [random.integers(0, 2 ** int(random.integers(6, 43)), count) for count in (outputs, own)]
+    moments[0][0] <<= 42 - int(moments[0][0]).bit_length()  # the others' factors may then reach their limit
+    learner.rows[0], learner.columns[0] = moments
+    state[2][0, :outputs], state[3][0, :own] = moments
+    sums, out = np.zeros((rows, wide), np.int32), np.zeros((rows, wide), np.int16)
+    room = -(-max(state[1].shape[1], inputs) // 16) * 16
+    pairs = np.zeros((rows // 2, 2 * room), np.int16), np.zeros((1, rows // 2, 2 * wide), np.int16)
+    for most in (1, 8191, 8191):
+        a, e = random.integers(most // 2, most + 1, (n, inputs)), random.integers(-32767, 32768, (n, outputs)) >> less
+        e[:, :: 1 + seed % 2] = 32767 >> less
+        wanted = learner.apply(a.astype(np.float32))
+        learner.backward(e[None])
+        lesson(
+            state, packed_ends, own, rate, filled(a, rows, room), filled(e, rows, wide), sums, out, *pairs, n
+        )  # fmt: skip
+        np.testing.assert_array_equal(out[:n, :outputs], wanted)
+        beside = state[0][0].reshape(-1, wide, 2).swapaxes(1, 2).reshape(-1, wide)
+        np.testing.assert_array_equal(beside[:inputs, :outputs], learner.weight[0])
+        np.testing.assert_array_equal(state[1][0, :own, :outputs], learner.master[0])
+        np.testing.assert_array_equal(state[2][0, :outputs], learner.rows[0])
+        np.testing.assert_array_equal(state[3][0, :own], learner.columns[0])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(-(1 << 31), (1 << 31) - 1), min_size=1, max_size=40), st.integers(-32767, 32767), seeds)
+def test_compiled_errors_go_back_alike(values: list[int], before: int, seed: int) -> None:
+    sums, n = np.array(values, np.int32)[:, None], len(values)
+    outputs = np.random.default_rng(seed).integers(-1, 2, (n, 1)).astype(np.int16)
+    own, onto, kept = np.zeros((n, 1), np.int16), np.full((n, 1), before, np.int16), np.zeros((n, 1), np.int16)
+    compiled_learning.back(sums, outputs, n, own)
+    compiled_learning.back_onto(sums, n, onto)
+    compiled_learning.masked(onto, outputs, n, kept)
+    back = learning.back(sums.astype(np.int64))
+    np.testing.assert_array_equal(own, learning.limited(back) * (outputs > 0))
+    np.testing.assert_array_equal(onto, learning.limited(before + back))
+    np.testing.assert_array_equal(kept, onto * (outputs > 0))
+
+
+@given(st.integers(-(1 << 52), 1 << 52))
+def test_sums_are_those_of_int32(a: int) -> None:
+    (wrapped,) = learning.wrap(np.array([a], float)).tolist()
+    assert (wrapped - a) % (1 << 32) == 0
+    assert -(1 << 31) <= wrapped < 1 << 31
+
+
+def test_executors_of_float32_refuse_what_learns() -> None:
+    """However small its weights are as trained."""
+    one = [np.array([n], np.int32) for n in (0, 0, 1, 0, 1)]
+    layer = LearningLayer(np.array([[1]], np.int16), *one)
+    for executor in (NumpyExecutor(), TorchExecutor("cpu")):
+        with pytest.raises(ExactnessError, match="learns"):
+            executor.load(layer)
+
+
+def test_a_layer_that_learns_has_31_bits() -> None:
+    weight, limit = np.full((1, 32), 32767, np.int16), np.full(32, 2000, np.int32)
+    zero, bias = np.zeros(1, np.int32), np.array([(1 << 31) - 1 - 32 * 32767 * 2000], np.int32)
+    assert LearningLayer(weight, bias, zero, limit, zero, zero).bound().tolist() == [(1 << 31) - 1]
+    with pytest.raises(ModelError, match=r"2\*\*31"):
+        LearningLayer(weight, bias + 1, zero, limit, zero, zero)
+
+
+def test_learning_is_written_where_there_is_any() -> None:
+    """So digests of networks without are what they were."""
+    assert Config.of(LEARNING.written()) == LEARNING
+    assert LEARNING.written()["learning"] == 10
+    assert "learning" not in SMALL.written()
+
+
+@pytest.mark.parametrize("change", [
+    {"fraction": 6}, {"learning": 0}, {"learning": 21}, {"learning": -1}, {"learning": 10.0}, {"learning": "10"},
+    {"learning": None}, {"learning": True}, {"learning": [10]},
+], ids=str)  # fmt: skip
+def test_malformed_learning_is_refused(change: dict[str, Any]) -> None:
+    weights = random_weights(LEARNING, 1)
+    with pytest.raises(ModelError):
+        Network.of(replace(weights, config={**weights.config, **change}))
+
+
+def test_what_learns_may_be_larger_than_what_does_not() -> None:
+    """The same tensors are refused as a network that does not learn, and `linear`, which does not, keeps its bound."""
+    weights = random_weights(LEARNING, 1)
+    still = {name: value for name, value in weights.config.items() if name != "learning"}
+    for name, fits in (("middle.0", True), ("linear", False)):
+        bias = weights.tensors[f"{name}.bias"].copy()
+        bias[0] = EXACT
+        other = replace(weights, tensors={**weights.tensors, f"{name}.bias": bias})
+        with pytest.raises(ModelError, match=r"2\*\*24"):
+            Network.of(replace(other, config=still))
+        if fits:
+            assert Network.of(other).layers[name].bound().max() >= EXACT
+        else:
+            with pytest.raises(ModelError, match=r"2\*\*24"):
+                Network.of(other)
+
+
+def test_a_gpu_leaves_learning_to_the_processor() -> None:
+    model = causal.Model(random_weights(LEARNING, 1), "mine", registry.OWN, "cuda", 1)
+    assert isinstance(model.compiled, CompiledCausal)
+
+
+@pytest.mark.parametrize("config", [LEARNING, replace(LEARNING, context=4, width=17, hidden=9, classes=2)], ids=str)
+def test_integers_of_what_learns_come_back_from_floats(config: Config) -> None:
+    """All weights of a layer have one unit, export rounds to it, and a network grown from it exports the same again."""
+    model, weights = random_model(config, 2, 1.0), random_weights(config, 2)
+    network = Network.of(weights)
+    units, floats = causal_training.scales(config), causal_training.float_layers(network)
+    for name, (weight, bias) in model.layers().items():
+        row, column, _ = units[name]
+        scale = row * np.exp2(network.layers[name].shift)
+        if config.learners(name):
+            np.testing.assert_array_equal(scale, 1 << (learning.FRACTION + learning.ACTIVATION))
+        error = np.abs(floats[name][0].numpy() - weight.detach().numpy()) * scale[:, None] * column
+        assert error.max() <= 0.501
+        assert (np.abs(floats[name][1].numpy() - bias.detach().numpy()) * scale).max() <= 0.52
+    again = causal_training.Causal(config)
+    causal_training.grow(again, network)
+    assert causal_training.export(again, {}).digest() == weights.digest()
+
+
+@pytest.mark.parametrize("rates", [(0, 12), (12, 0), (12, 10)], ids=str)
+def test_networks_start_from_others_that_learn_or_not(rates: tuple[int, int]) -> None:
+    """At the rate that the other one ended with."""
+    old, new = (replace(SMALL, learning=rate) for rate in rates)
+    network, tile = Network.of(random_weights(old, 1)), photograph(48, 1)
+    model = causal_training.Causal(replace(new, width=30, context=2))
+    causal_training.grow(model, network)
+    grown = Network.of(causal_training.export(model, {}))
+    assert grown.config.learning == rates[1]
+    assert bits(grown.still(), tile) == pytest.approx(bits(network.still(), tile), rel=0.003)
