@@ -128,7 +128,7 @@ class Network(CausalNetwork):
         names = ("sigmoid", "exponential", "inverse", "fine", "coarse")
         self.tables = {name: tensors[f"pixels.{name}"] for name in names}
         self.depth, self.K, self.limit = config["depth"], config["components"], config["limit"]
-        self.context = 0
+        self.context = self.grid = self.learning = 0
         self.neighbours = [(0, -i) for i in range(1, config["left"] + 1)]
         for r in range(1, config["rows"] + 1):
             self.neighbours += [(-r, dx) for dx in range(-config["left"], min(2 * r - 1, config["reach"]) + 1)]
@@ -150,21 +150,21 @@ class Tile(CausalTile):
         self.q, self.f = q, f
 
     def pixel(self, y: int, x: int) -> Pixel:
-        first, given = self.network.layers["first"], []
+        first, given = self.layers["first"], []
 
         class Wait:
             def __call__(self, a: list[int]) -> list[int]:
                 given[:] = a
                 return len(first.bias) * [0]
 
-        self.network.layers["first"] = Wait()  # type: ignore[assignment]
+        self.layers["first"] = Wait()  # type: ignore[assignment]
         pixel = Pixel(self, y, x)
-        self.network.layers["first"] = first
+        self.layers["first"] = first
         around = [self.q[clip(y + dy, 0, self.H - 1)][clip(x + dx, 0, self.W - 1)] for dy, dx in LOOKS]
         looks = [clip(a[c] - pixel.A[c], -2047, 2047) for a in around for c in range(3)]
         pixel.h = first(given + looks + self.f[y][x])
         for i in range(self.network.depth):
-            more = self.network.layers[f"middle.{i}"](pixel.h)
+            more = self.layers[f"middle.{i}"](pixel.h)
             pixel.h = [min(a + b, self.network.limit) for a, b in zip(pixel.h, more, strict=True)]
         return pixel
 
