@@ -126,6 +126,10 @@ class Config:
         above = [(-r, dx) for r in range(1, self.rows + 1) for dx in range(-self.left, min(2 * r - 1, self.reach) + 1)]
         return [(0, -i) for i in range(1, self.left + 1)] + above
 
+    def suits_gpu(self) -> bool:
+        """Whether its kernels know all of this: they share weights between tiles, what learns has its own for each."""
+        return not (self.learning or self.grid)
+
     def learners(self, name: str) -> int:
         """How many of a layer's inputs, from the first on, have weights that learn: not those of other pixels' features
         or channels.
@@ -561,8 +565,7 @@ class Model:
         self.planes, self.tile, self.unit = CHANNELS, TILE, 8 if self.network.config.grid else 1
         self.choices: Sequence[bytes] = self.network.choices()
         self.batch = 16
-        if machine == "cuda" and (self.network.config.learning or self.network.config.grid):
-            # The GPU's kernels share weights between tiles, and what learns has its own for each.
+        if machine == "cuda" and not self.network.config.suits_gpu():
             machine = "numpy" if find_spec("numba") is None else "numba"
         if machine == "numba":
             from lgcodec.models.compiled import CompiledCausal

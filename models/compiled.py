@@ -507,7 +507,7 @@ class CompiledCausal:
     def __init__(self, network: Network, threads: int) -> None:
         self.network, self.threads = network, threads
         if not any(Path(_code.stats.cache_path or "").glob(f"{Path(__file__).stem}._code-*.nbc")):
-            _log.warning("compiling for this machine, once: about 10 seconds")
+            _log.warning("compiling for this machine, once: about 15 seconds")
         check_exact(Products())
         config = network.config
         self.around = np.array(config.neighbours())
