@@ -494,12 +494,12 @@ class Program:
         """Errors of channel c's outputs [T, n, outputs]; x, spread (Q3): [T, n]."""
         K, said = self.network.config.components, self.loaded[f"out.{c}"].outputs
         log_scale, highest = said[..., 2 * K : 3 * K].reshape(-1, K).T, int(self.network.layers[f"out.{c}"].high[2 * K])
-        apart = spread.reshape(-1).astype(np.int64)
-        return learning.mixture_errors(mixed, x.reshape(-1), log_scale, highest, apart).reshape(said.shape)
+        values, apart = (a.reshape(-1).astype(np.int64) for a in (x, spread))
+        return learning.mixture_errors(mixed, values, log_scale, highest, apart).reshape(said.shape)
 
     def _learn(self, errors: list[IntArray]) -> None:
         """Backpropagation: errors of each channel's outputs [T, n, outputs] move all weights that learn."""
-        run, sums = self.loaded, 0
+        run, sums = self.loaded, np.zeros(1, np.int64)
         for c, e in enumerate(errors):
             hidden = learning.limited(learning.back(run[f"out.{c}"].backward(e))) * (run[f"head.{c}"].outputs > 0)
             sums = sums + run[f"head.{c}"].backward(hidden)
@@ -537,7 +537,8 @@ def compand(table: NDArray[np.int32], e: NDArray[Any]) -> NDArray[np.int64]:
 def grid(rows: IntArray, cols: IntArray) -> NDArray[np.int64]:
     """GRID of the pixels at rows, cols [n]: [n, GRID], three of them COMPAND_UNIT and the others 0."""
     places = np.stack([2 * (rows % 2) + cols % 2, 4 + cols % 8, 12 + rows % 8], axis=1)
-    return COMPAND_UNIT * (places[:, :, None] == np.arange(GRID)).sum(axis=1)
+    seen: NDArray[np.int64] = COMPAND_UNIT * (places[:, :, None] == np.arange(GRID)).sum(axis=1)
+    return seen
 
 
 def fronts(height: int, width: int) -> Iterator[tuple[IntArray, IntArray, int, int]]:

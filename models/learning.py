@@ -76,8 +76,9 @@ class Learner:
         layer = self.layer
         self.inputs = a.reshape(len(self.weight), -1, a.shape[1]).astype(np.float64)
         total = wrap(wrap(self.inputs @ self.weight) + layer.bias) >> layer.shift
-        self.outputs = np.clip(total, layer.low, layer.high)
-        return self.outputs.reshape(len(a), -1).astype(np.float32)
+        self.outputs: Int = np.clip(total, layer.low, layer.high)
+        result: NDArray[np.float32] = self.outputs.reshape(len(a), -1).astype(np.float32)
+        return result
 
     def backward(self, errors: Int) -> Int:
         """Of the outputs [T, n, O] -> what `back` makes errors of the inputs from [T, n, own]. Moves the weights."""

@@ -100,7 +100,8 @@ def process(rgb: Pixels, rng: np.random.Generator) -> Pixels:
         filled = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) // 4
         cross = (around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, :-2] + around[1:-1, 2:]) // 4
         filled[..., 1] = cross[..., 1] + around[1:-1, 1:-1, 1]
-        return filled.astype(np.uint8)
+        result: Pixels = filled.astype(np.uint8)
+        return result
     image = Image.fromarray(rgb)
     if kind == 1:
         luma, *chroma = image.convert("YCbCr").split()
