@@ -23,7 +23,6 @@ from PIL import Image
 from lgcodec.cli import bench
 
 HERE = Path(__file__).parent
-Image.MAX_IMAGE_PIXELS = None  # our own mosaics are read back here
 START = "import sys; from lgcodec.cli.main import main; main()"
 # A small process in between: a child's peak starts at its parent's, and ours holds the whole mosaic.
 LAUNCHER = """
@@ -79,6 +78,7 @@ def commands(folder: Path, model: str, effort: int) -> Iterator[tuple[str, list[
 @click.option("--effort", default=3, show_default=True)
 @click.option("--csv", "out", type=click.Path(path_type=Path), default=HERE / "results" / "large.csv")
 def main(folder: Path, sizes: tuple[str, ...], models: tuple[str, ...], effort: int, out: Path) -> None:
+    Image.MAX_IMAGE_PIXELS = None  # our own mosaics are read back here
     photographs = [pixels for _, pixels in bench.images(folder) if pixels.ndim == 3]
     if not photographs:
         raise click.ClickException("no RGB images in the folder")
