@@ -125,9 +125,9 @@ def as_json(info: Info) -> str:
 
 def models(records: Iterable[Record]) -> str:
     """One line per model: its name, what it is, and the rates of its card in bits per dim."""
-    lines = [["name", "id", "family", "float bpd", "integer bpd", "digest"]]
+    lines = [["name", "id", "family", "float bpd", "integer bpd", "learning bpd", "digest"]]
     for record in records:
-        rates = (record.card.get(key) for key in ("float_bpd", "integer_bpd"))
+        rates = (record.card.get(key) for key in ("float_bpd", "integer_bpd", "learned_bpd"))
         shown = ("" if rate is None else f"{rate:.3f}" for rate in rates)
         lines.append([record.name, str(record.wire_id), record.family, *shown, record.digest[:32]])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
