@@ -60,7 +60,7 @@ RECORDS = (
     Record("vae", 6, "vae", "23c8155e9f6bcb9c92bae8ad57f77bcec6d3eaf3f3d789a81ecfa38eb7e2918e"),
     Record("vae-mnist", 7, "vae", "b0990bb1064579b3350e0cb9a79a1d494cc4706e25fef9ef080141518caff901"),
     Record("continuous-mnist", 8, "continuous", "dcad754cbf7b6ba07cd2553329e7c8fdbd2ea896aa1fba12f16bc628d25318a6"),
-    Record("best", 9, "causal", "154bc9220ae3adad9340a6970d87a8baff024237e4ac1e152a83a788cbddcd3f"),
+    Record("best", 9, "causal", "bd9e4ea56fe29a4d7890d32caa0a8fd844d222cabff172f167b39b27554343f1"),
     Record("fast", 10, "flow", "1d27977a8b46d83dbb81396eb26248e00da6f4f7b1a3b944239450ff1f4178c8"),
     Record("flow-cifar", 11, "flow", "456ffedba2ddc98cfc772bcc570bcbf95887e02581d166629424a611d1535527"),
 )
