@@ -20,10 +20,12 @@ CODE = """
 import sys
 import numpy as np
 from lgcodec.models import registry
-tile = np.load(sys.argv[1])
-stream, = registry.load("default", machine="numba", threads=1).compiled.encode([tile], b"")
-np.save(sys.argv[2], stream.words)
+folder, tile = sys.argv[1], np.load(f"{sys.argv[1]}/tile.npy")
+for name in sys.argv[2:]:
+    stream, = registry.load(name, machine="numba", threads=1).compiled.encode([tile], b"")
+    np.save(f"{folder}/{name}.npy", stream.words)
 """
+MODELS = ("default", "best")  # one program: the second learns
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names an x86-64 processor")
@@ -34,7 +36,7 @@ def test_another_instruction_set_gives_the_same_words(processor: str, tmp_path: 
     tile[0] = tile[0].clip(0, 255)
     np.save(tmp_path / "tile.npy", tile)
     environment = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
-    arguments = [str(tmp_path / "tile.npy"), str(tmp_path / "words.npy")]
-    subprocess.run([sys.executable, "-c", CODE, *arguments], check=True, env=os.environ | environment)
-    (stream,) = coder.encode(registry.load("default", machine="numpy"), [tile])
-    assert np.array_equal(np.load(tmp_path / "words.npy"), stream.words)
+    subprocess.run([sys.executable, "-c", CODE, str(tmp_path), *MODELS], check=True, env=os.environ | environment)
+    for name in MODELS:
+        (stream,) = coder.encode(registry.load(name, machine="numpy"), [tile])
+        assert np.array_equal(np.load(tmp_path / f"{name}.npy"), stream.words)
