@@ -50,7 +50,7 @@ def _squares(b: Any, gradient: Any, own: Any, rows: Any, columns: Any) -> None:
     add = ir.FunctionType(_F64, [_F64, _DOUBLES])
     total = cgutils.get_or_insert_function(b.module, add, f"llvm.vector.reduce.fadd.v{LANES}f64")
     with cgutils.for_range(b, own) as loop:
-        across = cgutils.alloca_once_value(b, ir.Constant(_DOUBLES, None))
+        across = cgutils.alloca_once(b, _DOUBLES)
         b.store(ir.Constant(_DOUBLES, None), across)
         with steps(b, rows[1][0], LANES) as (column, _):
             small = _small(b, gradient, loop.index, column)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.models.integer import LearningLayer, NumpyExecutor
-from lgcodec.models.mixture import FRACTION_BITS, SIGMOID_BITS, Mixture
+from lgcodec.models.mixture import FINE_BITS, SIGMOID_BITS, SIGMOID_RANGE, Mixture
 
 Int = NDArray[np.int64]
 
@@ -129,7 +129,7 @@ def mixture_errors(mixed: Mixture, values: Int, log_scale: Int, highest: int, sp
     whole = 1 << SIGMOID_BITS
     t, s, slope = (np.empty((2, *mixed.mean.shape), np.int64) for _ in range(3))
     for side in range(2):  # lower and upper edge
-        t[side], s[side] = mixed.sigmoids(v + side)
+        t[side], s[side] = mixed.sigmoids(mixed.edge(v + side))
         slope[side] = (s[side] * (whole - s[side])) >> SIGMOID_BITS
     outside = np.stack([v == 0, v == mixed.size - 1])[:, None] & np.ones_like(s, bool)
     s, slope = np.where(outside, np.array([0, whole])[:, None, None], s), np.where(outside, 0, slope)
@@ -138,7 +138,7 @@ def mixture_errors(mixed: Mixture, values: Int, log_scale: Int, highest: int, sp
     total = share.sum(axis=0) + FLOOR
     logit = (w >> (16 - ERROR)) - (share << ERROR) // total
     mean = (((w * (slope[1] - slope[0])) << 14) // total * mixed.inverse) >> 13
-    turn = (t * slope) >> (6 + FRACTION_BITS)
+    turn = ((t - (SIGMOID_RANGE << FINE_BITS)) * slope) >> FINE_BITS
     scale = ((w * (turn[1] - turn[0])) << ERROR) // total
     scale = np.where((log_scale == 0) & (scale > 0) | (log_scale == highest) & (scale < 0), 0, scale)
     mean = limited(mean)

@@ -33,6 +33,7 @@ INVERSE_BITS = 14
 INVERSE_LIMIT_BITS = 20  # inverse scales are below 2**20
 LOGIT_UNIT = 32  # logits in 1/32
 LOG_SCALE_UNIT = 16  # log scales in 1/16
+FINE_BITS = 6 + INVERSE_BITS  # of t: those of a mean's unit and of an inverse scale
 FRACTION_BITS = INVERSE_BITS  # of t, which comes in 2**-20, below one step of 1/64
 
 
@@ -131,20 +132,24 @@ class Mixture:
 
     def cumulative(self, v: Int) -> Int:
         """C(v): the share of TOTAL below symbol v. v: int64 [m, n] or [m, 1] in 0..A -> int64 [m, n]."""
+        edge = self.edge(v)
         total = np.zeros(np.broadcast_shapes(v.shape, self.mean[0].shape), np.int64)
         for k, weight in enumerate(self.weight):
-            total += weight * self.sigmoids(v, k)[1]
+            total += weight * self.sigmoids(edge, k)[1]
         c = v + ((total * (TOTAL - self.size)) >> (WEIGHT_BITS + SIGMOID_BITS))
         return np.where(v == 0, 0, np.where(v == self.size, TOTAL, c))
 
-    def sigmoids(self, v: Int, components: int | slice = slice(None)) -> tuple[Int, Int]:
-        """t in 2**-20 and sigmoid(t) in 2**-22 of components at the lower edge of symbol v; shapes as broadcast."""
-        top = 2 * SIGMOID_RANGE << (6 + INVERSE_BITS)
-        edge = (v + self.origin) * MEAN_UNIT - MEAN_UNIT // 2
+    def edge(self, v: Int) -> Int:
+        """The lower edge of symbols v, in 1/64."""
+        return (v + self.origin) * MEAN_UNIT - MEAN_UNIT // 2
+
+    def sigmoids(self, edge: Int, components: int | slice = slice(None)) -> tuple[Int, Int]:
+        """t in 2**-20 from -16 on, and sigmoid(t) in 2**-22, of components at these edges; shapes as broadcast."""
+        top = 2 * SIGMOID_RANGE << FINE_BITS
         t = np.clip((edge - self.mean[components]) * self.inverse[components] + top // 2, 0, top - 1)
         i, fraction = t >> FRACTION_BITS, t & ((1 << FRACTION_BITS) - 1)
         below = self.tables.sigmoid[i].astype(np.int64)
-        return t - top // 2, below + (((self.tables.sigmoid[i + 1] - below) * fraction) >> FRACTION_BITS)
+        return t, below + (((self.tables.sigmoid[i + 1] - below) * fraction) >> FRACTION_BITS)
 
     def high_table(self) -> NDArray[np.uint32]:
         """-> cdf [n, A / 16 + 1] of v >> 4."""
