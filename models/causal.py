@@ -98,6 +98,8 @@ class Config:
             "reach": online.RIGHT, "fraction": 12, "limit": 8191, "context": self.width, "side": 64,
             "classes": NO_CLASS, "grid": 1, "learning": 20,
         }  # fmt: skip
+        if self.learning:  # so that products of bytes have exact sums in float32
+            bounds["hidden"] = 256
         for name, high in bounds.items():
             value, least = getattr(self, name), int(name not in OPTIONAL)
             if type(value) is not int or not least <= value <= high:
@@ -125,10 +127,6 @@ class Config:
         """Offsets (dy, dx) of the pixels the first layer sees."""
         above = [(-r, dx) for r in range(1, self.rows + 1) for dx in range(-self.left, min(2 * r - 1, self.reach) + 1)]
         return [(0, -i) for i in range(1, self.left + 1)] + above
-
-    def suits_gpu(self) -> bool:
-        """Whether its kernels know all of this: they share weights between tiles, what learns has its own for each."""
-        return not (self.learning or self.grid)
 
     def learners(self, name: str) -> int:
         """How many of a layer's inputs, from the first on, have weights that learn: not those of other pixels' features
@@ -566,7 +564,7 @@ class Model:
         self.planes, self.tile, self.unit = CHANNELS, TILE, 8 if self.network.config.grid else 1
         self.choices: Sequence[bytes] = self.network.choices()
         self.batch = 16
-        if machine == "cuda" and not self.network.config.suits_gpu():
+        if machine == "cuda" and self.network.config.learning and find_spec("triton") is None:
             machine = "numpy" if find_spec("numba") is None else "numba"
         if machine == "numba":
             from lgcodec.models.compiled import CompiledCausal

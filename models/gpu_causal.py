@@ -5,11 +5,12 @@ how many pixels it has, stands in `front` on the device. All numbers are those o
 
     _predict   both windows' normal equations move one front on, and are solved        float64, one program some rows
     _inputs    what the network sees                                                   float32
-    products   linear, first, middle .., the heads' sums over h                        gpu_layers
+    products   linear, first, middle .., the heads' sums over h                        gpu_layers, gpu_learning
     _pass      before each middle layer: what it sees of other pixels                  if the network does
     for each channel:
         _head  errors of the channels before, head, out, the mixture's parameters
         tables of the high symbols, pop; of the low symbols, pop                       gpu_stack, one lane a tile
+    the step of weights that learn, each tile's own                                    gpu_learning, if the network does
     _finish    values into the planes and what stands around the tile; what was learnt
     _advance   the next front
 
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,10 +35,11 @@ import triton
 import triton.language as tl
 from numpy.typing import NDArray
 
-from lgcodec.models import causal, mixture, online
+from lgcodec.models import causal, gpu_learning, mixture, online
 from lgcodec.models.causal import Network
 from lgcodec.models.errors import ModelError
-from lgcodec.models.gpu_layers import Heads, Products, outputs
+from lgcodec.models.gpu_layers import Heads, Products, extra, outputs, padded
+from lgcodec.models.gpu_learning import Learning, Trained
 from lgcodec.models.gpu_stack import Lanes, Tables, Words, column, in_batches, share, store_mixtures, to_device
 from lgcodec.models.interface import PRECISION, Stream
 
@@ -50,6 +53,8 @@ _G_SCALE, _COUPLING_DECAY = tl.constexpr(online.G_SCALE), tl.constexpr(online.CO
 _DIFFERENCE = tl.constexpr(causal.DIFFERENCE_LIMIT)
 _PULL_NEAR, _PULL_CORNER = tl.constexpr(online.PULL[0]), tl.constexpr(online.PULL[2])
 _LAST = tl.constexpr(4095)  # of the companding tables
+_SPREAD, _GRID, _NONE = (tl.constexpr(kind) for kind in (9, 12, 13))  # kinds of inputs from these on, see _inputs
+_PLACE = tl.constexpr(float(causal.COMPAND_UNIT))
 _TAPS0, _TAPS1 = (tl.constexpr(window.taps) for window in online.WINDOWS)
 _DECAY0, _DECAY1 = (tl.constexpr(window.decay / 512) for window in online.WINDOWS)
 
@@ -169,7 +174,8 @@ def _inputs(
     B: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     """out: float32 [room, columns]. planes: float32 [9, tiles, UP + H, LEFT + W + RIGHT], three of values and six of
-    companded errors. kinds: int32 [columns], the plane that a column looks at, `offsets` away; 9 .. 11 for spreads.
+    companded errors. kinds: int32 [columns], the plane that a column looks at, `offsets` away; from _SPREAD on the
+    spreads of the channels; _GRID: whether the pixel stands at that place of causal.grid.
     """
     if tl.program_id(0) * B >= tl.load(front + 3):
         return
@@ -177,16 +183,18 @@ def _inputs(
     column = (tl.program_id(1) * D + tl.arange(0, D))[None, :]
     tile, x, y, valid = _place_of(front, row, tiles)
     use = valid & (column < columns)
-    kind = tl.load(kinds + column, mask=column < columns, other=12)
+    kind = tl.load(kinds + column, mask=column < columns, other=_NONE)
     offset = tl.load(offsets + column, mask=column < columns, other=0)
     stride = W + (_LEFT + _RIGHT)
     at = (kind * tiles + tile).to(tl.int64) * (H + _UP) * stride + (y + _UP) * stride + x + _LEFT + offset
-    value = tl.load(planes + at, mask=use & (kind < 9), other=0.0)
+    value = tl.load(planes + at, mask=use & (kind < _SPREAD), other=0.0)
     anchor = tl.load(anchors + kind * room + row, mask=use & (kind < 3), other=0.0)
     difference = tl.minimum(tl.maximum(8.0 * value - anchor, -_DIFFERENCE), _DIFFERENCE)
-    is_spread = (kind >= 9) & (kind < 12)
-    spread = tl.load(spreads + (kind - 9) * room + row, mask=use & is_spread, other=0.0)
+    is_spread = (kind >= _SPREAD) & (kind < _GRID)
+    spread = tl.load(spreads + (kind - _SPREAD) * room + row, mask=use & is_spread, other=0.0)
     value = tl.where(kind < 3, difference, tl.where(is_spread, _compand(fine, spread, use & is_spread), value))
+    place = tl.where(offset < 4, 2 * (y % 2) + x % 2, tl.where(offset < 12, 4 + x % 8, 12 + y % 8))
+    value = tl.where(kind == _GRID, tl.where(place == offset, _PLACE, 0.0), value)
     tl.store(out + row.to(tl.int64) * columns + column, value, mask=use)
 
 
@@ -238,26 +246,36 @@ def _error(high, low, anchors, row, c: tl.constexpr, room, valid):
     return (8 * value).to(tl.float64) - anchor.to(tl.float64)
 
 
-@triton.jit(do_not_specialize=["H", "W", "tiles", "room", "hidden"])
+@triton.jit
+def _seen(weights, use, table, e, valid):
+    """What an error e [B] adds to sums, by its weights (pointers [1, HP])."""
+    return tl.load(weights, mask=use, other=0.0) * _compand(table, e, valid)[:, None]
+
+
+@triton.jit(do_not_specialize=["H", "W", "tiles", "room", "hidden", "out_tile"])
 def _head(
     front, sums, linears, extra, scale, low_end, high_end, out_weight, out_bias, out_scale, out_low, out_high,
-    high, low, anchors, spreads, couplings, fine, coarse, exponential, inverses, parameters,
-    H, W, tiles, room, hidden, last,
-    c: tl.constexpr, K: tl.constexpr, HP: tl.constexpr, OP: tl.constexpr, B: tl.constexpr,
+    high, low, anchors, spreads, couplings, fine, coarse, exponential, inverses, parameters, hiddens, scales,
+    H, W, tiles, room, hidden, last, out_tile,
+    c: tl.constexpr, K: tl.constexpr, HP: tl.constexpr, OP: tl.constexpr, B: tl.constexpr, LEARNS: tl.constexpr,
 ):  # fmt: skip
     """Program._mixture of channel c: parameters int32 [room, 3 K], see gpu_stack.Tables.
 
-    sums: float32 [room, 3 hidden], of the heads over h; linears: float32 [room, 3]; extra: float32 [c + 1, hidden], the
-    head's weights of what else it sees.
+    sums: [room, 3 hidden], of the heads over h; linears: float32 [room, 3]; extra: float32 [c + 1, hidden], the
+    head's weights of what else it sees. If LEARNS, sums and ends are int32, scales are shifts, and out_weight is that
+    of the first tile, out_tile numbers from the next; and hidden units and log scales are kept as gpu_learning.Learning
+    has them. Axis 1: the tiles.
     """
-    if tl.program_id(0) * B >= tl.load(front + 3):
+    n, tile = tl.load(front + 2), tl.program_id(1)
+    if tl.program_id(0) * B >= n:
         return
-    row = tl.program_id(0) * B + tl.arange(0, B)
-    tile, x, y, valid = _place_of(front, row, tiles)
+    j = tl.program_id(0) * B + tl.arange(0, B)
+    row, y, valid = tile * n + j, tl.load(front + 1) + j, j < n
+    x = tl.load(front) - 2 * y
     o = tl.arange(0, HP)[None, :]
     is_hidden = o < hidden
     sums += row.to(tl.int64)[:, None] * (3 * hidden) + c * hidden
-    z = tl.load(sums + o, mask=valid[:, None] & is_hidden, other=0.0)
+    z = tl.load(sums + o, mask=valid[:, None] & is_hidden, other=0)
     expected = tl.zeros((B,), tl.float64)
     if c > 0:
         _, left, above = _inherit(tl.load(front), x, y, W, H, tile, tiles, 0, 1, _COUPLING)
@@ -265,17 +283,30 @@ def _head(
         q0 = _merged(couplings, left, above, valid, 0)
         co_part = tl.floor(_slope(_merged(couplings, left, above, valid, 1), q0) * e0 / 4096.0)
         expected = co_part
-        z += tl.load(extra + o, mask=is_hidden, other=0.0) * _compand(coarse, e0, valid)[:, None]
+        z += _seen(extra + o, is_hidden, coarse, e0, valid).to(z.dtype)
         if c > 1:
             e1 = _error(high, low, anchors, row, 1, room, valid)
             slope = _slope(_merged(couplings, left, above, valid, 4), _merged(couplings, left, above, valid, 2))
             expected = tl.floor(_slope(_merged(couplings, left, above, valid, 3), q0) * e0 / 4096.0)
             expected += tl.floor(slope * (e1 - co_part) / 4096.0)
-            z += tl.load(extra + hidden + o, mask=is_hidden, other=0.0) * _compand(coarse, e1, valid)[:, None]
-        z += tl.load(extra + c * hidden + o, mask=is_hidden, other=0.0) * _compand(fine, expected, valid)[:, None]
-    q, p = outputs(
-        z, o, scale, low_end, high_end, out_weight, out_bias, out_scale, out_low, out_high, hidden, 3 * K + 1, HP, OP
-    )
+            z += _seen(extra + hidden + o, is_hidden, coarse, e1, valid).to(z.dtype)
+        z += _seen(extra + c * hidden + o, is_hidden, fine, expected, valid).to(z.dtype)
+    if LEARNS:
+        out_weight += tile.to(tl.int64) * out_tile
+        p = tl.arange(0, OP)[None, :]
+        z, q = gpu_learning.outputs(
+            z, o, p, scale, low_end, high_end, out_weight, out_bias, out_scale, out_low, out_high, hidden, 3 * K + 1,
+            HP,
+        )  # fmt: skip
+        tl.store(hiddens + row.to(tl.int64)[:, None] * hidden + o, z.to(tl.float32), mask=valid[:, None] & is_hidden)
+        said = valid[:, None] & (p >= 2 * K) & (p < 3 * K)
+        tl.store(scales + row[:, None] * K + p - 2 * K, q, mask=said)
+        q = q.to(tl.int64)
+    else:
+        q, p = outputs(
+            z, o, scale, low_end, high_end, out_weight, out_bias, out_scale, out_low, out_high, hidden, 3 * K + 1,
+            HP, OP,
+        )  # fmt: skip
     anchor = tl.load(anchors + c * room + row, mask=valid, other=0.0).to(tl.int64)
     spread = tl.load(spreads + c * room + row, mask=valid, other=0.0).to(tl.int64)
     linear = tl.load(linears + row * 3 + c, mask=valid, other=0.0).to(tl.int64)
@@ -376,6 +407,9 @@ class GpuCausal:
         self.tables = Tables(tables, config.components, self.device)
         vectors = (network.fine, network.coarse, tables.exponential, tables.inverse)
         self.vectors = [to_device(v, self.device) for v in vectors]
+        if config.learning:
+            gpu_learning.check_exact(self.device)
+        self.highest = int(network.layers["out.0"].high[2 * config.components])  # log scale
         self.prepared = functools.lru_cache(maxsize=8)(self._prepare)
 
     def _prepare(self, adaptation: bytes) -> _Layers:
@@ -386,7 +420,7 @@ class GpuCausal:
             batch = np.stack([tiles[i] for i in places])
             return _Batch(self, adaptation, batch.shape, batch).encode()
 
-        return in_batches([tile.shape for tile in tiles], self.device, _size, run)
+        return in_batches([tile.shape for tile in tiles], self.device, self._size, run)
 
     def decode(self, shapes: Sequence[Shape], words: Sequence[Words], adaptation: bytes) -> list[Tile]:
         """Raises ModelError where a stream is not exactly one tile."""
@@ -394,23 +428,30 @@ class GpuCausal:
         def run(places: list[int]) -> list[Tile]:
             return _Batch(self, adaptation, (len(places), *shapes[places[0]])).decode([words[i] for i in places])
 
-        return in_batches(shapes, self.device, _size, run)
+        return in_batches(shapes, self.device, self._size, run)
 
-
-def _size(C: int, H: int, W: int) -> int:
-    """Bytes of a tile's states, planes, and symbols with their shares; the rest is small."""
-    return 2 * C * (H + 1) * int(_STATE) * 8 + 9 * (H + 3) * (W + 8) * 4 + 24 * C * H * W
+    def _size(self, C: int, H: int, W: int) -> int:
+        """Bytes of a tile's states, planes, symbols with their shares, and what it learns; the rest is small."""
+        learnt = sum(gpu_learning.Learner.size(trained) for trained in self.prepared(b"").learning)
+        return 2 * C * (H + 1) * int(_STATE) * 8 + 9 * (H + 3) * (W + 8) * 4 + 24 * C * H * W + learnt
 
 
 class _Layers:
     """The network's layers on the device, as `_Batch` runs them."""
 
     def __init__(self, network: Network, products: Products) -> None:
-        layers, config = network.layers, network.config
-        self.linear, self.first = products.load(layers["linear"]), products.load(layers["first"])
-        self.middle = [products.load(layers[f"middle.{i}"]) for i in range(config.depth)]
+        layers, config, device = network.layers, network.config, products.device
         heads, outs = ([layers[f"{part}.{c}"] for c in range(3)] for part in ("head", "out"))
-        self.heads = Heads(products, heads, outs, config.width)
+        middle = [layers[f"middle.{i}"] for i in range(config.depth)]
+        self.linear = products.load(layers["linear"])
+        self.learning: tuple[Trained, ...] = ()
+        if config.learning:
+            kinds = {"first": [layers["first"]], "middle.0": middle, "head.0": heads, "out.0": outs}
+            self.learning = tuple(Trained.load(like, config.learners(name), device) for name, like in kinds.items())
+            self.extras = [extra(head, config.width, device) for head in heads]
+        else:
+            self.first, self.middle = products.load(layers["first"]), [products.load(layer) for layer in middle]
+            self.heads = Heads(products, heads, outs, config.width)
 
 
 class _Batch:
@@ -440,9 +481,11 @@ class _Batch:
         self.predictions = zeros(2, 3, self.room)
         self.references, self.anchors, self.spreads = zeros(3, self.room), zeros(3, self.room), zeros(3, self.room)
         around, places = config.neighbours(), causal.ERRORS
-        kinds = [c for _ in around for c in range(3)] + [3 + m for _ in places for m in range(6)] + [9, 10, 11]
+        kinds = [c for _ in around for c in range(3)] + [3 + m for _ in places for m in range(6)]
+        kinds += [int(_SPREAD) + c for c in range(3)] + [int(_GRID)] * causal.GRID * config.grid
         offsets = [dy * stride + dx for dy, dx in around for _ in range(3)]
-        offsets += [dy * stride + dx for dy, dx in places for _ in range(6)] + [0] * 3
+        offsets += [dy * stride + dx for dy, dx in places for _ in range(6)]
+        offsets += [0] * 3 + list(range(causal.GRID * config.grid))
         taps = [dy * stride + dx for dy, dx in online.TAPS]
         pad = [0] * (int(_COLUMNS) - len(taps))
         self.kinds, self.offsets, self.taps = (
@@ -450,11 +493,14 @@ class _Batch:
         )
         self.inputs = zeros(self.room, len(kinds))
         self.linears = zeros(self.room, 3)
-        self.h = [zeros(self.room, config.width + len(causal.PASSED) * config.context) for _ in range(2)]
+        kinds_learnt, K, integers = self.layers.learning, config.components, torch.int32
+        # What learns looks back at all layers and channels, others need only the last ones.
+        rooms, channels, sums = (config.depth + 1, 3, integers) if kinds_learnt else (2, 1, torch.float32)
+        self.h = zeros(rooms, self.room, config.width + len(causal.PASSED) * config.context)
         self.passed = zeros(config.depth, 4, T, H + 1, config.context)
-        self.sums = zeros(self.room, 3 * config.hidden)
-        integers = torch.int32
-        self.parameters = zeros(self.room, 3 * config.components, kind=integers)
+        self.sums = zeros(self.room, 3 * config.hidden, kind=sums)
+        self.parameters = zeros(channels, self.room, 3 * K, kind=integers)
+        self.learning = Learning(kinds_learnt, config.learning, K, T, self.room, self.front) if kinds_learnt else None
         self.table = zeros(self.room, max(causal.SIZES) // mixture.LOW_SYMBOLS, kind=integers)
         self.high, self.low = zeros(3, self.room, kind=integers), zeros(3, self.room, kind=integers)
         self.values = zeros(T, C, H, W, kind=torch.int16) if truth is None else to_device(truth, self.device)
@@ -528,36 +574,65 @@ class _Batch:
             self.front, self.planes, self.kinds, self.offsets, *around, self.core.vectors[0], self.inputs, *place,
             columns, B=_ROWS, D=32,
         )  # fmt: skip
-        config, n = self.core.network.config, self.count
+        config, n, learning = self.core.network.config, self.count, self.learning
         run.run(layers.linear, self.inputs, self.linears, n)
-        run.run(layers.first, self.inputs, self.h[0], n)
-        for i, layer in enumerate(layers.middle):
-            h, after = self.h[i % 2], self.h[1 - i % 2]
+        if learning:
+            learning.first.apply(0, self.inputs, self.h[0])
+        else:
+            run.run(layers.first, self.inputs, self.h[0], n)
+        for i in range(config.depth):
+            h, after = self.h[i % len(self.h)], self.h[(i + 1) % len(self.h)]
             if config.context:
                 _pass[(triton.cdiv(self.room, _ROWS), len(causal.PASSED))](
                     self.front, h, self.passed[i], *self.sizes, h.stride(0), config.width, config.context,
                     B=_ROWS, D=triton.next_power_of_2(config.context),
                 )  # fmt: skip
-            run.run(layer, h, after, n, h, config.limit)
-        run.run(layers.heads.sums, self.h[len(layers.middle) % 2], self.sums, n)
+            if learning:
+                learning.middle.apply(i, h, after, config.limit, learning.added[i])
+            else:
+                run.run(layers.middle[i], h, after, n, h, config.limit)
+        h = self.h[config.depth % len(self.h)]
+        if learning:
+            learning.heads.sums(self.channels, h, self.sums)
+        else:
+            run.run(layers.heads.sums, h, self.sums, n)
+
+    def _parts(self, c: int) -> tuple[tuple[Any, ...], tuple[torch.Tensor, torch.Tensor], int, dict[str, int]]:
+        """What `_head` wants of channel c's head and out; where it keeps what learning wants, and numbers from one
+        tile's out to the next; its constants.
+        """
+        if not self.learning:
+            heads = self.layers.heads
+            return tuple(heads.channels[c]), (self.sums, self.parameters), 0, heads.sizes(c)
+        learner, weight = self.learning.outs, self.learning.outs.weight[0, c]
+        ends, outs = ([v[c] for v in trained.vectors] for trained in (self.learning.heads.trained, learner.trained))
+        kept = (self.learning.z[c], self.learning.scales[c])
+        return (self.layers.extras[c], *ends[1:], weight, *outs), kept, learner.weight.stride(0), padded(*weight.shape)
 
     def _channel(self, c: int, code: Callable[[torch.Tensor, torch.Tensor, int, int], None]) -> None:
         config, (fine, coarse, exponential, inverses) = self.core.network.config, self.core.vectors
+        parameters = self.parameters[c % len(self.parameters)]
         known = (self.high, self.low, self.anchors, self.spreads, self.couplings)
-        tables = (fine, coarse, exponential, inverses, self.parameters)
-        K, heads = config.components, self.layers.heads
-        _head[(triton.cdiv(self.room, _ROWS),)](
-            self.front, self.sums, self.linears, *heads.channels[c], *known, *tables, *self.sizes, self.room,
-            config.hidden, len(exponential) - 1, c=c, K=K, B=_ROWS, **heads.sizes(c),
+        tables = (fine, coarse, exponential, inverses, parameters)
+        layers, kept, out_tile, constants = self._parts(c)
+        rows = _ROWS // 2 if self.learning else _ROWS  # of 32, a program's registers do not hold what learns
+        _head[(triton.cdiv(self.room // self.tiles, rows), self.tiles)](
+            self.front, self.sums, self.linears, *layers, *known, *tables, *kept, *self.sizes, self.room,
+            config.hidden, len(exponential) - 1, out_tile, c=c, K=config.components, B=rows,
+            LEARNS=self.learning is not None, **constants,
         )  # fmt: skip
         size, origin, make = causal.SIZES[c], causal.ORIGINS[c], self.core.tables
-        alphabet = make.high(self.parameters, self.rows, self.tiles, size, origin, self.table)
+        alphabet = make.high(parameters, self.rows, self.tiles, size, origin, self.table)
         code(self.table, self.high[c], alphabet, 2 * c)
-        alphabet = make.low(self.parameters, self.high[c], self.rows, self.tiles, size, origin, self.table)
+        alphabet = make.low(parameters, self.high[c], self.rows, self.tiles, size, origin, self.table)
         code(self.table, self.low[c], alphabet, 2 * c + 1)
 
     def _learn(self) -> None:
         place = (*self.sizes, self.room)
+        if self.learning:
+            symbols = (self.high, self.low, self.spreads)
+            sigmoid, highest = self.core.tables.sigmoid, self.core.highest
+            self.learning.step(self.channels, self.inputs, self.h, self.parameters, *symbols, sigmoid, highest)
         seen = (self.predictions, self.references, self.anchors, self.core.vectors[0])
         _finish[(triton.cdiv(self.room, _ROWS),)](
             self.front, self.planes, self.states, self.couplings, self.values, self.high, self.low, *seen, *place,

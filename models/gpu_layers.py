@@ -180,16 +180,24 @@ class Heads:
         self.hidden = len(heads[0].bias)
         self.channels = []
         for head, out in zip(heads, outs, strict=True):
-            extra = np.append(
-                head.weight[:, width:].T, np.zeros((1, self.hidden)), axis=0
-            )  # a tensor that is not empty
-            parts = (extra, *_ends(head), out.weight.T, out.bias, *_ends(out))
-            self.channels.append([to_device(part.astype(np.float32), products.device) for part in parts])
+            parts = (*_ends(head), out.weight.T, out.bias, *_ends(out))
+            on_device = [to_device(part.astype(np.float32), products.device) for part in parts]
+            self.channels.append([extra(head, width, products.device), *on_device])
 
     def sizes(self, c: int) -> dict[str, int]:
         """The constants of `outputs` for channel c."""
-        outs = self.channels[c][4].shape[1]
-        return {"HP": max(16, triton.next_power_of_2(self.hidden)), "OP": max(16, triton.next_power_of_2(outs))}
+        return padded(self.hidden, self.channels[c][4].shape[1])
+
+
+def extra(head: Layer, width: int, device: torch.device) -> torch.Tensor:
+    """A head's weights of what it sees besides h, float32 [inputs + 1, hidden]: never empty."""
+    weight = head.weight[:, width:].T
+    return to_device(np.append(weight, np.zeros((1, weight.shape[1])), axis=0).astype(np.float32), device)
+
+
+def padded(hidden: int, outs: int) -> dict[str, int]:
+    """The constants of `outputs` for heads of these sizes."""
+    return {"HP": max(16, triton.next_power_of_2(hidden)), "OP": max(16, triton.next_power_of_2(outs))}
 
 
 def _ends(layer: Layer) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from lgcodec import Codec, coder
 from lgcodec.errors import ModelError
-from lgcodec.models import causal, flow, mixture, registry
-from lgcodec.models.integer import NumpyExecutor, quantise
+from lgcodec.models import causal, flow, learning, mixture, registry
+from lgcodec.models.integer import LearningLayer, NumpyExecutor, quantise
 from lgcodec.models.interface import Intervals
 from lgcodec.models.stack import Stack
 
@@ -23,9 +23,10 @@ torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 CUDA = torch.cuda.is_available()
 if not CUDA:
     os.environ["TRITON_INTERPRET"] = "1"  # before any kernel is defined
-pytest.importorskip("triton", reason="triton is not installed")
+triton = pytest.importorskip("triton", reason="triton is not installed")
+tl = triton.language
 
-from lgcodec.models import causal_training, flow_training  # noqa: E402
+from lgcodec.models import causal_training, flow_training, gpu_learning  # noqa: E402
 from lgcodec.models.gpu_causal import GpuCausal  # noqa: E402
 from lgcodec.models.gpu_flow import GpuFlow  # noqa: E402
 from lgcodec.models.gpu_layers import Products, stacked, unrounded  # noqa: E402
@@ -120,6 +121,98 @@ def test_products_are_the_layers_of_numpy(halves: bool, limit: int) -> None:
     assert np.array_equal(both, np.concatenate([exact, exact], axis=1))
 
 
+@triton.jit
+def _dot(a, b, out, D: tl.constexpr):
+    i, k = tl.arange(0, 16), tl.arange(0, D)
+    left, right = tl.load(a + i[:, None] * D + k[None, :]), tl.load(b + k[:, None] * 16 + i[None, :])
+    tl.store(out + i[:, None] * 16 + i[None, :], gpu_learning.exact_dot(left, right))
+
+
+@pytest.mark.parametrize("ends", [(-32768, 32768), (32767, 32768), (-32768, -32767), (255, 256)], ids=str)
+def test_products_of_sixteen_bits_wrap_as_integers_do(ends: tuple[int, int]) -> None:
+    random, deep = np.random.default_rng(0), gpu_learning.MOST_HIDDEN
+    a, b = random.integers(*ends, (16, deep)), random.integers(*ends, (deep, 16))
+    out = zeros(16, 16)
+    _dot[(1,)](to_device(a.astype(np.int32), DEVICE), to_device(b.astype(np.int32), DEVICE), out, D=deep)
+    assert np.array_equal(out.cpu(), (a @ b).astype(np.int32))
+    gpu_learning.check_exact(DEVICE)
+
+
+def learners(own: int, tiles: int, front: Any) -> tuple[list[learning.Learner], gpu_learning.Learner]:
+    """Two layers of more inputs, outputs and pixels than a program takes, on numpy and on the device."""
+    random, inputs, outputs = np.random.default_rng(own), 41, 70
+    low, high, limit, shift = (np.full(n, value, np.int32) for n, value in (
+        (outputs, 0), (outputs, 4095), (inputs, 4095), (outputs, learning.FRACTION)
+    ))  # fmt: skip
+    layers = []
+    for _ in range(2):
+        weight, bias = random.integers(-600, 601, (outputs, inputs)), random.integers(-9000, 9000, outputs)
+        layers.append(LearningLayer(weight.astype(np.int16), bias.astype(np.int32), shift, limit, low, high))
+    trained = gpu_learning.Trained.load(layers, own, DEVICE)
+    reference = [learning.Learner(layer, tiles, own, 3) for layer in layers]
+    return reference, gpu_learning.Learner(trained, 3, tiles, 100, front)
+
+
+@pytest.mark.parametrize(("own", "scale"), [(24, 20), (41, 32767)])
+def test_layers_learn_as_those_of_numpy(own: int, scale: int) -> None:
+    """Gently, and up to all limits."""
+    random, tiles, front = np.random.default_rng(own), 2, zeros(4)
+    expected, got = learners(own, tiles, front)
+    for n in (1, 100, 0, 3):
+        front[2], front[3], rows = n, tiles * n, max(tiles * n, 1)
+        a = random.integers(0, 4096, (2, rows, 80)).astype(np.float32)
+        errors = random.integers(-scale, scale + 1, (2, rows, 70)).astype(np.int16)
+        inputs = to_device(a, DEVICE)
+        out, kept = torch.zeros((2, 2, rows, 140), dtype=torch.float32, device=DEVICE)
+        got.apply(0, inputs[0], out[0])
+        got.apply(1, inputs[1], out[1], 5000, kept[1])
+        got.learn(2, inputs, to_device(errors, DEVICE), inputs.stride(0), errors[0].size)
+        if n:
+            y = [learner.apply(part[:, :41]) for learner, part in zip(expected, a, strict=True)]
+            assert np.array_equal(out[0, :, :70].cpu(), y[0])
+            assert np.array_equal(out[1, :, :70].cpu(), np.minimum(y[1] + a[1, :, :70], 5000))
+            assert np.array_equal(kept[1].cpu().reshape(-1)[: y[1].size], y[1].reshape(-1))
+            for learner, part in zip(expected, errors, strict=True):
+                learner.backward(part.reshape(tiles, n, 70).astype(np.int64))
+        for i, learner in enumerate(expected):
+            for name in ("weight", "master", "rows", "columns"):
+                assert np.array_equal(getattr(got, name)[:, i].cpu(), getattr(learner, name)), (n, i, name)
+
+
+def test_sums_are_side_by_side() -> None:
+    expected, got = learners(24, 1, to_device(np.array([0, 0, 7, 7], np.int32), DEVICE))
+    a, sums = np.random.default_rng(0).integers(0, 4096, (7, 41)), zeros(7, 140)
+    got.sums(2, to_device(a.astype(np.float32), DEVICE), sums)
+    assert np.array_equal(sums.cpu(), np.concatenate([a @ e.weight[0] + e.layer.bias for e in expected], axis=1))
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_errors_of_mixtures_are_those_of_numpy(channel: int) -> None:
+    random, K, n = np.random.default_rng(channel), 3, 50
+    size, origin = causal.SIZES[channel], causal.ORIGINS[channel]
+    values = random.integers(0, size, n)
+    values[:2] = 0, size - 1
+    mean = 64 * (values + origin) + random.integers(-200, 201, (K, n))
+    mean[:, 2] += 64 * 200  # next to impossible
+    log_scale, spread = random.choice([0, 3, 40, 90, 160], (K, n)), random.integers(-4000, 4001, n)
+    mixed = mixture.Mixture.of(TABLES, random.integers(-99, 100, (K, n)), mean, log_scale, size, origin)
+    expected = learning.mixture_errors(mixed, values + origin, log_scale, 160, spread)
+
+    def both(a: NDArray[Any], kind: type) -> Any:
+        """Where channel 1 is looked for, if it is that, else at the beginning."""
+        return to_device(np.stack([a] * (channel + 1)).astype(kind), DEVICE)
+
+    parameters = np.concatenate([mixed.mean, mixed.inverse, mixed.weight]).T
+    front = to_device(np.array([0, 0, n, n], np.int32), DEVICE)
+    errors = torch.zeros((channel + 1, n, 3 * K + 1), dtype=torch.int16, device=DEVICE)
+    gpu_learning.mixture_errors(
+        front, channel + 1, both(parameters, np.int32), both(log_scale.T, np.int32), both(values >> 4, np.int32),
+        both(values & 15, np.int32), both(spread, np.float32), Tables(TABLES, K, DEVICE).sigmoid, 160, errors,
+    )  # fmt: skip
+    assert np.array_equal(errors[channel].cpu(), expected)
+    assert np.abs(expected).max() == learning.ERROR_LIMIT
+
+
 CONFIG = {"width": 20, "depth": 2, "hidden": 8, "components": 2, "rows": 2}
 
 
@@ -135,16 +228,18 @@ def machines(**config: int) -> tuple[causal.Model, GpuCausal]:
 
 
 @pytest.mark.parametrize(
-    ("shapes", "context"),
+    ("shapes", "options"),
     [
-        ([(3, 2, 3)], 0),
-        ([(1, 2, 3), (3, 1, 1), (1, 2, 3)], 0),  # two shapes, two batches
-        ([(1, 4, 5)], 5),  # long enough for all that is kept by front to come round
-        ([(1, 3, 1)], 5),  # fronts without a pixel
+        ([(3, 2, 3)], {}),
+        ([(1, 2, 3), (3, 1, 1), (1, 2, 3)], {}),  # two shapes, two batches
+        ([(1, 4, 5)], {"context": 5}),  # long enough for all that is kept by front to come round
+        ([(1, 3, 1)], {"context": 5, "learning": 3}),  # fronts without a pixel
+        ([(3, 2, 3)], {"grid": 1, "learning": 3}),
+        ([(1, 3, 9), (1, 3, 9)], {"context": 5, "grid": 1, "learning": 9}),  # each tile learns alone
     ],
 )
-def test_causal_tiles_are_coded_as_by_numpy(shapes: list[tuple[int, int, int]], context: int) -> None:
-    check(*machines(context=context), [smooth(shape, i) for i, shape in enumerate(shapes)])
+def test_causal_tiles_are_coded_as_by_numpy(shapes: list[tuple[int, int, int]], options: dict[str, int]) -> None:
+    check(*machines(**options), [smooth(shape, i) for i, shape in enumerate(shapes)])
 
 
 FLOW = {"width": 12, "depth": 1, "hidden": 6, "components": 2}
