@@ -6,6 +6,7 @@ of its outputs are laid out in pairs of pixels, so that the gradient is one more
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -163,30 +164,37 @@ def learn(state, layer, own, rate, inputs, errors, n):
     _move(gradient, own, row, column, master, weight, layer)
 
 
-@jit
-def back(sums, outputs, n, errors):
-    """errors [n, O] int16 = sums int32, rounded and limited, where outputs int16 are not zero."""
-    for j in range(n):
-        for o in range(errors.shape[1]):
-            e = np.int32(sums[j, o] + _HALF) >> _FRACTION
-            e = min(max(e, -_LIMIT), _LIMIT)
-            errors[j, o] = e if outputs[j, o] > 0 else 0
+def _each(compute: Callable[..., Vector]) -> Any:
+    """out[:n] = compute(x, y, limit) of each number; x, y int16 or int32, out int16 [N, X], X a multiple of LANES."""
+
+    def emit(b: Any, x: Any, y: Any, limit: Any, n: Any, out: Any) -> None:
+        with cgutils.for_range(b, n) as loop, steps(b, out[1][1], LANES) as (column, _):
+            x_at, y_at, out_at = (at(b, a, loop.index, column) for a in (x, y, out))
+            both = (Vector.load(b, place, place.type.pointee, LANES).to(_I32) for place in (x_at, y_at))
+            compute(b, *both, limit).to(_I16).store(out_at)
+
+    @intrinsic
+    def each(typingctx, x, y, limit, n, out):
+        return lowered(emit, x, y, limit, n, out)
+
+    return each
 
 
-@jit
-def back_onto(sums, n, errors):
-    """errors [n, O] int16 += sums int32, rounded; limited."""
-    for j in range(n):
-        for o in range(errors.shape[1]):
-            e = np.int32(errors[j, o]) + (np.int32(sums[j, o] + _HALF) >> _FRACTION)
-            errors[j, o] = min(max(e, -_LIMIT), _LIMIT)
+def _rounded(sums: Vector) -> Vector:
+    return (sums + _HALF) >> _FRACTION
 
 
-@jit
-def masked(errors, outputs, n, out):
-    for j in range(n):
-        for o in range(out.shape[1]):
-            out[j, o] = errors[j, o] if outputs[j, o] > 0 else 0
+def _where_positive(b: Any, e: Vector, outputs: Vector) -> Vector:
+    zero = ir.Constant(e.value.type, None)
+    return Vector(b, b.select(b.icmp_signed(">", outputs.value, zero), e.value, zero))
+
+
+# errors int16 = sums int32, rounded and limited, where outputs are positive; errors = errors and these; errors where
+# outputs are positive; and the least of a sum and `limit`.
+back = _each(lambda b, sums, outputs, _: _where_positive(b, _rounded(sums).clip(-_LIMIT, _LIMIT), outputs))
+back_onto = _each(lambda b, sums, errors, _: (errors + _rounded(sums)).clip(-_LIMIT, _LIMIT))
+masked = _each(lambda b, errors, outputs, _: _where_positive(b, errors, outputs))
+add = _each(lambda b, x, y, limit: (x + y).clip(0, Vector.spread(b, b.trunc(limit, _I32), LANES)))
 
 
 def _errors(
@@ -277,14 +285,6 @@ def mixture_errors(values, parts, n, size, origin, table, q, spread, work, error
 
 
 @jit
-def add(a, b, limit, n, out):
-    """out [n, X] = a + b, at most limit; int16."""
-    for j in range(n):
-        for o in range(out.shape[1]):
-            out[j, o] = min(np.int32(a[j, o]) + np.int32(b[j, o]), limit)
-
-
-@jit
 def workspace(states, rows):
     """Room for one front: inputs and errors in pairs of pixels, errors, and sums, for `learn_front`, and what
     `mixture_errors` needs. states: of first, middle, heads and outs.
@@ -328,7 +328,7 @@ def learn_front(states, sizes, backward, work, inputs, hs, added, zs, errors, n)
     paired(hs[depth], n, in_wide)
     for c in range(len(zs)):
         multiply(errors[c], back_outs, c, sums_hidden, n)
-        back(sums_hidden, zs[c], n, dz)
+        back(sums_hidden, zs[c], 0, n, dz)
         paired(zs[c], n, in_hidden)
         paired(errors[c], n, of_outputs[0])
         learn(outs, c, hidden, rate, in_hidden, of_outputs, n)
@@ -339,15 +339,15 @@ def learn_front(states, sizes, backward, work, inputs, hs, added, zs, errors, n)
                 all_dz[j, c * H + o] = dz[j, o]
     multiply(all_dz, back_heads, 0, sums, n)
     below[:n] = 0
-    back_onto(sums, n, below)
+    back_onto(sums, below, 0, n, below)
     for i in range(depth - 1, -1, -1):
-        masked(below, added[i], n, own)
+        masked(below, added[i], 0, n, own)
         paired(own, n, of_wide[0])
         paired(hs[i], n, in_wide)
         multiply(own, back_middle, i, sums, n)
-        back_onto(sums, n, below)
+        back_onto(sums, below, 0, n, below)
         learn(middle, i, width, rate, in_wide, of_wide, n)
-    masked(below, hs[0], n, own)
+    masked(below, hs[0], 0, n, own)
     paired(own, n, of_wide[0])
     paired(inputs, n, in_first)
     learn(first, 0, seen, rate, in_first, of_wide, n)

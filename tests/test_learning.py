@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -282,15 +283,20 @@ def test_compiled_layers_learn_alike(inputs: int, outputs: int, n: int, rate: in
         np.testing.assert_array_equal(state[3][0, :own], learner.columns[0])
 
 
+@nb.njit
+def errors_back(sums, outputs, own, onto, kept, n):
+    compiled_learning.back(sums, outputs, 0, n, own)
+    compiled_learning.back_onto(sums, onto, 0, n, onto)
+    compiled_learning.masked(onto, outputs, 0, n, kept)
+
+
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(-(1 << 31), (1 << 31) - 1), min_size=1, max_size=40), st.integers(-32767, 32767), seeds)
+@given(st.lists(st.integers(-(1 << 31), (1 << 31) - 1), min_size=32, max_size=32), st.integers(-32767, 32767), seeds)
 def test_compiled_errors_go_back_alike(values: list[int], before: int, seed: int) -> None:
-    sums, n = np.array(values, np.int32)[:, None], len(values)
-    outputs = np.random.default_rng(seed).integers(-1, 2, (n, 1)).astype(np.int16)
-    own, onto, kept = np.zeros((n, 1), np.int16), np.full((n, 1), before, np.int16), np.zeros((n, 1), np.int16)
-    compiled_learning.back(sums, outputs, n, own)
-    compiled_learning.back_onto(sums, n, onto)
-    compiled_learning.masked(onto, outputs, n, kept)
+    sums = np.array(values, np.int32).reshape(2, 16)
+    outputs = np.random.default_rng(seed).integers(-1, 2, sums.shape).astype(np.int16)
+    own, kept, onto = np.zeros_like(outputs), np.zeros_like(outputs), np.full_like(outputs, before)
+    errors_back(sums, outputs, own, onto, kept, len(sums))
     back = learning.back(sums.astype(np.int64))
     np.testing.assert_array_equal(own, learning.limited(back) * (outputs > 0))
     np.testing.assert_array_equal(onto, learning.limited(before + back))
@@ -329,7 +335,7 @@ def test_learning_is_written_where_there_is_any() -> None:
 
 
 @pytest.mark.parametrize("change", [
-    {"fraction": 6}, {"learning": 0}, {"learning": 21}, {"learning": -1}, {"learning": 10.0}, {"learning": "10"},
+    {"fraction": 6}, {"hidden": 257}, {"learning": 0}, {"learning": 21}, {"learning": -1}, {"learning": 10.0}, {"learning": "10"},
     {"learning": None}, {"learning": True}, {"learning": [10]},
 ], ids=str)  # fmt: skip
 def test_malformed_learning_is_refused(change: dict[str, Any]) -> None:
@@ -355,7 +361,8 @@ def test_what_learns_may_be_larger_than_what_does_not() -> None:
                 Network.of(other)
 
 
-def test_a_gpu_leaves_learning_to_the_processor() -> None:
+def test_without_triton_learning_stays_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(causal, "find_spec", lambda name: None if name == "triton" else find_spec(name))
     model = causal.Model(random_weights(LEARNING, 1), "mine", registry.OWN, "cuda", 1)
     assert isinstance(model.compiled, CompiledCausal)
 
