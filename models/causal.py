@@ -62,7 +62,7 @@ EXTRAS = (0, 2, 3)  # what the heads see besides h: errors of the channels befor
 
 
 # Parts of a Config that may be zero, and then are not in weights files.
-OPTIONAL = ("context", "side", "classes", "grid", "learning")
+OPTIONAL = ("context", "side", "classes", "grid", "learning", "rest")
 NO_CLASS = 255  # where a class stands in an adaptation
 
 
@@ -73,8 +73,8 @@ class Config:
     Hidden activations are integers 0..limit in units of 2**-fraction. context: how many features of the layer before
     each middle layer sees of the pixels at PASSED, besides its own pixel's. side: how many features of a `Side` the
     network sees besides its picture. classes: how many kinds of images the network tells apart. grid: 1 where it
-    sees GRID. learning: each front moves weights by about 2**-learning while decoding (`learning.py`). 0 for none of
-    these.
+    sees GRID. learning: fronts move weights by about 2**-learning while decoding (`learning.py`); rest: how many fronts
+    after such a one do not, an even number, so that all columns and rows teach. 0 for none of these.
     """
 
     width: int = 128
@@ -91,12 +91,13 @@ class Config:
     classes: int = 0
     grid: int = 0
     learning: int = 0
+    rest: int = 0
 
     def __post_init__(self) -> None:
         bounds = {
             "width": 1024, "depth": 32, "hidden": 512, "components": 16, "rows": online.UP, "left": online.LEFT,
             "reach": online.RIGHT, "fraction": 12, "limit": 8191, "context": self.width, "side": 64,
-            "classes": NO_CLASS, "grid": 1, "learning": 20,
+            "classes": NO_CLASS, "grid": 1, "learning": 20, "rest": 14 * bool(self.learning),
         }  # fmt: skip
         if self.learning:  # so that products of bytes have exact sums in float32
             bounds["hidden"] = 256
@@ -104,6 +105,8 @@ class Config:
             value, least = getattr(self, name), int(name not in OPTIONAL)
             if type(value) is not int or not least <= value <= high:
                 raise ModelError(f"causal model: {name} is {value!r}, expected {least} to {high}")
+        if self.rest % 2:
+            raise ModelError(f"causal model: rest is {self.rest}, expected an even number")
         if self.learning and self.fraction != learning.ACTIVATION:
             raise ModelError(f"causal model: what learns has activations of {learning.ACTIVATION} bits")
 
@@ -127,6 +130,10 @@ class Config:
         """Offsets (dy, dx) of the pixels the first layer sees."""
         above = [(-r, dx) for r in range(1, self.rows + 1) for dx in range(-self.left, min(2 * r - 1, self.reach) + 1)]
         return [(0, -i) for i in range(1, self.left + 1)] + above
+
+    def learns(self, front: int) -> bool:
+        """Whether weights move after this front, x + 2 y of its pixels."""
+        return self.learning > 0 and front % (1 + self.rest) == 0
 
     def learners(self, name: str) -> int:
         """How many of a layer's inputs, from the first on, have weights that learn: not those of other pixels' features
@@ -375,7 +382,7 @@ class Program:
         features = np.array([side.features for side in self.sides])
         places = SIDE_REACH + np.array(SIDE_PLACES)[:, :, None]
         for rows, cols, low, high in fronts(H, W):
-            n = len(rows)
+            n, learns = len(rows), net.config.learns(int(cols[0] + 2 * rows[0]))
             at = (rows + online.UP) * stride + cols + online.LEFT
             near = flat_p[:C, :, taps[:, None] + at]  # [C, T, taps, n]
             reference = np.floor((3 * near[:, :, 0] + 3 * near[:, :, 1] + near[:, :, 2] + near[:, :, 3]) * 0.125)
@@ -405,7 +412,7 @@ class Program:
                 x = np.asarray((yield mixed, true), np.int64).reshape(T, n)
                 known[c] = 8 * x - anchor[c]
                 self._place(P[c], rows, cols, x)
-                if net.config.learning:
+                if learns:
                     lessons.append(self._lesson(c, mixed, x, spread[c]))
             if lessons:
                 self._learn(lessons)

@@ -299,7 +299,7 @@ def grow(model: Causal, network: causal.Network) -> None:
     """
     old, new = network.config, model.config
     sizes = ("width", "depth", "hidden", "components", "context", "classes", "grid")
-    if replace(new, learning=old.learning, **{n: getattr(old, n) for n in sizes}) != old or any(
+    if replace(new, learning=old.learning, rest=old.rest, **{n: getattr(old, n) for n in sizes}) != old or any(
         getattr(old, n) > getattr(new, n) for n in sizes
     ):
         raise ModelError(f"{new.written()} cannot start from a network of {old.written()}")

@@ -306,7 +306,8 @@ def _code(tile, words, encoding, taps, around, places, side, network, backward, 
     """Program._run over one tile, int16 [C, H, W]: read when encoding, written when decoding.
 
     words: the stream when decoding. side: what a Side knows, the picture padded, SIDE_PLACES from its corner, and the
-    features; all empty without a Side. backward, sizes: as in `learn_front`, and whether there is a grid. Returns
+    features; all empty without a Side. backward, sizes: as in `learn_front`, how many fronts from one that teaches to
+    the next, and whether there is a grid. Returns
     start, frequency uint32 of the symbols in order (when encoding), and whether the stream held exactly the tile (when
     decoding).
     """
@@ -402,7 +403,7 @@ def _code(tile, words, encoding, taps, around, places, side, network, backward, 
             for i in range(features.shape[2]):
                 inputs[j, at] = features[y, x, i]
                 at += _ONE
-            if sizes[4]:
+            if sizes[5]:
                 inputs[j, at : at + np.uint64(causal.GRID)] = 0
                 for i in (2 * (y % 2) + x % 2, 4 + x % 8, 12 + y % 8):
                     inputs[j, at + np.uint64(i)] = causal.COMPAND_UNIT
@@ -455,7 +456,7 @@ def _code(tile, words, encoding, taps, around, places, side, network, backward, 
             else:
                 mixtures = (mean, inverse, weight, size, origin, sigmoid)
                 state, left = pop_mixtures(state, words, left, n, mixtures, values, bases, spans, edges)
-            if rate:
+            if rate and t % sizes[4] == 0:
                 for j in range(n):
                     spreads[j] = spread[c, j]
                 parts = (mean, inverse, weight)
@@ -470,7 +471,7 @@ def _code(tile, words, encoding, taps, around, places, side, network, backward, 
                 for m in range(2):
                     errors[m, c, y + _UP, x + _LEFT] = _compand(fine, 8.0 * value - p[c, m, s])
                 _place(P, c, y, x, value)
-        if rate and n:  # tiles one pixel wide have empty fronts
+        if rate and t % sizes[4] == 0 and n:  # tiles one pixel wide have empty fronts
             learn_front(states, sizes, backward, work, inputs, hs, added, zs, lessons, n)
         if C == 3:
             for j in range(n):
@@ -531,7 +532,14 @@ class CompiledCausal:
             (heads, extras, head_ends),
             packed([layers[f"out.{c}"] for c in range(3)], hidden),
         )
-        sizes = (layers["first"].weight.shape[1], config.width, config.hidden, config.learning, config.grid)
+        sizes = (
+            layers["first"].weight.shape[1],
+            config.width,
+            config.hidden,
+            config.learning,
+            1 + config.rest,
+            config.grid,
+        )
         outputs = LANES * -(-(3 * config.components + 1) // LANES)
         backward = (
             _transposed([layers[f"out.{c}"].weight for c in range(3)], outputs),

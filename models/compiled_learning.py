@@ -320,7 +320,7 @@ def learn_front(states, sizes, backward, work, inputs, hs, added, zs, errors, n)
     added [depth, rows, width]: what these layers gave; zs [C, rows, hidden]; errors [C, rows, outputs].
     """
     first, middle, heads, outs = states
-    seen, width, hidden, rate, _ = sizes
+    seen, width, hidden, rate = sizes[:4]
     back_outs, back_heads, back_middle = backward
     (in_first, in_wide, in_hidden), (of_wide, of_hidden, of_outputs), rooms, (sums, sums_hidden), _ = work
     below, own, dz, all_dz = rooms

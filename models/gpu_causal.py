@@ -1,6 +1,7 @@
 """The causal family on a GPU: all tiles of a batch go along the wavefronts together; nothing returns before the end.
 
-A front is a fixed row of launches, captured once in a CUDA graph and replayed for every front; what front it is, and
+A front is a fixed row of launches, captured once in a CUDA graph (once more with the step of weights that learn, where
+not every front teaches) and replayed for every front; what front it is, and
 how many pixels it has, stands in `front` on the device. All numbers are those of `causal.py` and `online.py`:
 
     _predict   both windows' normal equations move one front on, and are solved        float64, one program some rows
@@ -542,24 +543,30 @@ class _Batch:
         `high` and `low`.
         """
 
-        def step() -> None:
+        def step(is_lesson: bool) -> None:
             self._trunk()
             look_up()
             for c in range(self.channels):
                 self._channel(c, code)
-            self._learn()
+            if self.learning and is_lesson:
+                symbols, sigmoid = (self.high, self.low, self.spreads), self.core.tables.sigmoid
+                highest = self.core.highest
+                self.learning.step(self.channels, self.inputs, self.h, self.parameters, *symbols, sigmoid, highest)
+            self._close()
 
-        step()  # compiles what is not compiled yet, which a capture cannot
-        fronts = self.width + 2 * (self.height - 1)
+        step(True)  # compiles what is not compiled yet, which a capture cannot
+        learns = self.core.network.config.learns
+        others = [learns(t) for t in range(1, self.width + 2 * (self.height - 1))]
         if self.device.type != "cuda":
-            for _ in range(fronts - 1):
-                step()
+            for is_lesson in others:
+                step(is_lesson)
             return
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            step()
-        for _ in range(fronts - 1):
-            graph.replay()
+        graphs = {is_lesson: torch.cuda.CUDAGraph() for is_lesson in dict.fromkeys(others)}
+        for is_lesson, graph in graphs.items():
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                step(is_lesson)
+        for is_lesson in others:
+            graphs[is_lesson].replay()
 
     def _trunk(self) -> None:
         run, layers, place = self.core.products, self.layers, (*self.sizes, self.room)
@@ -627,12 +634,8 @@ class _Batch:
         alphabet = make.low(parameters, self.high[c], self.rows, self.tiles, size, origin, self.table)
         code(self.table, self.low[c], alphabet, 2 * c + 1)
 
-    def _learn(self) -> None:
+    def _close(self) -> None:
         place = (*self.sizes, self.room)
-        if self.learning:
-            symbols = (self.high, self.low, self.spreads)
-            sigmoid, highest = self.core.tables.sigmoid, self.core.highest
-            self.learning.step(self.channels, self.inputs, self.h, self.parameters, *symbols, sigmoid, highest)
         seen = (self.predictions, self.references, self.anchors, self.core.vectors[0])
         _finish[(triton.cdiv(self.room, _ROWS),)](
             self.front, self.planes, self.states, self.couplings, self.values, self.high, self.low, *seen, *place,

@@ -378,6 +378,9 @@ def main() -> None:
     "--grid", is_flag=True, help="See where a pixel stands modulo 2 and 8, as in photographs from cameras and JPEG."
 )
 @click.option("--learning", default=0, show_default=True, help="Learn while decoding, 2**-N a step: 12, or 0.")
+@click.option(
+    "--rest", default=0, show_default=True, help="Fronts without learning after each one with: 2, 4 .. are faster."
+)
 @click.option("--classes", is_flag=True, help="Each --data is a class; held-out rates are those of the best or none.")
 @click.option("--start", help="Name or path of a smaller network to start from.")
 @click.option("--rate", default=1.0, show_default=True, help="Learning rates, times the usual ones.")

@@ -238,7 +238,9 @@ class Network:
         self.depth, self.K, self.limit = config["depth"], config["components"], config["limit"]
         self.context, self.classes = config.get("context", 0), config.get("classes", 0)
         self.grid, self.learning = config.get("grid", 0), config.get("learning", 0)
+        self.rest = config.get("rest", 0)
         check(0 <= self.grid <= 1, "grid")
+        check(0 <= self.rest <= 14 * bool(self.learning) and self.rest % 2 == 0, "rest")
         check(0 <= self.learning <= 20 and (config["fraction"] == 7 or not self.learning), "learning")
         self.tables |= {name: table for name, table in tensors.items() if name.endswith(".class")}
         width, hidden, left, reach = (config[name] for name in ("width", "hidden", "left", "reach"))
@@ -531,7 +533,7 @@ class Tile:
                     pixel.pop_low(c, self.stack)
             for pixel in front:
                 pixel.learn()
-            if self.network.learning and front:
+            if self.network.learning and front and t % (1 + self.network.rest) == 0:
                 self.learn(front)
         check(self.stack.state == 0 and not self.stack.words, "more than the tile")
         return self.planes

@@ -235,7 +235,7 @@ def machines(**config: int) -> tuple[causal.Model, GpuCausal]:
         ([(1, 4, 5)], {"context": 5}),  # long enough for all that is kept by front to come round
         ([(1, 3, 1)], {"context": 5, "learning": 3}),  # fronts without a pixel
         ([(3, 2, 3)], {"grid": 1, "learning": 3}),
-        ([(1, 3, 9), (1, 3, 9)], {"context": 5, "grid": 1, "learning": 9}),  # each tile learns alone
+        ([(1, 3, 9), (1, 3, 9)], {"context": 5, "grid": 1, "learning": 9, "rest": 2}),  # each tile learns alone
     ],
 )
 def test_causal_tiles_are_coded_as_by_numpy(shapes: list[tuple[int, int, int]], options: dict[str, int]) -> None:

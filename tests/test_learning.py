@@ -51,7 +51,10 @@ SLOTS = mixture_kernels.SLOTS
 LEARNING = replace(SMALL, learning=10)
 MACHINES = (("numpy", 1), ("numba", 1), ("numba", 2))
 seeds = st.integers(0, 2**32 - 1)
-learners = st.builds(lambda config, rate: replace(config, fraction=7, learning=rate), configs, st.integers(1, 20))
+learners = st.builds(
+    lambda config, rate, rest: replace(config, fraction=7, learning=rate, rest=rest),
+    configs, st.integers(1, 20), st.sampled_from([0, 0, 2, 4]),
+)  # fmt: skip
 networks = st.builds(random_weights, learners, st.integers(0, 99), st.sampled_from([1.0, 5.0]))
 
 
@@ -335,8 +338,9 @@ def test_learning_is_written_where_there_is_any() -> None:
 
 
 @pytest.mark.parametrize("change", [
-    {"fraction": 6}, {"hidden": 257}, {"learning": 0}, {"learning": 21}, {"learning": -1}, {"learning": 10.0}, {"learning": "10"},
+    {"fraction": 6}, {"learning": 0}, {"learning": 21}, {"learning": -1}, {"learning": 10.0}, {"learning": "10"},
     {"learning": None}, {"learning": True}, {"learning": [10]},
+    {"rest": 0}, {"rest": 3}, {"rest": 16}, {"rest": -2}, {"rest": 2.0},
 ], ids=str)  # fmt: skip
 def test_malformed_learning_is_refused(change: dict[str, Any]) -> None:
     weights = random_weights(LEARNING, 1)
@@ -359,6 +363,25 @@ def test_what_learns_may_be_larger_than_what_does_not() -> None:
         else:
             with pytest.raises(ModelError, match=r"2\*\*24"):
                 Network.of(other)
+
+
+@pytest.mark.parametrize("sizes", [{"hidden": 257, "learning": 1}, {"rest": 2}, {"rest": 1, "learning": 1}], ids=str)
+def test_sizes_that_no_machine_learns_with_are_refused(sizes: dict[str, int]) -> None:
+    with pytest.raises(ModelError, match=f"{next(iter(sizes))} is "):
+        Config(**sizes)
+
+
+def test_fronts_that_rest_teach_nothing() -> None:
+    """And are coded with the weights as they are."""
+    tile, weights = photograph(24, 1), random_weights(LEARNING, 1)
+    every, third = (
+        Network.of(replace(weights, config={**weights.config, "rest": rest} if rest else weights.config))
+        for rest in (0, 2)
+    )
+    assert [third.config.learns(t) for t in range(4)] == [True, False, False, True]
+    costs = [bits(network, tile) for network in (every, third, every.still())]
+    assert len(set(costs)) == 3
+    assert bits(third, tile[:, :2, :1]) == bits(every, tile[:, :2, :1])  # the second front is empty
 
 
 def test_without_triton_learning_stays_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
