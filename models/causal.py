@@ -253,7 +253,7 @@ class Network:
 
     def still(self) -> Network:
         """The same integers, which do not learn, for the compiled machine: what learning gains is measured so."""
-        return replace(self, config=replace(self.config, learning=0))
+        return replace(self, config=replace(self.config, learning=0, rest=0))
 
     def adapted(self, adaptation: bytes) -> Network:
         """Fitted to one image by side information in its file: its class, where the network has classes, and deltas

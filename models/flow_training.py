@@ -447,8 +447,9 @@ def command(
         tiles = [a[0] for a in held]
         count, pixels = len(batches.images), sum(a.shape[0] * a.shape[1] for a in batches.images)
     model = Flow(config)
-    if begin:
-        start(model, flow.Network.of(registry.read(begin)))
+    began = registry.read(begin) if begin else None
+    if began:
+        start(model, flow.Network.of(began))
     model.to(device)
     click.echo(f"{asdict(config)}, {sum(p.numel() for p in model.parameters())} parameters")
     facts = {
@@ -457,6 +458,7 @@ def command(
         "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "architecture": asdict(config),
         "multiply_adds_per_pixel": multiply_adds(config),
+        **train.lineage(began),
     }
 
     def write(run: train.Run) -> None:

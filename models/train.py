@@ -233,6 +233,14 @@ class Run:
         )
 
 
+def lineage(began: Weights | None) -> dict[str, Any]:
+    """What a card says of the network that a run starts from: its digest, and the minutes of all runs before."""
+    if began is None:
+        return {}
+    earlier = [*began.card.get("earlier_minutes", []), began.card.get("training_minutes", 0.0)]
+    return {"started_from": began.digest().hex(), "earlier_minutes": earlier}
+
+
 Batch = list[torch.Tensor]
 AHEAD = 4  # batches that are ready before a GPU asks for them
 
@@ -279,7 +287,7 @@ def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
     begin = started - run.spent
     for batch in batches:
         run.spent = time.monotonic() - begin
-        done = run.spent / 60 / minutes
+        done = run.spent / 60 / minutes if minutes else 1
         if done >= 1:
             break
         if time.monotonic() > deadline:
@@ -327,7 +335,7 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--data", "folders", type=click.Path(exists=True, path_type=Path), multiple=True, required=True),
         click.option("--held-out", type=click.Path(exists=True, path_type=Path), required=True),
         click.option("--out", type=path, required=True),
-        click.option("--minutes", default=60.0, show_default=True),
+        click.option("--minutes", default=60.0, show_default=True, help="0 exports what --start gave."),
         click.option(
             "--call-minutes",
             default=0.0,
@@ -417,7 +425,7 @@ def autoregressive(
         "architecture": config.written(),
         "multiply_adds_per_pixel": sum(weight.numel() for weight, _ in model.layers().values()),
         **({"classes": [folder.name for folder in folders]} if classes else {}),
-        **({"started_from": began.digest().hex()} if began else {}),
+        **lineage(began),
     }
 
     def loss(parts: list[torch.Tensor]) -> torch.Tensor:

@@ -231,7 +231,7 @@ UNUSABLE = {
     "true depth": config(depth=True),
     "one layer more": config(depth=4),
     "weights beyond the exact range": like("first.weight", 32767),
-    "bias beyond the exact range": like("out.0.bias", 1 << 24),
+    "bias beyond the exact range": like("linear.bias", 1 << 24),
     "bias whose magnitude overflows": like("out.0.bias", -(1 << 31)),
     "shift negative": like("first.shift", -1),
     "shift too far": like("first.shift", 24),

@@ -162,6 +162,15 @@ def test_weights_that_learn_are_rated_with_and_without(trained: tuple[Path, str]
     assert card["integer_bpd"] == pytest.approx(still.ideal_bits / tile.size, abs=1e-4)
     assert card["learned_bpd"] != card["integer_bpd"]
     assert f"{card['learned_bpd']:.4f} bits/dim with learning while decoding" in result.output
+    third = tmp_path / "third.safetensors"
+    result = run(data, third, 0, "--start", str(out), "--learning", "12", "--rest", "2", "--grid")
+    assert result.exit_code == 0, result.output
+    begun = json.loads(third.with_suffix(".json").read_text())
+    assert begun["architecture"]["rest"] == 2
+    assert begun["training_steps"] == 0
+    assert begun["integer_bpd"] == card["integer_bpd"]  # what the grid adds is nothing yet
+    assert begun["learned_bpd"] != card["learned_bpd"]
+    assert len(begun["earlier_minutes"]) == 2
     for name, learning in (("learner", "10"), ("still", "0")):
         other = tmp_path / f"{name}.safetensors"
         result = run(data, other, 0.01, "--start", str(out), "--learning", learning, "--rate", "0.1")
