@@ -313,10 +313,8 @@ class Family:
 
 
 FAMILIES = {
-    "default": Family("ar", "--batch 64"),
-    "best": Family(
-        "ar", "--batch 64 --start best --width 160 --hidden 64 --components 4 --context 64 --grid --learning 12"
-    ),
+    "default": Family("ar", "--batch 64 --start default --grid"),
+    "best": Family("ar", "--batch 64 --start best --width 160 --hidden 64 --components 4 --context 64 --grid --rest 0"),
     "wide": Family("ar", "--batch 64 --width 256 --depth 4 --hidden 96 --components 5 --context 64"),
     "flow": Family("flow", ""),
     "fast": Family("flow", "--width 60 --depth 1 --components 2 --reach 18 9 9"),

@@ -385,9 +385,9 @@ def main() -> None:
 @click.option(
     "--grid", is_flag=True, help="See where a pixel stands modulo 2 and 8, as in photographs from cameras and JPEG."
 )
-@click.option("--learning", default=0, show_default=True, help="Learn while decoding, 2**-N a step: 12, or 0.")
+@click.option("--learning", default=12, show_default=True, help="Learn while decoding, 2**-N a step; 0 for none.")
 @click.option(
-    "--rest", default=0, show_default=True, help="Fronts without learning after each one with: 2, 4 .. are faster."
+    "--rest", type=int, help="Fronts without learning after each one with: 0, 2 (if not given), 4 .. are faster."
 )
 @click.option("--classes", is_flag=True, help="Each --data is a class; held-out rates are those of the best or none.")
 @click.option("--start", help="Name or path of a smaller network to start from.")
@@ -402,6 +402,8 @@ def autoregressive(
     torch.manual_seed(seed)
     if classes and len(folders) < 2:
         raise click.UsageError("--classes needs two or more --data")
+    if sizes["rest"] is None:
+        sizes["rest"] = 2 if sizes["learning"] else 0
     config = causal.Config(**sizes, grid=int(grid), classes=len(folders) if classes else 0)
     model = Causal(config)
     try:

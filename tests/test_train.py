@@ -58,7 +58,7 @@ SIZES = {"width": 16, "depth": 1, "hidden": 8, "components": 2, "rows": 1, "left
 
 def run(data: Path, out: Path, minutes: float, *more: str) -> Result:
     options = {"--data": data / "train", "--held-out": data / "held-out", "--out": out, "--minutes": minutes}
-    options |= {"--device": "cpu", "--threads": 1, "--batch": 4, "--crop": 16}
+    options |= {"--device": "cpu", "--threads": 1, "--batch": 4, "--crop": 16, "--learning": 0}
     options |= {f"--{name}": size for name, size in SIZES.items()}
     arguments = [str(word) for pair in options.items() for word in pair]
     return CliRunner().invoke(train.main, ["ar", *arguments, *more], catch_exceptions=False)
@@ -149,7 +149,7 @@ def test_folders_are_classes(trained: tuple[Path, str], data: Path, tmp_path: Pa
 def test_weights_that_learn_are_rated_with_and_without(trained: tuple[Path, str], data: Path, tmp_path: Path) -> None:
     """Started from a network that does not learn, and the start of one that does and one that does not."""
     out = tmp_path / "learning.safetensors"
-    result = run(data, out, 0.02, "--start", str(trained[0]), "--learning", "12")
+    result = run(data, out, 0.02, "--start", str(trained[0]), "--learning", "12", "--rest", "0")
     assert result.exit_code == 0, result.output
     card, model = json.loads(out.with_suffix(".json").read_text()), registry.load(out, machine="numba")
     network: causal.Network = model.network  # type: ignore[attr-defined]
@@ -163,7 +163,7 @@ def test_weights_that_learn_are_rated_with_and_without(trained: tuple[Path, str]
     assert card["learned_bpd"] != card["integer_bpd"]
     assert f"{card['learned_bpd']:.4f} bits/dim with learning while decoding" in result.output
     third = tmp_path / "third.safetensors"
-    result = run(data, third, 0, "--start", str(out), "--learning", "12", "--rest", "2", "--grid")
+    result = run(data, third, 0, "--start", str(out), "--learning", "12", "--grid")
     assert result.exit_code == 0, result.output
     begun = json.loads(third.with_suffix(".json").read_text())
     assert begun["architecture"]["rest"] == 2
