@@ -313,7 +313,7 @@ class Family:
 
 
 FAMILIES = {
-    "default": Family("ar", "--batch 64 --start default --grid"),
+    "default": Family("ar", "--batch 64 --grid"),
     "best": Family("ar", "--batch 64 --start best --width 160 --hidden 64 --components 4 --context 64 --grid --rest 0"),
     "wide": Family("ar", "--batch 64 --width 256 --depth 4 --hidden 96 --components 5 --context 64"),
     "flow": Family("flow", ""),
