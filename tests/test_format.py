@@ -163,7 +163,8 @@ def learning_weights(folder: Path, rate: int, *, loud: bool = False) -> Path:
     loud: biases so large that sums wrap after a step, and log scales of 0, of means that are a little off.
     """
     quiet = weights.read(passing_weights(folder).read_bytes(), "tiny")
-    config = causal.Config.of({**quiet.config, "classes": 2, "grid": 1, "learning": rate})
+    rest = {"rest": 2} if rate == 4 else {}
+    config = causal.Config.of({**quiet.config, "classes": 2, "grid": 1, "learning": rate, **rest})
     tensors = dict(quiet.tensors)
     random = np.random.default_rng(3)
     more = random.integers(-50, 51, (config.width, causal.GRID)).astype(np.int16)

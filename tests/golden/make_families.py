@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lgcodec import Codec
 
 HERE = Path(__file__).parent
-FAMILIES = ("best", "fast", "flow", "vae", "vqvae")
+FAMILIES = ("best", "default", "fast", "flow", "vae", "vqvae")
 
 
 def picture(height: int, width: int) -> NDArray[np.uint8]:
