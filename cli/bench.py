@@ -346,7 +346,9 @@ def _preview(data: bytes, pixels: Pixels, contender: Learned) -> Preview | None:
     start = time.perf_counter()
     shown = contender.preview(data[:used])
     seconds = time.perf_counter() - start
-    error = float(np.mean(np.square(shown.astype(np.float64) - pixels.reshape(shown.shape))))
+    # Grey in colour is shown as grey.
+    parts = (a.reshape(*a.shape[:2], -1).astype(np.float64) for a in (shown, pixels))
+    error = float(np.mean(np.square(np.subtract(*parts))))
     return Preview(used / len(data), 10 * math.log10(255**2 / max(error, 1e-9)), seconds)
 
 

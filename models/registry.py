@@ -53,7 +53,7 @@ OWN = 255  # wire id of weights that do not ship: the digest alone names them
 
 RECORDS = (
     Record("default", 1, "causal", "51de5b141a2be9afc106312b350f6265e60d4f78215c644c36df366ea472ee0d"),
-    Record("vqvae", 2, "vqvae", "722832f5742c0963bdf03743f4ec032c651e7fa84033b6d34fcc94ed6910e5a4"),
+    Record("vqvae", 2, "vqvae", "c20f5edc98e0a687deeb2814530babfab5a7537c37d86e8e245899eaeab88fe0"),
     Record("vqvae-mnist", 3, "vqvae", "ae1855b466926b7f0a4d6d918819973da3920c9f21c30dc46ec8fe7b0592c2d1"),
     Record("flow", 4, "flow", "d80bdf52c61c6e1c3e39dd50245b050d01dc213ddcc2f6549bafc3ae5ead2b6a"),
     Record("flow-mnist", 5, "flow", "d731be583561512d9c9f1c0715a3ab7c53eb96c56af644f3a13085103b53a874"),

@@ -31,6 +31,7 @@ import math
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from importlib.util import find_spec
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
@@ -432,7 +433,12 @@ class Model:
         self.tile, self.unit, self.batch = network.config.tile, network.config.rows or STEP, 2 * threads
         self.planes = 1 if network.config.rows else causal.CHANNELS
         if isinstance(run, convolution.ExecutorMachine):
-            self.layered = Layers(network, ConstrictionStack, run.executor, 1)
+            pixels: Any = run.executor
+            if machine == "cuda" and network.config.pixels.learning and find_spec("numba") is not None:
+                from lgcodec.models.compiled import CompiledCausal
+
+                pixels = CompiledCausal(network.pixels, 1)  # what learns has no layers that an executor could keep
+            self.layered = Layers(network, ConstrictionStack, pixels, 1)
         else:
             from lgcodec.models.compiled import CompiledCausal
             from lgcodec.models.compiled_stack import CompiledStack

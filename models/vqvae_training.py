@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lgcodec.models import causal, causal_training, mixture, registry, train, vqvae
+from lgcodec.models import causal, causal_training, learning, mixture, registry, train, vqvae
 from lgcodec.models.causal_training import bits_per_dim
 from lgcodec.models.compiled import CompiledCausal
 from lgcodec.models.convolution import machine
@@ -242,8 +242,8 @@ class Pixels(causal_training.Causal):
         """Takes over what a trained causal network of the same width knows; its first hidden layers, if it has more."""
         layers = causal_training.float_layers(network)
         with torch.no_grad():
-            inputs = layers["first"][0].shape[1]
-            self.first.weight[:, :inputs] = layers["first"][0]
+            inputs = layers["first"][0].shape[1] - causal.GRID * network.config.grid
+            self.first.weight[:, :inputs] = layers["first"][0][:, :inputs]
             self.first.weight[:, inputs:] *= 0.1
             self.first.bias[:] = layers["first"][1]
             self.linear[:] = layers["linear"][0]
@@ -438,6 +438,19 @@ class Stage:
         return weights, vqvae.Network(weights, machine("numba"))
 
 
+def pixel_rates(network: vqvae.Network, tiles: Sequence[Tile]) -> dict[str, float]:
+    """A card's bits per dim of the pixels' integers, without learning, and with it where they learn."""
+    sides = [network.side(network.quantise(tile), tile.shape) for tile in tiles]
+    rates = {}
+    for name, pixels in (("integer", network.pixels.still()), ("learned", network.pixels)):
+        streams = CompiledCausal(pixels, 1).encode(tiles, b"", sides)
+        rate = float(np.mean([s.ideal_bits / t.size for s, t in zip(streams, tiles, strict=True)]))
+        rates[f"pixels_{name}_bpd"] = round(rate, 4)
+    if not network.config.pixels.learning:
+        del rates["pixels_learned_bpd"]
+    return rates
+
+
 def train_pixels(
     stage: Stage, data: Data, held: Sequence[Tile], out: Path, minutes: float, batch: int, size: int, rate: float
 ) -> bool:
@@ -476,12 +489,8 @@ def train_pixels(
                 rates.append(bits_per_dim(nats, f.height * f.width).item() * 3 / planes)
         pixels.train()
         _, network = stage.integers()
-        tiles = [tile[:planes] for tile in held]
-        sides = [network.side(network.quantise(tile), tile.shape) for tile in tiles]
-        streams = CompiledCausal(network.pixels, 1).encode(tiles, b"", sides)
-        integers = float(np.mean([s.ideal_bits / t.size for s, t in zip(streams, tiles, strict=True)]))
-        floats = float(np.mean(rates))
-        facts = {"pixels_float_bpd": round(floats, 4), "pixels_integer_bpd": round(integers, 4)}
+        facts = {"pixels_float_bpd": round(float(np.mean(rates)), 4)}
+        facts |= pixel_rates(network, [tile[:planes] for tile in held])
         stage.facts |= facts
         click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  held out {json.dumps(facts)}")
 
@@ -594,6 +603,8 @@ def command(
         images = train.read_images(folders, 2 * crop)
         held = [train.planes(a[:512, :768]) for a in train.read_images([held_out], 16)]
     seen = causal.Config(width=pixels, depth=layers, components=components, fraction=fraction, side=16)
+    if not rows and fraction == learning.ACTIVATION:  # photographs, as the default model
+        seen = replace(seen, learning=12, rest=2)
     tile = (images[0].shape[2], rows * 256) if rows else vqvae.Config.tile
     config = vqvae.Config(pixels=seen, rows=rows, tile=tile, **sizes)
     data = Data(images, rows, np.random.default_rng(seed))
@@ -632,6 +643,9 @@ def card(stage: Stage, weights: Weights) -> dict[str, Any]:
     """The facts of a whole run; the rates are of codes and pixels together."""
     facts = stage.facts
     config = stage.base.config
+    learned = {}
+    if "pixels_learned_bpd" in facts:
+        learned["learned_bpd"] = round(facts["pixels_learned_bpd"] + facts["codes_integer_bpd"], 4)
     counts = {name: tensor.size for name, tensor in weights.tensors.items() if name.endswith(("weight", "bias"))}
     floats = facts["pixels_float_bpd"] + facts["top_codes_float_bpd"] + facts["bottom_codes_float_bpd"]
     return {
@@ -641,6 +655,7 @@ def card(stage: Stage, weights: Weights) -> dict[str, Any]:
         "multiply_adds_per_pixel": round(multiply_adds(config)),
         "float_bpd": round(floats, 4),
         "integer_bpd": round(facts["pixels_integer_bpd"] + facts["codes_integer_bpd"], 4),
+        **learned,
         "digest": weights.digest().hex(),
     }
 
