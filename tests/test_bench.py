@@ -172,3 +172,13 @@ def test_a_mosaic_has_the_size_asked_for_and_real_pixels() -> None:
     np.testing.assert_array_equal(mosaic[:30, :41], parts[0])
     np.testing.assert_array_equal(mosaic[:30, 41:61], parts[1][:30])
     np.testing.assert_array_equal(mosaic[:30, 61:102], parts[0][:, ::-1])
+
+
+def test_a_grey_picture_in_colour_has_a_preview_worth_measuring(tmp_path: Path) -> None:
+    """Its preview is grey."""
+    noise = np.random.default_rng(0).integers(0, 9, (64, 80, 1))
+    Image.fromarray((photo(64, 80)[..., :1] + noise).astype(np.uint8).repeat(3, axis=2)).save(tmp_path / "grey.png")
+    (contender,) = bench.contenders([], ["vqvae"], (1,), 1, "cpu")
+    (measured,) = bench.run(tmp_path, [contender], 1, "cpu", lambda row: None).rows
+    assert measured.preview is not None
+    assert measured.preview.psnr > 15

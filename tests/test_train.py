@@ -296,3 +296,16 @@ def test_images_are_found_in_folders_and_small_ones_left_out(suffix: str, tmp_pa
     images = train.read_images([tmp_path], 16)
     assert [image.shape for image in images] == [(20, 20, 3)]
     assert images[0].dtype == np.uint8
+
+
+def test_pixels_of_codes_start_from_the_default_network_without_its_grid() -> None:
+    from lgcodec.models import vqvae, vqvae_training
+
+    network = causal.Network.of(registry.read("default"))
+    assert network.config.grid
+    pixels = vqvae_training.Pixels(vqvae.Config(pixels=causal.Config(depth=1, side=16)))
+    pixels.start(network)
+    known = len(network.config.layers()["first"][0]) - causal.GRID
+    first = causal_training.float_layers(network)["first"][0]
+    assert torch.equal(pixels.first.weight[:, :known], first[:, :known].float())
+    assert pixels.first.weight[:, known:].abs().min() > 0

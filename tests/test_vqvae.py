@@ -33,23 +33,25 @@ SMALL = vqvae.Config(
     width=10, depth=4, top=5, bottom=9, encode_blocks=1, top_blocks=1, decode_blocks=1, prior=7,
 )  # fmt: skip
 BANDS = replace(SMALL, rows=12)
+LEARNING = replace(SMALL, pixels=replace(SMALL.pixels, learning=9, rest=2, grid=1))
 
 
 def random_weights(config: vqvae.Config, seed: int = 0) -> Weights:
     random = np.random.default_rng(seed)
     tensors: dict[str, NDArray[Any]] = {}
 
-    def add(name: str, ends: Any) -> None:
+    def add(name: str, ends: Any, shift: NDArray[np.int32] | None = None) -> None:
         limit, low, high = ends
         reach = np.minimum(high - low, 1500)  # of the outputs
         weight = random.normal(size=(len(low), len(limit))) * reach[:, None] / limit / np.sqrt(len(limit))
-        layer = quantise(weight, random.normal(size=len(low)) * reach * 0.1, limit, low, high)
+        layer = quantise(weight, random.normal(size=len(low)) * reach * 0.1, limit, low, high, shift)
         tensors.update({f"{name}.{part}": getattr(layer, part) for part in ("weight", "bias", "shift")})
 
     for name, (_, ends) in config.convolutions().items():
         add(name, ends)
     for name, parts in config.pixels.layers().items():
-        add(f"pixels.{name}", parts)
+        unit = np.full(len(parts[1]), 12 if name.startswith("out") else 10, np.int32)
+        add(f"pixels.{name}", parts, unit if config.pixels.learners(name) else None)
     for level, entries in (("top", config.top), ("bottom", config.bottom)):
         tensors[f"vectors.{level}"] = random.integers(-300, 301, (entries, config.depth)).astype(np.int16)
     tables = mixture.Tables.make()
@@ -90,7 +92,7 @@ def test_tiles_of_any_shape_come_back(seed: int, config: vqvae.Config, channels:
     assert -60 < size - stream.ideal_bits < 130  # two stacks; the first symbol of each may be free
 
 
-@pytest.mark.parametrize("config", [SMALL, BANDS])
+@pytest.mark.parametrize("config", [SMALL, BANDS, LEARNING], ids=["one band", "bands", "learning"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_machine_gives_the_same_words_and_reads_those_of_others(config: vqvae.Config, channels: int) -> None:
     shapes = [(channels, 26, 19), (channels, 9, 17)]
