@@ -307,9 +307,8 @@ def _code(tile, words, encoding, taps, around, places, side, network, backward, 
 
     words: the stream when decoding. side: what a Side knows, the picture padded, SIDE_PLACES from its corner, and the
     features; all empty without a Side. backward, sizes: as in `learn_front`, how many fronts from one that teaches to
-    the next, and whether there is a grid. Returns
-    start, frequency uint32 of the symbols in order (when encoding), and whether the stream held exactly the tile (when
-    decoding).
+    the next, and whether there is a grid. Returns start, frequency uint32 of the symbols in order (when encoding), and
+    whether the stream held exactly the tile (when decoding).
     """
     picture, looks, features = side
     C, H, W = tile.shape
@@ -369,6 +368,7 @@ def _code(tile, words, encoding, taps, around, places, side, network, backward, 
     for t in range(W + 2 * (H - 1)):
         low, high = max(0, (t - W + 2) // 2), min(H, t // 2 + 1)
         n = high - low
+        teaches = rate > 0 and n > 0 and t % sizes[4] == 0  # tiles one pixel wide have empty fronts
         for c in range(C):
             part = flat_p[c * P.shape[1] * P.shape[2] : (c + 1) * P.shape[1] * P.shape[2]]
             _predict(part, P.shape[2], solvers, c, t, H - high, H - low, v[c], reference[c], error[c], p[c])
@@ -456,7 +456,7 @@ def _code(tile, words, encoding, taps, around, places, side, network, backward, 
             else:
                 mixtures = (mean, inverse, weight, size, origin, sigmoid)
                 state, left = pop_mixtures(state, words, left, n, mixtures, values, bases, spans, edges)
-            if rate and t % sizes[4] == 0:
+            if teaches:
                 for j in range(n):
                     spreads[j] = spread[c, j]
                 parts = (mean, inverse, weight)
@@ -471,7 +471,7 @@ def _code(tile, words, encoding, taps, around, places, side, network, backward, 
                 for m in range(2):
                     errors[m, c, y + _UP, x + _LEFT] = _compand(fine, 8.0 * value - p[c, m, s])
                 _place(P, c, y, x, value)
-        if rate and t % sizes[4] == 0 and n:  # tiles one pixel wide have empty fronts
+        if teaches:
             learn_front(states, sizes, backward, work, inputs, hs, added, zs, lessons, n)
         if C == 3:
             for j in range(n):

@@ -1,8 +1,8 @@
 """The causal family on a GPU: all tiles of a batch go along the wavefronts together; nothing returns before the end.
 
 A front is a fixed row of launches, captured once in a CUDA graph (once more with the step of weights that learn, where
-not every front teaches) and replayed for every front; what front it is, and
-how many pixels it has, stands in `front` on the device. All numbers are those of `causal.py` and `online.py`:
+not every front teaches) and replayed for every front; what front it is, and how many pixels it has, stands in `front`
+on the device. All numbers are those of `causal.py` and `online.py`:
 
     _predict   both windows' normal equations move one front on, and are solved        float64, one program some rows
     _inputs    what the network sees                                                   float32

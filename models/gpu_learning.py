@@ -25,7 +25,7 @@ import triton.language as tl
 
 from lgcodec.models import learning, mixture
 from lgcodec.models.errors import ExactnessError
-from lgcodec.models.gpu_stack import to_device
+from lgcodec.models.gpu_stack import component, sigmoids, to_device
 from lgcodec.models.integer import Layer
 
 _M, _N, _DEEP = 32, 64, 64  # rows, columns and inputs of a program's product
@@ -33,8 +33,7 @@ _ROWS = 32
 MOST_HIDDEN = 256  # inputs of one `exact_dot`: 2 x 128 x 255 x 256 < 2**24
 
 _MIDDLE = tl.constexpr(mixture.SIGMOID_RANGE << mixture.FINE_BITS)
-_FRACTION_BITS, _FINE_BITS = tl.constexpr(mixture.FRACTION_BITS), tl.constexpr(mixture.FINE_BITS)
-_FRACTION_MASK = tl.constexpr((1 << mixture.FRACTION_BITS) - 1)
+_FINE_BITS = tl.constexpr(mixture.FINE_BITS)
 _SIGMOID_BITS, _WHOLE = tl.constexpr(mixture.SIGMOID_BITS), tl.constexpr(1 << mixture.SIGMOID_BITS)
 _WEIGHT_BITS = tl.constexpr(mixture.WEIGHT_BITS)
 _ERROR, _LIMIT, _FLOOR = (tl.constexpr(n) for n in (learning.ERROR, learning.ERROR_LIMIT, learning.FLOOR))
@@ -119,13 +118,9 @@ def outputs(z, o, p, shift, low, high, weight, bias, out_shift, out_low, out_hig
 
 
 @triton.jit
-def _edge(edge, mean, inverse, is_end, end, valid, sigmoid):
+def _edge(edge, mean, inverse, is_end, end, sigmoid):
     """Of one edge of values: sigmoid(t), its slope, and t times that; int64, 2**-SIGMOID_BITS."""
-    t = tl.minimum(tl.maximum((edge - mean) * inverse + _MIDDLE, 0), 2 * _MIDDLE - 1)
-    i = t >> _FRACTION_BITS
-    below = tl.load(sigmoid + i, mask=valid, other=0).to(tl.int64)
-    step = tl.load(sigmoid + i + 1, mask=valid, other=0).to(tl.int64) - below
-    s = below + ((step * (t & _FRACTION_MASK)) >> _FRACTION_BITS)
+    t, s = sigmoids(edge, mean, inverse, sigmoid)
     slope = tl.where(is_end, 0, (s * (_WHOLE - s)) >> _SIGMOID_BITS)
     return tl.where(is_end, end, s), slope, ((t - _MIDDLE) * slope) >> _FINE_BITS
 
@@ -133,12 +128,10 @@ def _edge(edge, mean, inverse, is_end, end, valid, sigmoid):
 @triton.jit
 def _between(v, k, parameters, size, origin, valid, sigmoid, K: tl.constexpr):
     """Of component k: its inverse and weight, and how s, slope and turn differ between values' edges; int64 [B]."""
-    mean = tl.load(parameters + k, mask=valid, other=0).to(tl.int64)
-    inverse = tl.load(parameters + K + k, mask=valid, other=0).to(tl.int64)
-    weight = tl.load(parameters + 2 * K + k, mask=valid, other=0).to(tl.int64)
+    mean, inverse, weight = component(parameters, k, valid, K)
     edge = (v + origin) * 64 - 32
-    s0, slope0, turn0 = _edge(edge, mean, inverse, v == 0, 0, valid, sigmoid)
-    s1, slope1, turn1 = _edge(edge + 64, mean, inverse, v == size - 1, _WHOLE, valid, sigmoid)
+    s0, slope0, turn0 = _edge(edge, mean, inverse, v == 0, 0, sigmoid)
+    s1, slope1, turn1 = _edge(edge + 64, mean, inverse, v == size - 1, _WHOLE, sigmoid)
     return inverse, weight, s1 - s0, slope1 - slope0, turn1 - turn0
 
 

@@ -144,19 +144,32 @@ def _share(
 
 
 @triton.jit
+def component(parameters, k, valid, K: tl.constexpr):
+    """Mean, inverse scale and weight of component k, int64. parameters: pointers to 3 K integers, see `Tables`."""
+    mean = tl.load(parameters + k, mask=valid, other=0).to(tl.int64)
+    inverse = tl.load(parameters + K + k, mask=valid, other=0).to(tl.int64)
+    return mean, inverse, tl.load(parameters + 2 * K + k, mask=valid, other=0).to(tl.int64)
+
+
+@triton.jit
+def sigmoids(edge, mean, inverse, sigmoid):
+    """Mixture.sigmoids: t, and sigmoid(t); int64."""
+    t = tl.minimum(tl.maximum((edge - mean) * inverse + _MIDDLE, 0), 2 * _MIDDLE - 1)
+    i = t >> _FRACTION_BITS
+    below = tl.load(sigmoid + i).to(tl.int64)
+    step = tl.load(sigmoid + i + 1).to(tl.int64) - below
+    return t, below + ((step * (t & _FRACTION_MASK)) >> _FRACTION_BITS)
+
+
+@triton.jit
 def _cumulative(v, parameters, valid, sigmoid, size, origin, K: tl.constexpr):
     """Mixture.cumulative of v, int64 [B, A or 1]. parameters: pointers [B, 1] to 3 K integers, see `Tables`."""
     edge = (v + origin) * 64 - 32
     total = tl.zeros_like(v)
     for k in tl.static_range(K):
-        mean = tl.load(parameters + k, mask=valid, other=0).to(tl.int64)
-        inverse = tl.load(parameters + K + k, mask=valid, other=0).to(tl.int64)
-        weight = tl.load(parameters + 2 * K + k, mask=valid, other=0).to(tl.int64)
-        t = tl.minimum(tl.maximum((edge - mean) * inverse + _MIDDLE, 0), 2 * _MIDDLE - 1)
-        i = t >> _FRACTION_BITS
-        below = tl.load(sigmoid + i).to(tl.int64)
-        step = tl.load(sigmoid + i + 1).to(tl.int64) - below
-        total += weight * (below + ((step * (t & _FRACTION_MASK)) >> _FRACTION_BITS))
+        mean, inverse, weight = component(parameters, k, valid, K)
+        _, s = sigmoids(edge, mean, inverse, sigmoid)
+        total += weight * s
     c = v + ((total * (_TOTAL - size)) >> _MASS_BITS)
     return tl.where(v == 0, 0, tl.where(v == size, _TOTAL, c))
 

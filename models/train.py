@@ -241,6 +241,7 @@ def lineage(began: Weights | None) -> dict[str, Any]:
     return {"started_from": began.digest().hex(), "earlier_minutes": earlier}
 
 
+LEARNING, REST = 12, 2  # of a Config, where nothing else is asked for
 Batch = list[torch.Tensor]
 AHEAD = 4  # batches that are ready before a GPU asks for them
 
@@ -385,7 +386,7 @@ def main() -> None:
 @click.option(
     "--grid", is_flag=True, help="See where a pixel stands modulo 2 and 8, as in photographs from cameras and JPEG."
 )
-@click.option("--learning", default=12, show_default=True, help="Learn while decoding, 2**-N a step; 0 for none.")
+@click.option("--learning", default=LEARNING, show_default=True, help="Learn while decoding, 2**-N a step; 0 for none.")
 @click.option(
     "--rest", type=int, help="Fronts without learning after each one with: 0, 2 (if not given), 4 .. are faster."
 )
@@ -403,7 +404,7 @@ def autoregressive(
     if classes and len(folders) < 2:
         raise click.UsageError("--classes needs two or more --data")
     if sizes["rest"] is None:
-        sizes["rest"] = 2 if sizes["learning"] else 0
+        sizes["rest"] = REST if sizes["learning"] else 0
     config = causal.Config(**sizes, grid=int(grid), classes=len(folders) if classes else 0)
     model = Causal(config)
     try:

@@ -441,13 +441,14 @@ class Stage:
 def pixel_rates(network: vqvae.Network, tiles: Sequence[Tile]) -> dict[str, float]:
     """A card's bits per dim of the pixels' integers, without learning, and with it where they learn."""
     sides = [network.side(network.quantise(tile), tile.shape) for tile in tiles]
+    machines = {"integer": network.pixels.still()}
+    if network.config.pixels.learning:
+        machines["learned"] = network.pixels
     rates = {}
-    for name, pixels in (("integer", network.pixels.still()), ("learned", network.pixels)):
+    for name, pixels in machines.items():
         streams = CompiledCausal(pixels, 1).encode(tiles, b"", sides)
         rate = float(np.mean([s.ideal_bits / t.size for s, t in zip(streams, tiles, strict=True)]))
         rates[f"pixels_{name}_bpd"] = round(rate, 4)
-    if not network.config.pixels.learning:
-        del rates["pixels_learned_bpd"]
     return rates
 
 
@@ -604,7 +605,7 @@ def command(
         held = [train.planes(a[:512, :768]) for a in train.read_images([held_out], 16)]
     seen = causal.Config(width=pixels, depth=layers, components=components, fraction=fraction, side=16)
     if not rows and fraction == learning.ACTIVATION:  # photographs, as the default model
-        seen = replace(seen, learning=12, rest=2)
+        seen = replace(seen, learning=train.LEARNING, rest=train.REST)
     tile = (images[0].shape[2], rows * 256) if rows else vqvae.Config.tile
     config = vqvae.Config(pixels=seen, rows=rows, tile=tile, **sizes)
     data = Data(images, rows, np.random.default_rng(seed))
