@@ -49,7 +49,7 @@ Tile = NDArray[np.int16]
 PATH = click.Path(path_type=Path)
 FOLDER = click.Path(exists=True, path_type=Path)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-TIMED = [name for name in ("fast", "flow", "default", "best") if name in registry.names()]
+TIMED = [name for name in ("fast", "flow", "default", "vqvae", "best") if name in registry.names()]
 
 
 @click.group()
@@ -167,12 +167,14 @@ def throughput(name: str, photographs: Sequence[Pixels], device: str, repeats: i
     size = sum(pixels.nbytes for pixels in photographs) / 1e6
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    streams = coder.encode(model, tiles)
-    coder.decode(model, [_shape(tile) for tile in tiles], [stream.words for stream in streams])
+
+    def read(streams: Sequence[Stream]) -> list[Tile]:
+        bases = [stream.base for stream in streams]
+        return coder.decode(model, [_shape(tile) for tile in tiles], [s.words for s in streams], bases=bases)
+
+    read(coder.encode(model, tiles))
     streams, encode = timed(device, lambda: coder.encode(model, tiles), repeats)
-    back, decode = timed(
-        device, lambda: coder.decode(model, [_shape(tile) for tile in tiles], [s.words for s in streams]), repeats
-    )
+    back, decode = timed(device, lambda: read(streams), repeats)
     codec = Codec(model, verify=False)
     files, compress = timed(device, lambda: codec.compress_batch(photographs), 1)
     pictures, decompress = timed(device, lambda: codec.decompress_batch(files), 1)
@@ -537,7 +539,10 @@ def compile_kernels(capability: int) -> None:
     checks = [mock.patch.object(module, "check_exact") for module in (gpu_layers, gpu_learning)]
     with mock.patch.object(JITFunction, "run", build), checks[0], checks[1]:
         for name in registry.names():
-            network = getattr(registry.load(name, machine="numpy"), "network", None)
+            model: Any = registry.load(name, machine="numpy")
+            network = model.layered.network.pixels if model.layered else getattr(model, "network", None)
+            side = getattr(getattr(network, "config", None), "side", 0)
+            sides = [causal.Side(*(np.zeros((2, 2, n), np.int16) for n in (3, side)))] if side else []
             for halves in (False, True):
                 products = gpu_layers.Products(torch.device("cpu"), halves=halves)
                 core: Any = None
@@ -546,9 +551,10 @@ def compile_kernels(capability: int) -> None:
                 elif isinstance(network, flow.Network):
                     core = GpuFlow(network, "cpu", products)
                 for channels in (1, 3) if core else ():
-                    core.encode([np.zeros((channels, 2, 2), np.int16)], b"")
+                    more = (sides,) if sides else ()
+                    core.encode([np.zeros((channels, 2, 2), np.int16)], b"", *more)
                     with contextlib.suppress(ModelError):  # of course
-                        core.decode([(channels, 2, 2)], [np.array([1], np.uint32)], b"")
+                        core.decode([(channels, 2, 2)], [np.array([1], np.uint32)], b"", *more)
     click.echo(f"{len(seen)} kernels for sm_{capability}")
 
 

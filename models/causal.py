@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from lgcodec.models import learning, mixture, online, program
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import WEIGHT_LIMIT, Executor, Layer, LearningLayer, NumpyExecutor
+from lgcodec.models.integer import WEIGHT_LIMIT, Executor, Layer, LearningLayer, executor
 from lgcodec.models.interface import Compiled, Distribution, IntArray, Stack
 from lgcodec.models.weights import Weights
 
@@ -455,9 +455,9 @@ class Program:
         linear = run.numpy(run.apply(self.loaded["linear"], a)).astype(np.int64)
         parts = [other, apart, *(part.reshape(T * n, -1) for part in looks)]
         inputs = run.array(np.concatenate(parts, axis=1).astype(np.float32))
-        h = run.apply(self.loaded["first"], run.join(a, inputs))
+        h = run.apply(self.loaded["first"], run.join([a, inputs]))
         for i, fronts in enumerate(passed):
-            seen_too = run.join(h, run.array(self._pass(fronts, run.numpy(h), rows, cols))) if fronts.size else h
+            seen_too = run.join([h, run.array(self._pass(fronts, run.numpy(h), rows, cols))]) if fronts.size else h
             h = (h + run.apply(self.loaded[f"middle.{i}"], seen_too)).clip(0, self.network.config.limit)
         return h, linear
 
@@ -487,7 +487,7 @@ class Program:
         run, K = self.executor, self.network.config.components
         if c:
             extras = [*compand(self.network.coarse, known[:c]), compand(self.network.fine, expected)]
-            h = run.join(h, run.array(np.stack(extras, axis=-1).reshape(-1, c + 1).astype(np.float32)))
+            h = run.join([h, run.array(np.stack(extras, axis=-1).reshape(-1, c + 1).astype(np.float32))])
         q = run.numpy(run.apply(self.loaded[f"out.{c}"], run.apply(self.loaded[f"head.{c}"], h))).astype(np.int64).T
         gate = (q[3 * K] * spread.reshape(-1).astype(np.int64)) >> 5  # 2**-8 of Q3 -> 1/64
         mean = q[K : 2 * K] + anchor.reshape(-1).astype(np.int64) * 8 + linear + gate
@@ -555,6 +555,26 @@ def fronts(height: int, width: int) -> Iterator[tuple[IntArray, IntArray, int, i
             yield rows, t - 2 * rows, low, high
 
 
+def machines(network: Network, machine: str, threads: int) -> tuple[Any, Executor]:
+    """What runs all fronts of a tile in one go, CompiledCausal or GpuCausal, or None where there is neither; and the
+    executor of a Program.
+    """
+    compiled: Any = None
+    if machine == "cuda" and find_spec("triton") is not None:
+        from lgcodec.models.gpu_causal import GpuCausal
+
+        compiled = GpuCausal(network, "cuda")
+    elif (
+        machine == "cuda" and network.config.learning
+    ):  # what learns has no layers that the device's executor could keep
+        machine = "numpy" if find_spec("numba") is None else "numba"
+    if machine == "numba":
+        from lgcodec.models.compiled import CompiledCausal
+
+        compiled = CompiledCausal(network, threads)
+    return compiled, executor(machine)
+
+
 class Model:
     """interface.ImageModel of this family. machine: "numpy", "numba", "torch" or "cuda"."""
 
@@ -565,32 +585,13 @@ class Model:
         self.digest = weights.digest()
         self.network = Network.of(weights)
         self.threads = threads or os.cpu_count() or 1
-        self.compiled: Compiled | None = None
         self.stack: Callable[..., Stack] | None = None
         self.layered = self.latent = None
         self.planes, self.tile, self.unit = CHANNELS, TILE, 8 if self.network.config.grid else 1
         self.choices: Sequence[bytes] = self.network.choices()
-        self.batch = 16
-        if machine == "cuda" and self.network.config.learning and find_spec("triton") is None:
-            machine = "numpy" if find_spec("numba") is None else "numba"
-        if machine == "numba":
-            from lgcodec.models.compiled import CompiledCausal
-
-            self.compiled = CompiledCausal(self.network, self.threads)
-            self.batch = 2 * self.threads
-        elif machine not in ("numpy", "torch", "cuda"):
-            raise ModelError(f"no machine {machine!r}: expected numpy, numba, torch or cuda")
-        self.executor: Executor
-        if machine in ("torch", "cuda"):
-            from lgcodec.models.torch_executor import TorchExecutor
-
-            self.executor = TorchExecutor("cpu" if machine == "torch" else "cuda")
-            if machine == "cuda" and find_spec("triton") is not None:
-                from lgcodec.models.gpu_causal import GpuCausal
-
-                self.compiled, self.batch = GpuCausal(self.network, "cuda"), 256
-        else:
-            self.executor = NumpyExecutor()
+        self.compiled: Compiled | None
+        self.compiled, self.executor = machines(self.network, machine, self.threads)
+        self.batch = self.compiled.batch if self.compiled else 16
 
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> Program:
         return Program(self.network.adapted(adaptation), self.executor, shapes)

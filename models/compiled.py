@@ -506,7 +506,7 @@ class CompiledCausal:
     """interface.Compiled for the causal family; tiles run on as many threads as asked for."""
 
     def __init__(self, network: Network, threads: int) -> None:
-        self.network, self.threads = network, threads
+        self.network, self.threads, self.batch = network, threads, 2 * threads
         if not any(Path(_code.stats.cache_path or "").glob(f"{Path(__file__).stem}._code-*.nbc")):
             _log.warning("compiling for this machine, once: about 15 seconds")
         check_exact(Products())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lgcodec.models.compiled_stack import jit
 from lgcodec.models.convolution import Convolution
-from lgcodec.models.integer import Layer, check_exact
+from lgcodec.models.integer import Layer, OnHost, check_exact
 from lgcodec.models.short_kernels import BLOCK, activate, multiply, packed
 
 _BLOCK = 2 * BLOCK  # positions whose windows are laid out at a time
@@ -54,22 +54,13 @@ def _convolve(a, weight, ends, size, out):
             out[place // (W * H), place // W % H, place % W] = result[j, : out.shape[3]]
 
 
-class Products:
+class Products(OnHost):
     """The compiled matrix products as an integer.Executor, so that they are checked like any other."""
 
     name = "numba"
 
     def load(self, layer: Layer) -> Packed:
         return packed([layer], layer.weight.shape[1])
-
-    def array(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        return a
-
-    def numpy(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        return a
-
-    def join(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.concatenate([a, b], axis=1)
 
     def apply(self, layer: Packed, a: NDArray[np.float32]) -> NDArray[np.float32]:
         weight, ends = layer
@@ -79,7 +70,7 @@ class Products:
         return sums[: len(a)].astype(np.float32)
 
 
-class CompiledMachine:
+class CompiledMachine(OnHost):
     """convolution.Machine by numba; releases the GIL, so tiles may run on threads."""
 
     name = "numba"

@@ -386,7 +386,7 @@ class CompiledFlow:
     """interface.Compiled of this family: one tile per thread."""
 
     def __init__(self, network: Network, threads: int) -> None:
-        self.network, self.threads, config = network, threads, network.config
+        self.network, self.threads, self.batch, config = network, threads, 8 * threads, network.config
         self.around = [_Around(config, phase) for phase in range(3)]
         self.nets = [
             [_net(config, layers, around) for layers, around in zip(phases, self.around, strict=True)]

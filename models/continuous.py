@@ -34,7 +34,7 @@ from typing import ClassVar, Generic, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import convolution, flow, mixture, program
+from lgcodec.models import convolution, flow, mixture, program, stack
 from lgcodec.models.convolution import Convolution
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Layer
@@ -243,9 +243,10 @@ class Networks:
         """What a network says of each cell, int64 [N, h, w, O], given y or z of some channels."""
         inside = np.full((*known.shape[:3], 1), SEEN)  # so that edges of the image are seen
         a = np.concatenate([np.clip(known >> self.network.config.bits - 2, -SEEN, SEEN), inside], -1)
-        h = self.machine.convolve(self.loaded[f"first.{name}"], a.astype(np.float32))
-        h = np.minimum(h + self.machine.convolve(self.loaded[f"middle.{name}"], h), self.network.config.limit)
-        return self.machine.convolve(self.loaded[f"out.{name}"], h).astype(np.int64)
+        run, layers = self.machine, self.loaded
+        h = run.convolve(layers[f"first.{name}"], run.array(a.astype(np.float32)))
+        h = (h + run.convolve(layers[f"middle.{name}"], h)).clip(max=self.network.config.limit)
+        return run.numpy(run.convolve(layers[f"out.{name}"], h)).astype(np.int64)
 
     def coupling(self, i: int, z: Int) -> tuple[Int, Int]:
         """The scales m [N, h, w, Config.scales] of coupling i and its shift [N, h, w, 8]."""
@@ -439,10 +440,7 @@ class Model:
         self.digest = weights.digest()
         config, networks, _ = self.parts
         self.networks = networks(Network.of(weights, config), convolution.machine(machine))
-        if machine == "numba":
-            from lgcodec.models.compiled_stack import CompiledStack
-
-            self.stack = CompiledStack
+        self.stack = stack.suited(machine)
 
     def latent(self, shapes: Sequence[Shape]) -> Tiles:
         """The program of a batch of tiles of one shape [1, H, W]. Raises ModelError for other channels."""

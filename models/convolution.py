@@ -10,7 +10,7 @@ so the bound of `Layer` covers it, and any machine that is exact for products is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import Executor, Layer, NumpyExecutor
+from lgcodec.models.integer import Executor, Layer, executor
 
 Array = NDArray[np.float32]
 _WINDOWS = 1 << 16  # positions whose windows are laid out at a time
@@ -42,13 +42,27 @@ class Convolution:
 
 
 class Machine(Protocol):
-    """Runs convolutions over float32 arrays that hold integers, [N, H, W, I] -> [N, H, W, O]."""
+    """Runs convolutions over float32 arrays that hold integers, [N, H, W, I] -> [N, H, W, O]. The arrays are the
+    machine's own, numpy's or torch's on any device: both know reshape, swapaxes, clip, slices and arithmetic.
+    """
 
     name: str
 
+    def array(self, a: Array) -> Any:
+        """An array of this machine from a numpy one."""
+        ...
+
+    def zeros(self, *shape: int) -> Any: ...
+
+    def numpy(self, a: Any) -> Array: ...
+
+    def join(self, parts: Sequence[Any]) -> Any:
+        """Channels side by side."""
+        ...
+
     def load(self, convolution: Convolution) -> Any: ...
 
-    def convolve(self, loaded: Any, a: Array) -> Array: ...
+    def convolve(self, loaded: Any, a: Any) -> Any: ...
 
 
 class ExecutorMachine:
@@ -56,48 +70,31 @@ class ExecutorMachine:
 
     def __init__(self, executor: Executor) -> None:
         self.executor, self.name = executor, executor.name
+        self.array, self.zeros, self.numpy, self.join = executor.array, executor.zeros, executor.numpy, executor.join
 
-    def load(self, convolution: Convolution) -> tuple[Any, int]:
-        return self.executor.load(convolution.layer), convolution.size
+    def load(self, convolution: Convolution) -> tuple[Any, int, int]:
+        return self.executor.load(convolution.layer), convolution.size, len(convolution.layer.weight)
 
-    def convolve(self, loaded: Any, a: Array) -> Array:
-        layer, size = loaded
-        parts = [self.executor.numpy(self.executor.apply(layer, self.executor.array(w))) for w in windows(a, size)]
-        return np.concatenate(parts).reshape(*a.shape[:3], -1)
-
-
-def windows(a: Array, size: int) -> Iterator[Array]:
-    """[N, H, W, I] -> the windows of all positions in order, some rows at a time, [n, size * size * I]."""
-    N, H, W, I = a.shape
-    rows = max(1, _WINDOWS // W)
-    if size == 1:
-        flat = np.ascontiguousarray(a, np.float32).reshape(N * H * W, I)
-        yield from (flat[start : start + rows * W] for start in range(0, len(flat), rows * W))
-        return
-    r = size // 2
-    padded = np.pad(a, ((0, 0), (r, r), (r, r), (0, 0))).astype(np.float32)
-    # [N, H, W, I, size, size]; writeable, because torch warns of arrays that are not
-    views = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2), writeable=True)
-    if rows >= H:
-        step = max(1, rows // H)
-        for n in range(0, N, step):
-            yield views[n : n + step].transpose(0, 1, 2, 4, 5, 3).reshape(-1, size * size * I)
-        return
-    for n in range(N):
+    def convolve(self, loaded: Any, a: Any) -> Any:
+        (layer, size, outputs), (N, H, W, I) = loaded, a.shape
+        if size == 1:
+            return self.executor.apply(layer, a.reshape(N * H * W, I)).reshape(N, H, W, outputs)
+        r = size // 2
+        padded = self.zeros(N, H + 2 * r, W + 2 * r, I)
+        padded[:, r : r + H, r : r + W] = a
+        out, rows = self.zeros(N, H, W, outputs), max(1, _WINDOWS // (N * W))
         for y in range(0, H, rows):
-            yield views[n, y : y + rows].transpose(0, 1, 3, 4, 2).reshape(-1, size * size * I)
+            n = min(rows, H - y)
+            around = [padded[:, y + dy : y + dy + n, dx : dx + W] for dy in range(size) for dx in range(size)]
+            windows = self.join(around).reshape(N * n * W, size * size * I)
+            out[:, y : y + n] = self.executor.apply(layer, windows).reshape(N, n, W, outputs)
+        return out
 
 
 def machine(name: str) -> Machine:
     """name: "numpy", "numba", "torch" or "cuda". Raises ModelError, ExactnessError where the device is not exact."""
-    if name == "numpy":
-        return ExecutorMachine(NumpyExecutor())
     if name == "numba":
         from lgcodec.models.compiled_convolution import CompiledMachine
 
         return CompiledMachine()
-    if name in ("torch", "cuda"):
-        from lgcodec.models.torch_executor import TorchExecutor
-
-        return ExecutorMachine(TorchExecutor("cpu" if name == "torch" else "cuda"))
-    raise ModelError(f"no machine {name!r}: expected numpy, numba, torch or cuda")
+    return ExecutorMachine(executor(name))

@@ -34,9 +34,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import interface, program
+from lgcodec.models import interface, program, stack
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import Executor, Layer, NumpyExecutor
+from lgcodec.models.integer import Executor, Layer, executor
 from lgcodec.models.interface import TOTAL, Compiled, Distribution, IntArray, Table
 from lgcodec.models.mixture import MEAN_UNIT, Mixture, Tables
 from lgcodec.models.weights import Weights
@@ -250,7 +250,7 @@ class _ExecutedTrunk:
     def prior(self, c: int, error: Int) -> Parameters:
         run, K, a = self.executor, self.network.config.components, self.h
         if c:
-            a = run.join(a, run.array(compand(self.network.coarse, error[:, :c] >> 3).astype(np.float32)))
+            a = run.join([a, run.array(compand(self.network.coarse, error[:, :c] >> 3).astype(np.float32))])
         q = run.numpy(run.apply(self.loaded[f"out.{c}"], run.apply(self.loaded[f"head.{c}"], a))).astype(np.int64).T
         mean = q[K : 2 * K] + self.centre[:, c]
         for j in range(c):
@@ -511,28 +511,18 @@ class Model:
         block = self.network.config.block
         self.tile, self.unit = ((block, block * 512), block) if block else ((1024, 256), 1)
         self.planes = self.network.config.channels
-        self.stack: Callable[..., interface.Stack] | None = None
+        self.stack: Callable[..., interface.Stack] | None = stack.suited(machine)
+        self.machine = Layers(self.network, executor(machine))
         self.compiled: Compiled | None = None
-        self.batch = 8
-        self.machine: Machine
-        if machine in ("torch", "cuda"):
-            from lgcodec.models.torch_executor import TorchExecutor
+        if machine == "cuda" and find_spec("triton") is not None:
+            from lgcodec.models.gpu_flow import GpuFlow
 
-            self.machine = Layers(self.network, TorchExecutor("cpu" if machine == "torch" else "cuda"))
-            if machine == "cuda" and find_spec("triton") is not None:
-                from lgcodec.models.gpu_flow import GpuFlow
+            self.compiled = GpuFlow(self.network, "cuda")
+        elif machine == "numba":
+            from lgcodec.models.compiled_flow import CompiledFlow
 
-                self.compiled, self.batch = GpuFlow(self.network, "cuda"), 256
-        elif machine in ("numpy", "numba"):
-            self.machine = Layers(self.network, NumpyExecutor())
-            if machine == "numba":
-                from lgcodec.models.compiled_flow import CompiledFlow
-                from lgcodec.models.compiled_stack import CompiledStack
-
-                self.stack, self.compiled = CompiledStack, CompiledFlow(self.network, self.threads)
-                self.batch = 8 * self.threads
-        else:
-            raise ModelError(f"no machine {machine!r}: expected numpy, numba, torch or cuda")
+            self.compiled = CompiledFlow(self.network, self.threads)
+        self.batch = self.compiled.batch if self.compiled else 8
 
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> Program:
         refuse(adaptation)

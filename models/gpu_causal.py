@@ -37,7 +37,7 @@ import triton.language as tl
 from numpy.typing import NDArray
 
 from lgcodec.models import causal, gpu_learning, mixture, online
-from lgcodec.models.causal import Network
+from lgcodec.models.causal import Network, Side
 from lgcodec.models.errors import ModelError
 from lgcodec.models.gpu_layers import Heads, Products, extra, outputs, padded
 from lgcodec.models.gpu_learning import Learning, Trained
@@ -54,7 +54,9 @@ _G_SCALE, _COUPLING_DECAY = tl.constexpr(online.G_SCALE), tl.constexpr(online.CO
 _DIFFERENCE = tl.constexpr(causal.DIFFERENCE_LIMIT)
 _PULL_NEAR, _PULL_CORNER = tl.constexpr(online.PULL[0]), tl.constexpr(online.PULL[2])
 _LAST = tl.constexpr(4095)  # of the companding tables
-_SPREAD, _GRID, _NONE = (tl.constexpr(kind) for kind in (9, 12, 13))  # kinds of inputs from these on, see _inputs
+# Kinds of inputs from these on, see _inputs.
+_SPREAD, _PICTURE, _FEATURE, _GRID, _NONE = (tl.constexpr(kind) for kind in (9, 12, 15, 16, 17))
+_REACH = tl.constexpr(causal.SIDE_REACH)
 _PLACE = tl.constexpr(float(causal.COMPAND_UNIT))
 _TAPS0, _TAPS1 = (tl.constexpr(window.taps) for window in online.WINDOWS)
 _DECAY0, _DECAY1 = (tl.constexpr(window.decay / 512) for window in online.WINDOWS)
@@ -169,14 +171,16 @@ def _place_of(front, row, tiles):
     return tile, tl.load(front) - 2 * y, y, row < tiles * n
 
 
-@triton.jit(do_not_specialize=["H", "W", "tiles", "room", "columns"])
+@triton.jit(do_not_specialize=["H", "W", "tiles", "room", "columns", "side"])
 def _inputs(
-    front, planes, kinds, offsets, anchors, spreads, fine, out, H, W, tiles, room, columns,
+    front, planes, picture, features, kinds, offsets, anchors, spreads, fine, out, H, W, tiles, room, columns, side,
     B: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     """out: float32 [room, columns]. planes: float32 [9, tiles, UP + H, LEFT + W + RIGHT], three of values and six of
-    companded errors. kinds: int32 [columns], the plane that a column looks at, `offsets` away; from _SPREAD on the
-    spreads of the channels; _GRID: whether the pixel stands at that place of causal.grid.
+    companded errors. picture, features: int16 [tiles, REACH + H + REACH, REACH + W + REACH, 3] and [tiles, H, W, side],
+    of causal.Side. kinds: int32 [columns], the plane that a column looks at, `offsets` away; from _SPREAD on the
+    spreads of the channels, from _PICTURE on the picture's; _FEATURE: the feature of that number; _GRID: whether the
+    pixel stands at that place of causal.grid.
     """
     if tl.program_id(0) * B >= tl.load(front + 3):
         return
@@ -189,11 +193,20 @@ def _inputs(
     stride = W + (_LEFT + _RIGHT)
     at = (kind * tiles + tile).to(tl.int64) * (H + _UP) * stride + (y + _UP) * stride + x + _LEFT + offset
     value = tl.load(planes + at, mask=use & (kind < _SPREAD), other=0.0)
-    anchor = tl.load(anchors + kind * room + row, mask=use & (kind < 3), other=0.0)
-    difference = tl.minimum(tl.maximum(8.0 * value - anchor, -_DIFFERENCE), _DIFFERENCE)
-    is_spread = (kind >= _SPREAD) & (kind < _GRID)
+    is_picture = (kind >= _PICTURE) & (kind < _FEATURE)
+    at = (tile.to(tl.int64) * (H + 2 * _REACH) + y + _REACH) * (W + 2 * _REACH) + x + _REACH + offset
+    seen = tl.load(picture + 3 * at + kind - _PICTURE, mask=use & is_picture, other=0).to(tl.float32)
+    is_difference = is_picture | (kind < 3)
+    channel = tl.where(is_picture, kind - _PICTURE, kind)
+    anchor = tl.load(anchors + channel * room + row, mask=use & is_difference, other=0.0)
+    difference = tl.where(is_picture, seen, 8.0 * value) - anchor
+    difference = tl.minimum(tl.maximum(difference, -_DIFFERENCE), _DIFFERENCE)
+    is_spread = (kind >= _SPREAD) & (kind < _PICTURE)
     spread = tl.load(spreads + (kind - _SPREAD) * room + row, mask=use & is_spread, other=0.0)
-    value = tl.where(kind < 3, difference, tl.where(is_spread, _compand(fine, spread, use & is_spread), value))
+    value = tl.where(is_difference, difference, tl.where(is_spread, _compand(fine, spread, use & is_spread), value))
+    at = ((tile.to(tl.int64) * H + y) * W + x) * side + offset
+    feature = tl.load(features + at, mask=use & (kind == _FEATURE), other=0).to(tl.float32)
+    value = tl.where(kind == _FEATURE, feature, value)
     place = tl.where(offset < 4, 2 * (y % 2) + x % 2, tl.where(offset < 12, 4 + x % 8, 12 + y % 8))
     value = tl.where(kind == _GRID, tl.where(place == offset, _PLACE, 0.0), value)
     tl.store(out + row.to(tl.int64) * columns + column, value, mask=use)
@@ -401,6 +414,8 @@ class GpuCausal:
     Raises ExactnessError where the device rounds.
     """
 
+    batch = 256
+
     def __init__(self, network: Network, device: str, products: Products | None = None) -> None:
         self.network, self.device = network, torch.device(device)
         self.products = products or Products(self.device)
@@ -416,25 +431,31 @@ class GpuCausal:
     def _prepare(self, adaptation: bytes) -> _Layers:
         return _Layers(self.network.adapted(adaptation), self.products)
 
-    def encode(self, tiles: Sequence[Tile], adaptation: bytes) -> list[Stream]:
+    def encode(self, tiles: Sequence[Tile], adaptation: bytes, sides: Sequence[Side] = ()) -> list[Stream]:
+        """sides: what is known of each tile, where the network wants that."""
+
         def run(places: list[int]) -> list[Stream]:
             batch = np.stack([tiles[i] for i in places])
-            return _Batch(self, adaptation, batch.shape, batch).encode()
+            return _Batch(self, adaptation, batch.shape, [sides[i] for i in places if sides], batch).encode()
 
         return in_batches([tile.shape for tile in tiles], self.device, self._size, run)
 
-    def decode(self, shapes: Sequence[Shape], words: Sequence[Words], adaptation: bytes) -> list[Tile]:
+    def decode(
+        self, shapes: Sequence[Shape], words: Sequence[Words], adaptation: bytes, sides: Sequence[Side] = ()
+    ) -> list[Tile]:
         """Raises ModelError where a stream is not exactly one tile."""
 
         def run(places: list[int]) -> list[Tile]:
-            return _Batch(self, adaptation, (len(places), *shapes[places[0]])).decode([words[i] for i in places])
+            batch = _Batch(self, adaptation, (len(places), *shapes[places[0]]), [sides[i] for i in places if sides])
+            return batch.decode([words[i] for i in places])
 
         return in_batches(shapes, self.device, self._size, run)
 
     def _size(self, C: int, H: int, W: int) -> int:
-        """Bytes of a tile's states, planes, symbols with their shares, and what it learns; the rest is small."""
+        """Bytes of a tile's states, planes, symbols with their shares, side, and what it learns; the rest is small."""
         learnt = sum(gpu_learning.Learner.size(trained) for trained in self.prepared(b"").learning)
-        return 2 * C * (H + 1) * int(_STATE) * 8 + 9 * (H + 3) * (W + 8) * 4 + 24 * C * H * W + learnt
+        side = 2 * (3 + self.network.config.side) * (H + 8) * (W + 8) if self.network.config.side else 0
+        return 2 * C * (H + 1) * int(_STATE) * 8 + 9 * (H + 3) * (W + 8) * 4 + 24 * C * H * W + side + learnt
 
 
 class _Layers:
@@ -459,7 +480,12 @@ class _Batch:
     """Tiles of one shape on their way. truth: int16 [tiles, C, H, W], where they are known."""
 
     def __init__(
-        self, core: GpuCausal, adaptation: bytes, shape: tuple[int, ...], truth: NDArray[np.int16] | None = None
+        self,
+        core: GpuCausal,
+        adaptation: bytes,
+        shape: tuple[int, ...],
+        sides: Sequence[Side],
+        truth: NDArray[np.int16] | None = None,
     ) -> None:
         self.core, self.layers, self.device = core, core.prepared(adaptation), core.device
         self.tiles, self.channels, self.height, self.width = shape
@@ -482,16 +508,21 @@ class _Batch:
         self.predictions = zeros(2, 3, self.room)
         self.references, self.anchors, self.spreads = zeros(3, self.room), zeros(3, self.room), zeros(3, self.room)
         around, places = config.neighbours(), causal.ERRORS
+        looked = causal.SIDE_PLACES if config.side else ()
         kinds = [c for _ in around for c in range(3)] + [3 + m for _ in places for m in range(6)]
-        kinds += [int(_SPREAD) + c for c in range(3)] + [int(_GRID)] * causal.GRID * config.grid
+        kinds += [int(_SPREAD) + c for c in range(3)] + [int(_PICTURE) + c for _ in looked for c in range(3)]
+        kinds += [int(_FEATURE)] * config.side + [int(_GRID)] * causal.GRID * config.grid
         offsets = [dy * stride + dx for dy, dx in around for _ in range(3)]
-        offsets += [dy * stride + dx for dy, dx in places for _ in range(6)]
-        offsets += [0] * 3 + list(range(causal.GRID * config.grid))
+        offsets += [dy * stride + dx for dy, dx in places for _ in range(6)] + [0] * 3
+        offsets += [dy * (W + 2 * causal.SIDE_REACH) + dx for dy, dx in looked for _ in range(3)]
+        offsets += [*range(config.side), *range(causal.GRID * config.grid)]
         taps = [dy * stride + dx for dy, dx in online.TAPS]
         pad = [0] * (int(_COLUMNS) - len(taps))
         self.kinds, self.offsets, self.taps = (
             to_device(np.array(a, np.int32), self.device) for a in (kinds, offsets, taps + pad)
         )
+        known = ([side.padded() for side in sides], [side.features for side in sides])
+        self.picture, self.features = (to_device(np.array(a, np.int16), self.device) for a in known)
         self.inputs = zeros(self.room, len(kinds))
         self.linears = zeros(self.room, 3)
         kinds_learnt, K, integers = self.layers.learning, config.components, torch.int32
@@ -578,8 +609,8 @@ class _Batch:
         )  # fmt: skip
         columns = self.inputs.shape[1]
         _inputs[(triton.cdiv(self.room, _ROWS), triton.cdiv(columns, 32))](
-            self.front, self.planes, self.kinds, self.offsets, *around, self.core.vectors[0], self.inputs, *place,
-            columns, B=_ROWS, D=32,
+            self.front, self.planes, self.picture, self.features, self.kinds, self.offsets, *around,
+            self.core.vectors[0], self.inputs, *place, columns, self.core.network.config.side, B=_ROWS, D=32,
         )  # fmt: skip
         config, n, learning = self.core.network.config, self.count, self.learning
         run.run(layers.linear, self.inputs, self.linears, n)

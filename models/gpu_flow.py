@@ -269,6 +269,8 @@ class GpuFlow:
     Raises ExactnessError where the device rounds.
     """
 
+    batch = 256
+
     def __init__(self, network: Network, device: str, products: Products | None = None) -> None:
         self.network, self.device = network, torch.device(device)
         self.products = products or Products(self.device)

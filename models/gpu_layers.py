@@ -10,6 +10,7 @@ Checked against the CPU machines under Triton's interpreter (TRITON_INTERPRET=1)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,12 +125,15 @@ class Products:
     def array(self, a: NDArray[np.float32]) -> torch.Tensor:
         return to_device(a, self.device)
 
+    def zeros(self, *shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch.float32, device=self.device)
+
     def numpy(self, a: torch.Tensor) -> NDArray[np.float32]:
         result: NDArray[np.float32] = a.cpu().numpy()
         return result
 
-    def join(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return torch.cat([a, b], dim=1)
+    def join(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.cat(list(parts), dim=-1)
 
     def apply(self, layer: Loaded, a: torch.Tensor) -> torch.Tensor:
         out = torch.empty((len(a), layer.weight.shape[1]), dtype=torch.float32, device=self.device)

@@ -12,6 +12,7 @@ are loaded. An executor multiplies a known product before it is trusted (TF32, b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -106,10 +107,12 @@ class Executor(Protocol):
         """An array of this machine from a numpy one."""
         ...
 
+    def zeros(self, *shape: int) -> Any: ...
+
     def numpy(self, a: Any) -> NDArray[np.float32]: ...
 
-    def join(self, a: Any, b: Any) -> Any:
-        """[n, I], [n, J] -> [n, I + J]."""
+    def join(self, parts: Sequence[Any]) -> Any:
+        """Side by side: [.., I], [.., J] -> [.., I + J]."""
         ...
 
     def apply(self, layer: Any, a: Any) -> Any:
@@ -117,7 +120,23 @@ class Executor(Protocol):
         ...
 
 
-class NumpyExecutor:
+class OnHost:
+    """What executors share whose arrays are numpy's."""
+
+    def array(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
+        return a
+
+    def zeros(self, *shape: int) -> NDArray[np.float32]:
+        return np.zeros(shape, np.float32)
+
+    def numpy(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
+        return a
+
+    def join(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        return np.concatenate(parts, axis=-1)
+
+
+class NumpyExecutor(OnHost):
     """The executor of the base install: float32 BLAS."""
 
     name = "numpy"
@@ -131,21 +150,25 @@ class NumpyExecutor:
         parts = (layer.weight.T, layer.bias, scale, layer.low, layer.high)
         return tuple(np.ascontiguousarray(p, np.float32) for p in parts)
 
-    def array(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        return a
-
-    def numpy(self, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        return a
-
-    def join(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.concatenate([a, b], axis=1)
-
     def apply(self, layer: Any, a: NDArray[np.float32]) -> NDArray[np.float32]:
         weight, bias, scale, low, high = layer
         acc: NDArray[np.float32] = a @ weight
         acc += bias
         acc *= scale
         return np.clip(np.floor(acc, out=acc), low, high, out=acc)
+
+
+def executor(machine: str) -> Executor:
+    """The executor of a machine; of "numba", whose programs are compiled whole, numpy's. Raises ModelError, and
+    ExactnessError where the device rounds.
+    """
+    if machine in ("numpy", "numba"):
+        return NumpyExecutor()
+    if machine in ("torch", "cuda"):
+        from lgcodec.models.torch_executor import TorchExecutor
+
+        return TorchExecutor("cpu" if machine == "torch" else "cuda")
+    raise ModelError(f"no machine {machine!r}: expected numpy, numba, torch or cuda")
 
 
 def check_single(layer: Layer) -> None:

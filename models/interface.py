@@ -131,6 +131,8 @@ class Stream:
 class Compiled(Protocol):
     """A faster machine for the same tables and the same words; may be absent."""
 
+    batch: int  # how many tiles one call should be given
+
     def encode(self, tiles: Sequence[NDArray[np.int16]], adaptation: bytes) -> list[Stream]: ...
 
     def decode(

@@ -10,6 +10,8 @@ fixed by FORMAT.md and not by a library:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TypeVar
 
 import constriction
@@ -86,6 +88,15 @@ class Stack:
 
     def is_empty(self) -> bool:
         return bool(self._coder.is_empty())
+
+
+def suited(machine: str) -> Callable[..., interface.Stack]:
+    """Makes the stacks of a machine: compiled by numba where that is there and not left out on purpose."""
+    if machine in ("numpy", "torch") or find_spec("numba") is None:
+        return Stack
+    from lgcodec.models.compiled_stack import CompiledStack
+
+    return CompiledStack
 
 
 def push_value(stack: interface.Stack, program: Explicit[T], value: T) -> float:

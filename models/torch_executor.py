@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,15 @@ class TorchExecutor:
     def array(self, a: NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(a)).to(self.device)
 
+    def zeros(self, *shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch.float32, device=self.device)
+
     def numpy(self, a: torch.Tensor) -> NDArray[np.float32]:
         result: NDArray[np.float32] = a.cpu().numpy()
         return result
 
-    def join(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return torch.cat([a, b], dim=1)
+    def join(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.cat(list(parts), dim=-1)
 
     @torch.inference_mode()
     def apply(self, layer: Any, a: torch.Tensor) -> torch.Tensor:

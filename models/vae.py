@@ -34,7 +34,7 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import convolution, mixture
+from lgcodec.models import convolution, mixture, stack
 from lgcodec.models.convolution import Convolution
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Layer
@@ -500,33 +500,34 @@ class Network:
 
 
 class Integers:
-    """The network in integers: a vae.Machine of float32 arrays that hold them."""
+    """The network in integers: a vae.Machine of the arrays of a convolution.Machine."""
 
     def __init__(self, network: Network, machine: convolution.Machine) -> None:
         self.network, self.machine = network, machine
         self.loaded = {name: machine.load(layer) for name, layer in network.layers.items()}
         self.kinds = network.config.kinds()
 
-    def enter(self, kind: str, a: Any) -> Array:
-        clipped: Array = np.clip(a, self.kinds[kind].low, self.kinds[kind].high).astype(np.float32)
-        return clipped
+        self.join = machine.join
 
-    def apply(self, name: str, *inputs: Array) -> Array:
+    def enter(self, kind: str, a: Any) -> Any:
+        return a.clip(self.kinds[kind].low, self.kinds[kind].high)
+
+    def apply(self, name: str, *inputs: Any) -> Any:
         return self.machine.convolve(self.loaded[name], inputs[0] if len(inputs) == 1 else self.join(inputs))
 
-    def add(self, h: Array, change: Array) -> Array:
+    def add(self, h: Any, change: Any) -> Any:
         return self.enter("stream", h + change)
 
-    def window(self, a: Array) -> Array:
+    def window(self, a: Any) -> Any:
         r = self.network.config.reach
-        N, H, W = a.shape[:3]
-        views = np.lib.stride_tricks.sliding_window_view(
-            np.pad(a, ((0, 0), (r, r), (r, r), (0, 0)), "edge"), (H, W), axis=(1, 2)
-        )  # [N, 2 r + 1, 2 r + 1, C, H, W]
-        return views.transpose(0, 4, 5, 1, 2, 3).reshape(N, H, W, -1)
+        H, W = a.shape[1:3]
+        rows, cols = (np.arange(-r, side + r).clip(0, side - 1) for side in (H, W))
+        padded, around = a[:, rows][:, :, cols], range(2 * r + 1)
+        return self.join([padded[:, dy : dy + H, dx : dx + W] for dy in around for dx in around])
 
-    def join(self, parts: Sequence[Array]) -> Array:
-        return np.concatenate(parts, -1)
+    def latents(self, z: Int) -> Any:
+        """The values of cells z."""
+        return self.enter("latent", self.machine.array(self.network.cells.values[z].astype(np.float32)))
 
 
 def follow(
@@ -572,14 +573,15 @@ class PosteriorProgram:
 
     def steps(self) -> Generator[Distribution, IntArray, list[Int]]:
         config, cells = self.run.network.config, self.run.network.cells
-        e = encode(self.run, config, self.x)
-        h, value = np.zeros_like(e[-1]), []
+        machine = self.run.machine
+        e = encode(self.run, config, machine.array(self.x))
+        h, value = 0 * e[-1], []
         for group in groups(config):
-            q = posterior(self.run, group, h, e).astype(np.int64)
+            q = machine.numpy(posterior(self.run, group, h, e)).astype(np.int64)
             mean, ratio = q[..., : group.n], q[..., group.n :]
             z = yield Posterior(cells, mean.ravel(), ratio.ravel(), np.array([mean.size]))
             value.append(np.asarray(z, np.int64).reshape(mean.shape))
-            h = descend(self.run, config, group, h, self.run.enter("latent", cells.values[value[-1]]))
+            h = descend(self.run, config, group, h, self.run.latents(value[-1]))
         return value
 
 
@@ -601,11 +603,10 @@ class LikelihoodProgram:
         return follow(self.steps(), (plane.ravel() for plane in planes if plane.size))
 
     def steps(self) -> Generator[Distribution, IntArray, list[Tile]]:
-        run, config = self.run, self.run.network.config
-        h: Any = 0
+        run, config, machine = self.run, self.run.network.config, self.run.machine
+        h = machine.zeros(*self.latents[0].shape[:3], config.width)
         for group, z in zip(groups(config), self.latents, strict=True):
-            h = h if np.ndim(h) else np.zeros((*z.shape[:3], config.width), np.float32)
-            h = descend(run, config, group, h, run.enter("latent", run.network.cells.values[z]))
+            h = descend(run, config, group, h, run.latents(z))
         C, H, W = self.shapes[0]
         steps = pixels(run, config, h)
         step = next(steps)
@@ -613,7 +614,7 @@ class LikelihoodProgram:
             while True:
                 N, high, wide = step.anchor.shape
                 if step.channel >= C:  # grey tiles
-                    step = steps.send(np.zeros((N, high, wide), np.float32))
+                    step = steps.send(machine.zeros(N, high, wide))
                     continue
                 cell = 2 << (config.scales - 1 - step.scale)
                 height, width = (
@@ -624,18 +625,18 @@ class LikelihoodProgram:
                     inside = np.reshape(values, (N, height, width)).astype(np.float32) - CENTRE[step.channel]
                     plane = np.pad(inside, ((0, 0), (0, high - height), (0, wide - width)), "edge")
                 else:
-                    plane = np.floor(step.anchor / 4)
-                step = steps.send(plane)
+                    plane = np.floor(machine.numpy(step.anchor) / 4)
+                step = steps.send(machine.array(plane))
         except StopIteration as stop:
-            image = stop.value[:, :H, :W, :C] + np.array(CENTRE[:C], np.float32)
+            image = machine.numpy(stop.value)[:, :H, :W, :C] + np.array(CENTRE[:C], np.float32)
             return list(image.transpose(0, 3, 1, 2).astype(np.int16))
 
     def _mixture(self, step: Pixels, height: int, width: int) -> mixture.Mixture:
-        K, near = self.run.network.config.components, np.s_[:, :height, :width]
-        out = step.out[near].astype(np.int64).reshape(-1, 3 * K).T
-        mean = 16 * step.anchor[near].astype(np.int64).ravel() + CENTRE[step.channel] * mixture.MEAN_UNIT
+        K, near, numpy = self.run.network.config.components, np.s_[:, :height, :width], self.run.machine.numpy
+        out = numpy(step.out[near]).astype(np.int64).reshape(-1, 3 * K).T
+        mean = 16 * numpy(step.anchor[near]).astype(np.int64).ravel() + CENTRE[step.channel] * mixture.MEAN_UNIT
         if step.linear is not None:
-            mean += step.linear[near].astype(np.int64).ravel()
+            mean += numpy(step.linear[near]).astype(np.int64).ravel()
         size, origin = SIZES[step.channel], ORIGINS[step.channel]
         return mixture.Mixture.of(
             self.run.network.tables, out[:K], mean + out[K : 2 * K], np.ascontiguousarray(out[2 * K :]), size, origin
@@ -691,10 +692,7 @@ class Model:
         self.unit = 1
         self.planes = self.network.config.channels
         self.tile, self.batch = ((256, 256), 8) if self.planes == 3 else ((28, 28), 64)
-        if machine == "numba":
-            from lgcodec.models.compiled_stack import CompiledStack
-
-            self.stack = CompiledStack
+        self.stack = stack.suited(machine)
 
     def latent(self, shapes: Sequence[Shape]) -> LatentTiles:
         """The program of a batch of tiles of one shape [C, H, W]. Raises ModelError for more channels than it knows."""

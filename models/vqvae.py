@@ -31,20 +31,18 @@ import math
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from importlib.util import find_spec
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import causal, convolution, program
+from lgcodec.models import causal, convolution, program, stack
 from lgcodec.models.causal import Shape, Side, Tile
 from lgcodec.models.convolution import Convolution, Machine
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import EXACT, Layer
+from lgcodec.models.integer import EXACT, Executor, Layer
 from lgcodec.models.interface import TOTAL, Compiled, Distribution, IntArray, Layered, Stack, Stream, Table
 from lgcodec.models.parallel import each
-from lgcodec.models.stack import Stack as ConstrictionStack
 from lgcodec.models.stack import pop_stream, push_value
 from lgcodec.models.weights import Weights
 
@@ -220,14 +218,17 @@ class Network:
             raise ModelError("vqvae model: malformed table")
         self.pixels = causal.Network.build(config.pixels, pixels)
 
-    def _convolve(self, name: str, a: NDArray[Any]) -> Array:
+    def _convolve(self, name: str, a: Any) -> Any:
         return self.run.convolve(self.loaded[name], a)
 
-    def _blocks(self, name: str, n: int, h: Array) -> Array:
+    def _blocks(self, name: str, n: int, h: Any) -> Any:
         for i in range(n):
             back = self._convolve(f"{name}.{i}.back", self._convolve(f"{name}.{i}.wide", h))
-            h = np.clip(np.add(h, back, out=back), 0, self.config.limit, out=back)
+            h = (h + back).clip(0, self.config.limit)
         return h
+
+    def _vectors(self, level: str, codes: NDArray[np.int64]) -> Any:
+        return self.run.array(self.vectors[level][codes].astype(np.float32))
 
     def quantise(self, tile: Tile) -> Codes:
         """The codes of a tile [C, H, W], whose bands are filled up to whole codes by repeating the edge."""
@@ -239,34 +240,37 @@ class Network:
         planes[0] -= 128
         bands = planes.reshape(3, n, rows, W).transpose(1, 2, 3, 0)
         x = np.pad(bands, ((0, 0), (0, h * STEP - rows), (0, w * STEP - W), (0, 0)), "edge")
-        low = self._blocks("encode", config.encode_blocks, self._convolve("patch", gather(x, PATCH)))
+        patches = self.run.array(gather(x, PATCH))
+        low = self._blocks("encode", config.encode_blocks, self._convolve("patch", patches))
         high = self._blocks("encode_top", config.top_blocks, self._convolve("up", gather(low, 2)))
         top = self._nearest("top", self._convolve("z_top", high))
-        both = np.concatenate([low, self.condition(top)], axis=-1)
+        both = self.run.join([low, self.condition(top)])
         return Codes(top, self._nearest("bottom", self._convolve("z_bottom", both)))
 
-    def _nearest(self, level: str, z: Array) -> NDArray[np.int64]:
-        index: NDArray[np.int64] = self._convolve(f"nearest.{level}", z).argmax(axis=-1)
-        return index
+    def _nearest(self, level: str, z: Any) -> NDArray[np.int64]:
+        scores = self._convolve(f"nearest.{level}", z)
+        return self.run.numpy(scores.argmax(-1)).astype(np.int64)  # the first of equals
 
-    def condition(self, top: NDArray[np.int64]) -> Array:
+    def condition(self, top: NDArray[np.int64]) -> Any:
         """top codes [n, h, w] -> t [n, 2 h, 2 w, width], what the bottom is told of them."""
-        h = self._convolve("in_top", self.vectors["top"][top])
+        h = self._convolve("in_top", self._vectors("top", top))
         return spread(self._convolve("down", self._blocks("decode_top", self.config.top_blocks, h)), 2)
 
-    def decode(self, codes: Codes) -> Array:
+    def decode(self, codes: Codes) -> Any:
         """-> d [n, 2 h, 2 w, width], of which the picture and the features are made."""
-        e = self.vectors["bottom"][codes.bottom].astype(np.float32)
-        h = self._convolve("in_bottom", np.concatenate([e, self.condition(codes.top)], axis=-1))
+        e = self._vectors("bottom", codes.bottom)
+        h = self._convolve("in_bottom", self.run.join([e, self.condition(codes.top)]))
         return self._blocks("decode", self.config.decode_blocks, h)
 
     def side(self, codes: Codes, shape: Shape) -> Side:
         """What the codes of a tile [C, H, W] show."""
         C, H, W = shape
         d = self.decode(codes)
-        picture = self._band(spread(self._convolve("picture", d).astype(np.int16), PATCH), H, W)
+        picture, features = (
+            self.run.numpy(self._convolve(part, d)).astype(np.int16) for part in ("picture", "features")
+        )
+        picture = self._band(spread(picture, PATCH), H, W)
         picture[..., C:] = 0
-        features = self._convolve("features", d).astype(np.int16)
         return Side(picture, self._band(features.repeat(PATCH, axis=1).repeat(PATCH, axis=2), H, W))
 
     def _band(self, a: NDArray[np.int16], height: int, width: int) -> NDArray[np.int16]:
@@ -276,10 +280,10 @@ class Network:
 
     def cdf(self, level: str, phase: int, parts: list[Array], grid: tuple[int, int, int]) -> NDArray[np.uint32]:
         """The prior's tables of one phase, [n, entries + 1]. parts: what it sees, [*grid, ...] each; n: of grid."""
-        h = np.zeros((*grid, self.config.prior), np.float32)  # the top's first codes see nothing
+        h = self.run.zeros(*grid, self.config.prior)  # the top's first codes see nothing
         if parts:
-            h = self._convolve(f"prior.{level}.{phase}", np.concatenate(parts, axis=-1))
-        logits = self._convolve(f"prior.{level}.out", h).astype(np.int32)
+            h = self._convolve(f"prior.{level}.{phase}", self.run.array(np.concatenate(parts, axis=-1)))
+        logits = self.run.numpy(self._convolve(f"prior.{level}.out", h)).astype(np.int32)
         logits = logits.reshape(-1, logits.shape[-1])
         n, entries = logits.shape
         cdf = np.zeros((n, entries + 1), np.uint32)
@@ -329,7 +333,7 @@ class BaseProgram:
     def _run(self, truth: Codes | None) -> Generator[tuple[Table, IntArray], IntArray, Codes]:
         n, h, w = self.grid
         top = yield from self._level("top", truth and truth.top, None, (n, h, w))
-        t = self.network.condition(top)
+        t = self.network.run.numpy(self.network.condition(top))
         return Codes(top, (yield from self._level("bottom", truth and truth.bottom, t, (n, 2 * h, 2 * w))))
 
     def _level(
@@ -357,40 +361,46 @@ class BaseProgram:
 class Layers:
     """interface.Layered: the codes of a tile are its base, its pixels given these are its words.
 
-    new: makes a stack. pixels: the causal family's compiled program, or the executor that runs it in numpy.
+    new: makes a stack. pixels, executor: see causal.machines.
     """
 
-    def __init__(self, network: Network, new: Callable[..., Stack], pixels: Any, threads: int) -> None:
-        self.network, self.new, self.pixels, self.threads = network, new, pixels, threads
-        self.compiled = hasattr(pixels, "decode")
+    def __init__(
+        self, network: Network, new: Callable[..., Stack], pixels: Any, executor: Executor, threads: int
+    ) -> None:
+        self.network, self.new, self.pixels, self.executor, self.threads = network, new, pixels, executor, threads
 
     def encode(self, tiles: Sequence[Tile]) -> list[Stream]:
-        def one(tile: Tile) -> Stream:
-            shape = _shape(tile)
-            codes, base, stack = self.network.quantise(tile), self.new(), self.new()
-            bits = push_value(base, BaseProgram(self.network, shape), codes)
-            side = self.network.side(codes, shape)
-            if self.compiled:
-                stream: Stream = self.pixels.encode([tile], b"", [side])[0]
-                return replace(stream, ideal_bits=stream.ideal_bits + bits, base=base.words())
-            bits += push_value(stack, self._program(shape, side), [tile])
-            return Stream(stack.words(), bits, base.words())
+        def base(tile: Tile) -> tuple[float, NDArray[np.uint32], Side]:
+            shape, codes, stack = _shape(tile), self.network.quantise(tile), self.new()
+            bits = push_value(stack, BaseProgram(self.network, shape), codes)
+            return bits, stack.words(), self.network.side(codes, shape)
 
-        return each(self.threads, one, tiles)
+        def one(tile: Tile, side: Side) -> Stream:
+            stack = self.new()
+            bits = push_value(stack, self._program(_shape(tile), side), [tile])
+            return Stream(stack.words(), bits)
+
+        bases = each(self.threads, base, tiles)
+        sides = [side for _, _, side in bases]
+        pixels = self.pixels.encode(tiles, b"", sides) if self.pixels else each(self.threads, one, tiles, sides)
+        return [
+            replace(stream, ideal_bits=stream.ideal_bits + bits, base=words)
+            for stream, (bits, words, _) in zip(pixels, bases, strict=True)
+        ]
 
     def decode(
         self, shapes: Sequence[Shape], words: Sequence[NDArray[np.uint32]], bases: Sequence[NDArray[np.uint32]]
     ) -> list[Tile]:
         """Raises ModelError where a stream is not exactly one tile."""
 
-        def one(shape: Shape, stream: NDArray[np.uint32], base: NDArray[np.uint32]) -> Tile:
-            side = self._side(shape, base)
-            if self.compiled:
-                tile: Tile = self.pixels.decode([shape], [stream], b"", [side])[0]
-                return tile
+        def one(shape: Shape, stream: NDArray[np.uint32], side: Side) -> Tile:
             return pop_stream(self.new(stream), self._program(shape, side))[0]
 
-        return each(self.threads, one, shapes, words, bases)
+        sides = each(self.threads, self._side, shapes, bases)
+        if self.pixels:
+            tiles: list[Tile] = self.pixels.decode(shapes, words, b"", sides)
+            return tiles
+        return each(self.threads, one, shapes, words, sides)
 
     def preview(self, shapes: Sequence[Shape], bases: Sequence[NDArray[np.uint32]]) -> list[Tile]:
         """What the bases show. Raises ModelError as `decode`."""
@@ -405,7 +415,7 @@ class Layers:
         return self.network.side(pop_stream(self.new(base), BaseProgram(self.network, shape)), shape)
 
     def _program(self, shape: Shape, side: Side) -> causal.Program:
-        return causal.Program(self.network.pixels, self.pixels, [shape], [side])
+        return causal.Program(self.network.pixels, self.executor, [shape], [side])
 
 
 def _shape(tile: Tile) -> Shape:
@@ -430,20 +440,11 @@ class Model:
         threads = threads or os.cpu_count() or 1
         run = convolution.machine(machine)
         network = Network(weights, run)
-        self.tile, self.unit, self.batch = network.config.tile, network.config.rows or STEP, 2 * threads
+        self.tile, self.unit = network.config.tile, network.config.rows or STEP
         self.planes = 1 if network.config.rows else causal.CHANNELS
-        if isinstance(run, convolution.ExecutorMachine):
-            pixels: Any = run.executor
-            if machine == "cuda" and network.config.pixels.learning and find_spec("numba") is not None:
-                from lgcodec.models.compiled import CompiledCausal
-
-                pixels = CompiledCausal(network.pixels, 1)  # what learns has no layers that an executor could keep
-            self.layered = Layers(network, ConstrictionStack, pixels, 1)
-        else:
-            from lgcodec.models.compiled import CompiledCausal
-            from lgcodec.models.compiled_stack import CompiledStack
-
-            self.layered = Layers(network, CompiledStack, CompiledCausal(network.pixels, 1), threads)
+        pixels, executor = causal.machines(network.pixels, machine, threads)
+        self.batch = pixels.batch if pixels else 16
+        self.layered = Layers(network, stack.suited(machine), pixels, executor, threads if pixels else 1)
 
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> NoReturn:
         raise NotImplementedError("a layered model has its own loops")

@@ -51,7 +51,7 @@ def test_a_machine_convolves_as_defined(name: str, seed: int, size: int, shape: 
     limit = int(c.layer.limit[0])
     a = random.integers(-limit, limit + 1, (N, H, W, I))
     run = machines[name]
-    got = run.convolve(run.load(c), a.astype(np.float32))
+    got = run.numpy(run.convolve(run.load(c), run.array(a.astype(np.float32))))
     assert got.dtype == np.float32
     assert np.array_equal(got, definition(c, a))
 
@@ -64,7 +64,8 @@ def test_large_arrays_are_worked_on_in_parts(name: str, size: int) -> None:
     for shape in ((2, 300, 400, 2), (70, 40, 40, 2), (1, 3, 70000, 2)):
         a = random.integers(-9, 10, shape)
         run = machines[name]
-        assert np.array_equal(run.convolve(run.load(c), a.astype(np.float32)), definition(c, a))
+        got = run.numpy(run.convolve(run.load(c), run.array(a.astype(np.float32))))
+        assert np.array_equal(got, definition(c, a))
 
 
 def test_even_sizes_and_odd_weights_are_refused() -> None:

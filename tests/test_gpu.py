@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lgcodec import Codec, coder
 from lgcodec.errors import ModelError
-from lgcodec.models import causal, flow, learning, mixture, registry
+from lgcodec.models import causal, flow, learning, mixture, registry, weights
 from lgcodec.models.integer import LearningLayer, NumpyExecutor, quantise
 from lgcodec.models.interface import Intervals
 from lgcodec.models.stack import Stack
@@ -216,14 +216,18 @@ def test_errors_of_mixtures_are_those_of_numpy(channel: int) -> None:
 CONFIG = {"width": 20, "depth": 2, "hidden": 8, "components": 2, "rows": 2}
 
 
-def machines(**config: int) -> tuple[causal.Model, GpuCausal]:
-    """An untrained network on numpy and on the device."""
+def untrained(**config: int) -> weights.Weights:
     torch.manual_seed(1)
     network = causal_training.Causal(causal.Config(**CONFIG, **config))
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(2)  # loud, so that limits are met
-    reference = causal.Model(causal_training.export(network, {}), "test", registry.OWN, "numpy", 1)
+    return causal_training.export(network, {})
+
+
+def machines(**config: int) -> tuple[causal.Model, GpuCausal]:
+    """An untrained network on numpy and on the device."""
+    reference = causal.Model(untrained(**config), "test", registry.OWN, "numpy", 1)
     return reference, GpuCausal(reference.network, str(DEVICE))
 
 
@@ -240,6 +244,26 @@ def machines(**config: int) -> tuple[causal.Model, GpuCausal]:
 )
 def test_causal_tiles_are_coded_as_by_numpy(shapes: list[tuple[int, int, int]], options: dict[str, int]) -> None:
     check(*machines(**options), [smooth(shape, i) for i, shape in enumerate(shapes)])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_that_see_a_picture_are_coded_as_by_numpy(channels: int) -> None:
+    given = untrained(side=3, grid=1, learning=3)
+    network = causal.Network.build(causal.Config.of(given.config), given.tensors)
+    random, shapes = np.random.default_rng(channels), [(channels, 2, 3), (channels, 1, 2), (channels, 2, 3)]
+    tiles = [smooth(shape, i) for i, shape in enumerate(shapes)]
+    sides = []
+    for _, H, W in shapes:
+        picture = random.integers(-2040, 2041, (H, W, 3)).astype(np.int16)
+        picture[..., 0], picture[..., channels:] = np.abs(picture[..., 0]), 0
+        sides.append(causal.Side(picture, random.integers(0, 512, (H, W, 3)).astype(np.int16)))
+    core = GpuCausal(network, str(DEVICE))
+    streams = core.encode(tiles, b"", sides)
+    for tile, shape, side, stream in zip(tiles, shapes, sides, streams, strict=True):
+        program = causal.Program(network, NumpyExecutor(), [shape], [side])
+        assert np.array_equal(stream.words, coder.push_program(program, [tile])[0].words)
+    back = core.decode(shapes, [stream.words for stream in streams], b"", sides)
+    assert all(np.array_equal(a, b) for a, b in zip(back, tiles, strict=True))
 
 
 FLOW = {"width": 12, "depth": 1, "hidden": 6, "components": 2}

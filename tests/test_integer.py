@@ -150,7 +150,7 @@ def test_join_puts_columns_side_by_side(
     n = min(len(one[1]), len(other[1]))
     parts = [a[:n].astype(np.float32) for _, a in (one, other)]
     for executor in executors:
-        joined = executor.numpy(executor.join(*map(executor.array, parts)))
+        joined = executor.numpy(executor.join([executor.array(part) for part in parts]))
         assert np.array_equal(joined, np.concatenate(parts, axis=1))
 
 

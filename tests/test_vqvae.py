@@ -22,7 +22,7 @@ from lgcodec.errors import FormatError
 from lgcodec.models import causal, mixture, vqvae
 from lgcodec.models.convolution import machine
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import quantise
+from lgcodec.models.integer import NumpyExecutor, quantise
 from lgcodec.models.interface import TOTAL
 from lgcodec.models.weights import Weights, read
 
@@ -278,9 +278,7 @@ def test_the_float_network_is_the_integer_one() -> None:
     parts = [torch.from_numpy(part)[None] for part in features.crop(0, 0, 64, 48)]
     with torch.inference_mode():
         nats = float(pixels(*parts).sum())
-    program = causal.Program(
-        network.pixels, vqvae.Model(weights, "x", 255, "numpy", 1).layered.pixels, [(3, 64, 48)], [side]
-    )
+    program = causal.Program(network.pixels, NumpyExecutor(), [(3, 64, 48)], [side])
     bits = sum(part.ideal_bits() for mixed, x in program.symbols([value]) for part in mixed.intervals(x))
     assert bits == pytest.approx(nats / np.log(2), rel=0.005)
 
