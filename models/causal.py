@@ -19,7 +19,6 @@ make expected (`Coupling`), plus what the head adds.
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
@@ -28,9 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import learning, mixture, online, program
+from lgcodec.models import deltas, learning, mixture, online, program
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import WEIGHT_LIMIT, Executor, Layer, LearningLayer, executor
+from lgcodec.models.integer import Executor, Layer, LearningLayer, executor
 from lgcodec.models.interface import Compiled, Distribution, IntArray, Stack
 from lgcodec.models.weights import Weights
 
@@ -269,68 +268,7 @@ class Network:
             if known != NO_CLASS:
                 added = {name: layers[name].bias + table[known] for name, table in self.classes.items()}
                 layers = layers | {name: replace(layers[name], bias=bias) for name, bias in added.items()}
-        if adaptation:
-            deltas = read_deltas(adaptation, self.config)
-            layers = {name: move(layer, *deltas[name]) for name, layer in layers.items()}
-        return replace(self, layers=layers)
-
-
-Deltas = tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]  # bias [O], left [rank, O], right [rank, I]
-MAX_RANK = 8
-BIAS_BITS = 2  # a bias moves in quarters of an output unit
-PRODUCT_BITS = 9  # a weight moves by left times right in 2**-9 of an output unit per input unit
-
-
-def move(layer: Layer, bias: NDArray[np.int8], left: NDArray[np.int8], right: NDArray[np.int8]) -> Layer:
-    """The layer with its bias moved and a matrix of low rank added (LoRA, Hu et al. 2022), in its own precision.
-
-    Where a row then exceeds the exact range, it is halved until it does not: weights and bias rounded down, shift
-    less one.
-    """
-    shift = layer.shift.astype(np.int64)
-    product = left.T.astype(np.int64) @ right.astype(np.int64)
-    weights = layer.weight + ((product << shift[:, None]) >> PRODUCT_BITS)
-    biases = layer.bias + ((bias.astype(np.int64) << shift) >> BIAS_BITS)
-    while True:
-        bound = np.abs(weights) @ layer.limit.astype(np.int64) + np.abs(biases)
-        over = (bound >= layer.exact) | (np.abs(weights).max(axis=1) > WEIGHT_LIMIT)
-        if not over.any():
-            break
-        if (shift[over] == 0).any():
-            raise ModelError("causal model: the file's adaptation leaves the exact range")
-        weights[over] >>= 1
-        biases[over] >>= 1
-        shift[over] -= 1
-    parts = (weights.astype(np.int16), biases.astype(np.int32), shift.astype(np.int32))
-    return replace(layer, weight=parts[0], bias=parts[1], shift=parts[2])
-
-
-def write_deltas(deltas: dict[str, Deltas], config: Config) -> bytes:
-    """rank (one byte) || deflate of int8: for each layer in order its bias, then left and right of each rank."""
-    rank = len(next(iter(deltas.values()))[1])
-    body = b"".join(part.tobytes() for name in config.layers() for part in deltas[name])
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY)
-    return bytes([rank]) + deflate.compress(body) + deflate.flush()
-
-
-def read_deltas(adaptation: bytes, config: Config) -> dict[str, Deltas]:
-    """The inverse of `write_deltas`. Raises ModelError where the bytes are not what it writes for this config."""
-    rank = adaptation[0]
-    shapes = {name: (len(low), len(limit)) for name, (limit, low, _) in config.layers().items()}
-    size = sum(O + rank * (O + I) for O, I in shapes.values())
-    inflate = zlib.decompressobj(-15)
-    try:
-        body = inflate.decompress(adaptation[1:], size + 1) if rank <= MAX_RANK else b""
-    except zlib.error:
-        body = b""
-    if len(body) != size or not inflate.eof or inflate.unused_data:
-        raise ModelError("causal model: the file's adaptation does not fit this model")
-    values, at, deltas = np.frombuffer(body, np.int8), 0, {}
-    for name, (O, I) in shapes.items():
-        bias, left, right = np.split(values[at : at + O + rank * (O + I)], [O, O + rank * O])
-        deltas[name] = (bias, left.reshape(rank, O), right.reshape(rank, I))
-        at += O + rank * (O + I)
-    return deltas
+        return replace(self, layers=deltas.moved(layers, adaptation) if adaptation else layers)
 
 
 class Program:
@@ -598,8 +536,4 @@ class Model:
 
     def adapt(self, tiles: Sequence[Tile], effort: int, choice: bytes = b"") -> bytes:
         """`choice`, and deltas fitted to these tiles by gradient descent (needs torch and numba) where they pay."""
-        try:
-            from lgcodec.models.adaptation import adapt
-        except ImportError as e:
-            raise ModelError(f"effort 7 to 9 needs more: pip install 'lgcodec[fast,torch]' ({e})") from e
-        return adapt(self.network, tiles, effort, self.threads, choice)
+        return deltas.fitted("causal", self.network, tiles, effort, self.threads, choice)

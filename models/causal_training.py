@@ -6,6 +6,7 @@ Shapes: features are laid out [feature, pixel], so that a layer is one matrix pr
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -335,6 +336,32 @@ def grow(model: Causal, network: causal.Network) -> None:
         for name, table in network.classes.items():
             unit = scales(old)[name][0] * np.exp2(network.layers[name].shift)
             model.tables()[name][: old.classes, : table.shape[1]] = torch.tensor(table / unit)
+
+
+class Twin:
+    """The floats of a network and its loss on some tiles, for `adaptation`. What sees features of other pixels keeps
+    its matrix: a small change comes back larger from pixel to pixel.
+    """
+
+    LEAST, SIDE = 16, 64  # of a tile, of a crop
+    machine = compiled.CompiledCausal
+
+    def __init__(self, network: causal.Network, tiles: Sequence[causal.Tile]) -> None:
+        self.tiles = [tile for tile in tiles if min(tile.shape[1:]) >= self.LEAST]
+        self.layers, self.units, self.floats = network.layers, scales(network.config), float_layers(network)
+        self.biases = set(network.layers)
+        self.begin = bytes([causal.NO_CLASS] if network.config.classes else [])
+        self.matrices = {n for n in self.biases if not (n.startswith("middle") and network.config.context)}
+        self.model, self.features = Causal(network.config), [Features(tile) for tile in self.tiles]
+
+    def loss(self, random: np.random.Generator, layers: Layers) -> Tensor:
+        """Bits per dim of one crop: many small steps fit better in the same time than fewer of several crops."""
+        area = np.array([f.height * f.width for f in self.features], float)
+        f = self.features[random.choice(len(area), p=area / area.sum())]
+        side = min(self.SIDE, *(min(f.height, f.width) for f in self.features))
+        place = random.integers(f.height - side + 1), random.integers(f.width - side + 1)
+        batch = [torch.from_numpy(part[None]) for part in f.crop(*place, side, side)]
+        return bits_per_dim(self.model(*batch, layers), side * side)
 
 
 def float_layers(network: causal.Network) -> Layers:

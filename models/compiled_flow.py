@@ -7,6 +7,7 @@ FORMAT.md prove leave room in all of them.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -313,19 +314,21 @@ def _net(config: flow.Config, layers: dict[str, Layer], around: _Around) -> tupl
     return tuple(array for some, size in kinds for array in packed(some, size))
 
 
+Nets = list[list[tuple[Any, ...]]]  # by set and phase, see `_net`
+
+
 class _Tile:
     """One tile in work: its samples x, int16 [N, H, W, C], and what compiled functions keep beside them."""
 
-    def __init__(self, coder: CompiledFlow, x: NDArray[np.int16]) -> None:
-        self.coder, self.x, config = coder, x, coder.network.config
+    def __init__(self, coder: CompiledFlow, nets: Nets, x: NDArray[np.int16]) -> None:
+        self.coder, self.nets, self.x, config = coder, nets, x, coder.network.config
         N, H, W, _ = x.shape
         m, C, K = config.margin, config.channels, config.components
         area = N * ((H + 1) // 2 + 2 * m) * ((W + 1) // 2 + 2 * m) * C
         self.planes = np.zeros(4 * area + LANES, np.int16)
-        nets = coder.nets[0]
-        _, first, _, middle, _, head, _, out = (part.shape[2] for part in nets[0])
+        _, first, _, middle, _, head, _, out = (part.shape[2] for part in nets[0][0])
         n = max(N, min(STRIP, N * H * W)) + BLOCK
-        self.seen = [np.zeros((BLOCK + LANES, 2 * net[0].shape[1]), np.int16) for net in nets]
+        self.seen = [np.zeros((BLOCK + LANES, 2 * net[0].shape[1]), np.int16) for net in nets[0]]
         self.sums = np.zeros((BLOCK, max(first, middle, head, out)), np.int32)
 
         def rows(*shape: int, kind: Any = np.int32) -> NDArray[Any]:
@@ -377,7 +380,7 @@ class _Tile:
                     continue
                 scale = np.array([plane, stride, C])
                 around = (coder.around[p].nearest @ scale, coder.around[p].runs @ scale, coder.around[p].columns)
-                net = coder.nets[min(level, config.sets - 1)][p]
+                net = self.nets[min(level, config.sets - 1)][p]
                 yield self.x, self.planes, place, around, net, coder.tables, (self.sums, self.seen[p], *self.room)
                 _extend(self.x, place, self.planes, start)
 
@@ -388,25 +391,26 @@ class CompiledFlow:
     def __init__(self, network: Network, threads: int) -> None:
         self.network, self.threads, self.batch, config = network, threads, 8 * threads, network.config
         self.around = [_Around(config, phase) for phase in range(3)]
-        self.nets = [
-            [_net(config, layers, around) for layers, around in zip(phases, self.around, strict=True)]
-            for phases in network.layers
-        ]
+        self.prepared = functools.lru_cache(maxsize=8)(self._prepare)
         tables = network.tables
         self.tables = (tables.exponential, tables.inverse, packed_sigmoids(tables), network.coarse)
 
+    def _prepare(self, adaptation: bytes) -> Nets:
+        return [
+            [_net(self.network.config, layers, around) for layers, around in zip(phases, self.around, strict=True)]
+            for phases in self.network.adapted(adaptation).layers
+        ]
+
     def encode(self, tiles: Sequence[Tile], adaptation: bytes) -> list[Stream]:
-        flow.refuse(adaptation)
-        return each(self.threads, self._encode, tiles)
+        return each(self.threads, functools.partial(self._encode, self.prepared(adaptation)), tiles)
 
     def decode(self, shapes: Sequence[Shape], words: Sequence[NDArray[np.uint32]], adaptation: bytes) -> list[Tile]:
-        flow.refuse(adaptation)
-        return each(self.threads, self._decode, shapes, words)
+        return each(self.threads, functools.partial(self._decode, self.prepared(adaptation)), shapes, words)
 
-    def _encode(self, tile: Tile) -> Stream:
+    def _encode(self, nets: Nets, tile: Tile) -> Stream:
         C, H, W = tile.shape
         x = Images(self.network.config, [(C, H, W)]).arrange([tile])
-        work = _Tile(self, x)
+        work = _Tile(self, nets, x)
         room_needed = 2 * x.size + 3 * _ends(x.reshape(-1, x.shape[3]))  # an escape: a length and at most two bytes
         starts, frequencies = np.empty((2, room_needed), np.uint32)
         at, encode_phase = 0, cast(Any, _encode_phase)
@@ -419,9 +423,9 @@ class CompiledFlow:
         stack.push(Intervals(starts[:at], frequencies[:at], np.array([at])))
         return Stream(stack.words(), _bits(frequencies[:at]))
 
-    def _decode(self, shape: Shape, words: NDArray[np.uint32]) -> Tile:
+    def _decode(self, nets: Nets, shape: Shape, words: NDArray[np.uint32]) -> Tile:
         images = Images(self.network.config, [shape])
-        work = _Tile(self, np.zeros(images.shape, np.int16))
+        work = _Tile(self, nets, np.zeros(images.shape, np.int16))
         stack = CompiledStack(words)
         for c, room in work.last():
             stack.run(_decode, len(work.x), SIZES[c], ORIGINS[c], self.tables[2], room)

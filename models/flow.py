@@ -27,14 +27,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import interface, program, stack
+from lgcodec.models import deltas, interface, program, stack
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Executor, Layer, executor
 from lgcodec.models.interface import TOTAL, Compiled, Distribution, IntArray, Table
@@ -180,6 +180,24 @@ class Network:
         ):
             raise ModelError("flow model: malformed tables")
         return cls(config, layers, last, coarse, Tables(*mixtures))
+
+    def named(self) -> dict[str, Layer]:
+        """All layers, as weights files name and deltas order them."""
+        return {
+            f"{s}.{p}.{name}": layer
+            for s, phases in enumerate(self.layers)
+            for p, layers in enumerate(phases)
+            for name, layer in layers.items()
+        }
+
+    def adapted(self, adaptation: bytes) -> Network:
+        """Fitted to one image by side information in its file, deltas or nothing. Raises ModelError where that is
+        malformed.
+        """
+        if not adaptation:
+            return self
+        moved = iter(deltas.moved(self.named(), adaptation).values())
+        return replace(self, layers=[[{name: next(moved) for name in phase} for phase in s] for s in self.layers])
 
 
 def _layers(config: Config, weights: Weights, key: str, phase: int) -> dict[str, Layer]:
@@ -489,12 +507,6 @@ def _excess(stream: Int, streams: int, true: Int) -> Generator[Step, IntArray, I
     return excess
 
 
-def refuse(adaptation: bytes) -> None:
-    """Raises ModelError where there is any."""
-    if adaptation:
-        raise ModelError("flow model: takes no adaptation")
-
-
 class Model:
     """interface.ImageModel of this family. machine: "numpy", "numba", "torch" or "cuda"."""
 
@@ -512,7 +524,7 @@ class Model:
         self.tile, self.unit = ((block, block * 512), block) if block else ((1024, 256), 1)
         self.planes = self.network.config.channels
         self.stack: Callable[..., interface.Stack] | None = stack.suited(machine)
-        self.machine = Layers(self.network, executor(machine))
+        self.executor = executor(machine)
         self.compiled: Compiled | None = None
         if machine == "cuda" and find_spec("triton") is not None:
             from lgcodec.models.gpu_flow import GpuFlow
@@ -525,8 +537,13 @@ class Model:
         self.batch = self.compiled.batch if self.compiled else 8
 
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> Program:
-        refuse(adaptation)
-        return Program(self.network, self.machine, shapes)
+        network = self.network.adapted(adaptation)
+        return Program(network, Layers(network, self.executor), shapes)
 
     def adapt(self, tiles: Sequence[Tile], effort: int, choice: bytes = b"") -> bytes:
-        return b""
+        """Deltas fitted to these tiles by gradient descent (needs torch and numba) where they pay; none of networks of
+        small images.
+        """
+        if self.network.config.block or self.network.config.channels == 1:
+            return b""
+        return deltas.fitted("flow", self.network, tiles, effort, self.threads)

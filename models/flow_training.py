@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from lgcodec.models import flow, integer, mixture, registry, train
 from lgcodec.models.causal_training import COARSE, compand, logistic_mixture_nats
+from lgcodec.models.compiled_flow import CompiledFlow
 from lgcodec.models.errors import ModelError
 from lgcodec.models.weights import Weights
 
@@ -77,11 +78,15 @@ class Phase(nn.Module):
             layers[f"out.{c}"] = (out.weight, out.bias)
         return layers
 
-    def forward(self, planes: list[Tensor], x: Tensor, place: Tensor, count: Tensor | None) -> Tensor:
+    def forward(
+        self, planes: list[Tensor], x: Tensor, place: Tensor, count: Tensor | None, layers: Layers | None = None
+    ) -> Tensor:
         """Nats [C] of x, int [B, C, h, w], of which `count` says the positions that are coded, None for all.
 
-        planes: int16, by parity, of the phases known so far, [B, C, h + 2 m, w + 2 m]; place: [2, N].
+        planes: int16, by parity, of the phases known so far, [B, C, h + 2 m, w + 2 m]; place: [2, N]; layers: instead
+        of its own.
         """
+        layers = self.layers() if layers is None else layers
         config, K, C = self.config, self.config.components, self.config.channels
         m = config.margin
         h, w = planes[0].shape[2] - 2 * m, planes[0].shape[3] - 2 * m
@@ -97,7 +102,8 @@ class Phase(nn.Module):
         limit = flow.DIFFERENCE_LIMIT
         seen = (around * 4 - four).clamp_(-limit, limit).flatten(0, 1).float()  # Q2
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            linear = torch.addmm(self.linear.bias[:, None], self.linear.weight / 4, seen)
+            weight, bias = layers["linear"]
+            linear = torch.addmm(bias[:, None], weight / 4, seen)
         centre = four.float() / 4 + linear  # [C, N]
         half = torch.bfloat16 if torch.is_autocast_enabled(seen.device.type) else torch.float32
 
@@ -111,18 +117,19 @@ class Phase(nn.Module):
         values, c0 = _flat(x).float(), centre
         if count is not None:
             a, values, c0 = a[:, count], values[:, count], c0[:, count]
-        layers = self.layers()
         g = product(*layers["first"], a).relu()
         for i in range(config.depth):
             g = g + product(*layers[f"middle.{i}"], g).relu()
-        shared = product(self.head.weight, self.head.bias, g).chunk(C)
+        heads = [layers[f"head.{c}"] for c in range(C)]
+        joined = torch.cat([w[:, : config.width] for w, _ in heads]), torch.cat([b for _, b in heads])
+        shared = product(*joined, g).chunk(C)
         error = values - c0
         e = compand(error * 8, COARSE)
         result = []
         for c in range(C):
             u = shared[c]
             if c:
-                u = torch.addmm(u, layers[f"head.{c}"][0][:, config.width :].to(half), e[:c].to(half))
+                u = torch.addmm(u, heads[c][0][:, config.width :].to(half), e[:c].to(half))
             if config.absolute:  # bfloat16 cannot place a spike on one of 256 values
                 with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
                     weight, bias = layers[f"out.{c}"]
@@ -155,11 +162,13 @@ class Flow(nn.Module):
         """The network of a phase in a set."""
         return cast(Phase, self.phases[3 * number + phase])
 
-    def level(self, number: int, planes: list[Tensor], shape: tuple[int, int], padded: bool) -> Tensor:
+    def level(
+        self, number: int, planes: list[Tensor], shape: tuple[int, int], padded: bool, layers: Layers | None = None
+    ) -> Tensor:
         """Nats [C] of the three phases of one level.
 
         planes: int16, by parity (00, 01, 10, 11); where `padded` with their true margins, else [B, C, h, w] and of a
-        plane `shape` high and wide.
+        plane `shape` high and wide. layers: instead of its own, named as in flow.Network.named.
         """
         config, m = self.config, self.config.margin
         chosen = min(number, config.sets - 1)
@@ -186,7 +195,9 @@ class Flow(nn.Module):
                 place = place.clamp(max=flow.PLACE_LIMIT)
             value = planes[parity]
             inner = value[..., m : m + h, m : m + w] if padded else value
-            total = total + self.phases[3 * chosen + p](known, inner, place, count)
+            network, key = self.phase(chosen, p), f"{chosen}.{p}."
+            own = layers and {name.removeprefix(key): layers[name] for name in layers if name.startswith(key)}
+            total = total + network(known, inner, place, count, own)
             known[parity] = value if padded else _pad(value[..., :rows, :cols], m, h, w)
         return total
 
@@ -209,9 +220,9 @@ class Flow(nn.Module):
             result.append(logistic_mixture_nats(flat[c], q[0], mean, log_scale, low, low + flow.SIZES[c] - 1))
         return total + torch.stack(result)
 
-    def bits(self, batch: list[Tensor]) -> Tensor:
+    def bits(self, batch: list[Tensor], layers: Layers | None = None) -> Tensor:
         """Bits per dim of a batch: crops with margins of the first levels in turn, then whole coarse planes; or whole
-        images alone.
+        images alone. layers: see `level`, of crops.
         """
         result = torch.zeros((), device=batch[0].device)
         for number, x in enumerate(batch):
@@ -221,7 +232,8 @@ class Flow(nn.Module):
             if number < len(batch) - 1:
                 planes = [x[..., py::2, px::2] for py in (0, 1) for px in (0, 1)]
                 m = self.config.margin
-                nats = self.level(number, planes, (x.shape[2] - 4 * m, x.shape[3] - 4 * m), padded=True)
+                shape = (x.shape[2] - 4 * m, x.shape[3] - 4 * m)
+                nats = self.level(number, planes, shape, padded=True, layers=layers)
                 pixels = len(x) * (x.shape[2] - 4 * m) * (x.shape[3] - 4 * m)
             else:
                 nats = self.whole(x, number)
@@ -391,6 +403,41 @@ def start(model: Flow, network: flow.Network) -> None:
                     known.weight.copy_(weight[:, model.config.width :])
         rows, addend = last_units()
         model.last.copy_(torch.from_numpy((network.last - addend) / rows))
+
+
+class Twin:
+    """The floats of a network and its loss on some tiles, for `adaptation`. Networks of the first levels are fitted:
+    those of others see a sixteenth of the samples.
+    """
+
+    CROPS = (2, 1)  # of levels 0, 1
+    SIDE, begin = 64, b""
+    machine = CompiledFlow
+
+    def __init__(self, network: flow.Network, tiles: Sequence[flow.Tile]) -> None:
+        config, self.layers = network.config, network.named()
+        least = 4 * config.margin + 8
+        self.tiles, self.model = [tile for tile in tiles if min(tile.shape[1:]) >= least], Flow(config)
+        keys = {name: name.split(".", 2) for name in self.layers}
+        self.units = {name: scales(config, int(p))[key] for name, (_, p, key) in keys.items()}
+        parts = {name: floats(layer, *self.units[name]) for name, layer in self.layers.items()}
+        self.floats = {name: (torch.tensor(w).float(), torch.tensor(b).float()) for name, (w, b) in parts.items()}
+        self.biases = {name for name, (s, _, _) in keys.items() if int(s) < len(self.CROPS)}
+        self.matrices = self.biases
+
+    def loss(self, random: np.random.Generator, layers: Layers) -> Tensor:
+        """Bits per dim of crops of one tile."""
+        area = np.array([tile[0].size for tile in self.tiles], float)
+        tile, margin = self.tiles[random.choice(len(area), p=area / area.sum())], 4 * self.model.config.margin
+        batch = []
+        for level, count in enumerate(self.CROPS):
+            plane, crops = tile[:, :: 2**level, :: 2**level], []
+            side = min(self.SIDE, min(plane.shape[1:]) - margin) // 4 * 4 + margin
+            for _ in range(count if side > margin else 0):
+                top, left = (int(random.integers(n - side + 1)) for n in plane.shape[1:])
+                crops.append(plane[:, top : top + side, left : left + side])
+            batch.append(torch.from_numpy(np.array(crops, np.int16)))
+        return self.model.bits([*batch, torch.empty(0)], layers)
 
 
 def floats(

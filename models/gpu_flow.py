@@ -12,6 +12,7 @@ Checked against the CPU machines under Triton's interpreter (TRITON_INTERPRET=1)
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -278,24 +279,26 @@ class GpuFlow:
         self.tables = Tables(tables, config.components, self.device)
         vectors = (network.coarse, tables.exponential, tables.inverse)
         self.vectors = [to_device(v, self.device) for v in vectors]
-        sets = range(config.sets)
-        self.phases = [[_Phase(network, s, p, self.products) for p in range(3)] for s in sets]
+        self.prepared = functools.lru_cache(maxsize=8)(self._prepare)
+        self.prepared(b"")
+
+    def _prepare(self, adaptation: bytes) -> list[list[_Phase]]:
+        network = self.network.adapted(adaptation)
+        return [[_Phase(network, s, p, self.products) for p in range(3)] for s in range(network.config.sets)]
 
     def encode(self, tiles: Sequence[Tile], adaptation: bytes) -> list[Stream]:
-        flow.refuse(adaptation)
         shapes = [_shape(tile) for tile in tiles]
 
         def run(places: list[int]) -> list[Stream]:
-            return _Batch(self, [shapes[i] for i in places]).encode([tiles[i] for i in places])
+            return _Batch(self, adaptation, [shapes[i] for i in places]).encode([tiles[i] for i in places])
 
         return in_batches(shapes, self.device, _size, run)
 
     def decode(self, shapes: Sequence[Shape], words: Sequence[Words], adaptation: bytes) -> list[Tile]:
         """Raises ModelError where a stream is not exactly one tile."""
-        flow.refuse(adaptation)
 
         def run(places: list[int]) -> list[Tile]:
-            return _Batch(self, [shapes[i] for i in places]).decode([words[i] for i in places])
+            return _Batch(self, adaptation, [shapes[i] for i in places]).decode([words[i] for i in places])
 
         return in_batches(shapes, self.device, _size, run)
 
@@ -313,8 +316,9 @@ def _size(C: int, H: int, W: int) -> int:
 class _Batch:
     """Tiles of one shape on their way."""
 
-    def __init__(self, core: GpuFlow, shapes: Sequence[Shape]) -> None:
+    def __init__(self, core: GpuFlow, adaptation: bytes, shapes: Sequence[Shape]) -> None:
         self.core, self.config, self.device = core, core.network.config, core.device
+        self.phases = core.prepared(adaptation)
         self.images = Images(self.config, shapes)
         self.tiles = len(shapes)
         self.lanes: Lanes | None = None  # to pop from
@@ -431,7 +435,7 @@ class _Batch:
     ) -> _Trunk:  # fmt: skip
         """The network of a phase at the positions `strip` (first, count) of each tile's. around: see _around."""
         config, (_, N, height, width, C), (first, n), (rows, cols) = self.config, planes.shape, strip, size
-        layers = self.core.phases[min(level, config.sets - 1)][phase]
+        layers = self.phases[min(level, config.sets - 1)][phase]
         total, run, count = self.tiles * n, self.core.products, self._counted(self.tiles * n)
         seen = C * len(around[0])
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 import lgcodec
 from lgcodec import coder, container
 from lgcodec.errors import FormatError, LgcodecError, ModelError
-from lgcodec.models import causal, online, registry
-from lgcodec.models.causal import Config, Deltas, Model, Network, read_deltas, write_deltas
+from lgcodec.models import causal, deltas, online, registry
+from lgcodec.models.causal import Config, Model, Network
+from lgcodec.models.deltas import MAX_RANK, Deltas
 from lgcodec.models.integer import EXACT
 from lgcodec.models.interface import Stream
 from lgcodec.models.weights import Weights
@@ -407,6 +408,10 @@ def test_machines_agree_on_words_that_nobody_wrote(shape: Shape, words: list[int
     assert one is None or np.array_equal(one, other)
 
 
+def shapes_of(config: Config) -> dict[str, tuple[int, int]]:
+    return {name: (len(low), len(limit)) for name, (limit, low, _) in config.layers().items()}
+
+
 def draw_deltas(config: Config, rank: int, reach: int, seed: int) -> dict[str, Deltas]:
     """For each layer -reach..reach: its bias [O], left [rank, O], right [rank, I]."""
     random = np.random.default_rng(seed)
@@ -414,21 +419,21 @@ def draw_deltas(config: Config, rank: int, reach: int, seed: int) -> dict[str, D
     def part(*shape: int) -> NDArray[np.int8]:
         return random.integers(-reach, reach + 1, shape).clip(-128, 127).astype(np.int8)
 
-    sizes = {name: (len(low), len(limit)) for name, (limit, low, _) in config.layers().items()}
-    return {name: (part(rows), part(rank, rows), part(rank, cols)) for name, (rows, cols) in sizes.items()}
+    sizes = shapes_of(config).items()
+    return {name: (part(rows), part(rank, rows), part(rank, cols)) for name, (rows, cols) in sizes}
 
 
-ranks = st.integers(0, causal.MAX_RANK)
+ranks = st.integers(0, MAX_RANK)
 reaches = st.sampled_from([0, 1, 16, 128])
 
 
 @settings(deadline=None, max_examples=30)
 @given(configs, ranks, reaches, seeds)
 def test_deltas_come_back(config: Config, rank: int, reach: int, seed: int) -> None:
-    deltas = draw_deltas(config, rank, reach, seed)
-    again = read_deltas(write_deltas(deltas, config), config)
-    assert list(again) == list(deltas)
-    for name, parts in deltas.items():
+    drawn = draw_deltas(config, rank, reach, seed)
+    again = deltas.read(deltas.write(drawn), shapes_of(config))
+    assert list(again) == list(drawn)
+    for name, parts in drawn.items():
         assert all(np.array_equal(a, b) and a.shape == b.shape for a, b in zip(parts, again[name], strict=True)), name
 
 
@@ -438,7 +443,7 @@ def test_machines_agree_on_adapted_networks(
     weights: Weights, tiles: list[Tile], seed: int, rank: int, reach: int
 ) -> None:
     config = Config(**weights.config)
-    adaptation = write_deltas(draw_deltas(config, rank, reach, seed), config)
+    adaptation = deltas.write(draw_deltas(config, rank, reach, seed))
     results: list[Any] = []
     for machine in ("numpy", "torch", "numba"):
         model = build(weights, machine)
@@ -458,7 +463,7 @@ def test_machines_agree_on_adapted_networks(
 def test_zero_deltas_change_nothing(machine: str, rank: int) -> None:
     weights, tiles = random_weights(SMALL, 3), [tile_of("smooth", (3, 6, 5), 1)]
     model = build(weights, machine)
-    zeros = write_deltas(draw_deltas(SMALL, rank, 0, 0), SMALL)
+    zeros = deltas.write(draw_deltas(SMALL, rank, 0, 0))
     assert words_of(coder.encode(model, tiles, zeros)) == words_of(coder.encode(model, tiles))
 
 
@@ -473,7 +478,7 @@ MALFORMED = {
     "one too few": raw_deltas(0, bytes(BIASES - 1)),
     "one too many": raw_deltas(0, bytes(BIASES + 1)),
     "of another rank": raw_deltas(1, bytes(BIASES)),
-    "rank beyond": raw_deltas(causal.MAX_RANK + 1, bytes(BIASES)),
+    "rank beyond": raw_deltas(MAX_RANK + 1, bytes(BIASES)),
     "cut": raw_deltas(0, bytes(BIASES))[:-1],
     "trailing": raw_deltas(0, bytes(BIASES)) + b"\0",
     "not deflate": b"\0" + bytes([0xFF] * 20),
@@ -496,18 +501,18 @@ def test_malformed_deltas_are_refused(adaptation: bytes, machine: str) -> None:
 def test_any_side_information_is_refused_or_read(data: bytes, small: bool) -> None:
     config = Config(width=1, depth=1, hidden=1, components=1, rows=1, left=1, reach=1) if small else SMALL
     try:
-        deltas = read_deltas(data, config)
+        found = deltas.read(data, shapes_of(config))
     except ModelError:
         return
-    assert read_deltas(write_deltas(deltas, config), config).keys() == deltas.keys()
+    assert deltas.read(deltas.write(found), shapes_of(config)).keys() == found.keys()
 
 
 def test_a_bias_moves_in_quarters_of_an_output_unit() -> None:
     net = Network.of(random_weights(SMALL, 3))
     assert net.adapted(b"") is net
-    deltas = draw_deltas(SMALL, 0, 0, 0)
-    deltas["out.0"][0][:2] = 4, -8
-    moved = net.adapted(write_deltas(deltas, SMALL))
+    drawn = draw_deltas(SMALL, 0, 0, 0)
+    drawn["out.0"][0][:2] = 4, -8
+    moved = net.adapted(deltas.write(drawn))
     for name, layer in net.layers.items():
         wanted = layer.bias.astype(np.int64)
         if name == "out.0":
@@ -528,16 +533,16 @@ def test_moved_layers_are_exact_and_lose_at_most_their_shift(
     for name, parts in draw_deltas(net.config, rank, reach, seed).items():
         layer = net.layers[name]
         try:
-            moved = causal.move(layer, *parts)
+            moved = deltas.move(layer, *parts)
         except ModelError:
             continue
         assert moved.bound().max() < EXACT
         assert (moved.shift <= layer.shift).all()
         bias, left, right = (p.astype(float) for p in parts)
         fine, coarse = np.exp2(-layer.shift.astype(float)), np.exp2(-moved.shift.astype(float))
-        wanted = layer.weight * fine[:, None] + left.T @ right / 2**causal.PRODUCT_BITS
+        wanted = layer.weight * fine[:, None] + left.T @ right / 2**deltas.PRODUCT_BITS
         assert (np.abs(moved.weight * coarse[:, None] - wanted) <= 2 * coarse[:, None]).all()
-        wanted = layer.bias * fine + bias / 2**causal.BIAS_BITS
+        wanted = layer.bias * fine + bias / 2**deltas.BIAS_BITS
         assert (np.abs(moved.bias * coarse - wanted) <= 2 * coarse).all()
 
 

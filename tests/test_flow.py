@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from lgcodec import coder
 from lgcodec.errors import FormatError, ModelError
-from lgcodec.models import registry, weights
-from lgcodec.models.flow import Config, Flow, Layers, Model, Network, Program
+from lgcodec.models import deltas, registry, weights
+from lgcodec.models.flow import Config, Flow, Layers, Model, Network
 from lgcodec.models.integer import NumpyExecutor
 from lgcodec.models.interface import Stream
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
 
-from lgcodec.models import flow_training  # noqa: E402
+from lgcodec.models import adaptation, flow_training  # noqa: E402
 
 Tile = NDArray[np.int16]
 MACHINES = ("numpy", "torch", "numba")
@@ -152,7 +152,7 @@ def test_stacked_images_know_nothing_of_each_other() -> None:
 
     together, apart = bits(np.concatenate(digits, axis=1)), sum(bits(digit) for digit in digits)
     assert together == pytest.approx(apart, rel=1e-12)
-    whole = Program(model.network, model.machine, [(1, 19, 6)])
+    whole = model.program([(1, 19, 6)], b"")
     assert whole.flow.shape == (1, 19, 6, 1)  # of no multiple of the block: one image
 
 
@@ -183,6 +183,88 @@ def test_damaged_streams(machine: str) -> None:
             continue
     with pytest.raises(FormatError, match="adaptation"):
         coder.decode(model, [(3, 16, 16)], [words], b"x")
+
+
+def drawn(network: Network, rank: int, reach: int, seed: int) -> dict[str, deltas.Deltas]:
+    random = np.random.default_rng(seed)
+
+    def part(*shape: int) -> NDArray[np.int8]:
+        return random.integers(-reach, reach + 1, shape).astype(np.int8)
+
+    shapes = {name: layer.weight.shape for name, layer in network.named().items()}
+    return {name: (part(O), part(rank, O), part(rank, I)) for name, (O, I) in shapes.items()}
+
+
+@settings(QUICK, max_examples=12)
+@given(
+    st.sampled_from([(COLOUR, 3), (COLOUR, 1), (DIGITS, 1), (ODD, 3)]),
+    st.integers(0, 3),
+    st.sampled_from([1, 16, 127]),
+    st.integers(0, 2**32 - 1),
+)
+def test_machines_agree_on_adapted_networks(kind: tuple[Config, int], rank: int, reach: int, seed: int) -> None:
+    config, channels = kind
+    adaptation = deltas.write(drawn(built(config).network, rank, reach, seed))
+    tiles = [photo(12, 6, channels, seed) for seed in (1, 2)]
+    expected: list[Stream] = []
+    for machine in MACHINES:
+        model = built(config, machine)
+        streams = coder.encode(model, tiles, adaptation)
+        expected = expected or streams
+        for stream, other in zip(streams, expected, strict=True):
+            np.testing.assert_array_equal(stream.words, other.words)
+        back = coder.decode(model, [tile.shape for tile in tiles], [stream.words for stream in streams], adaptation)  # type: ignore[misc]
+        np.testing.assert_array_equal(back, tiles)
+    assert any(a.words.tolist() != b.words.tolist() for a, b in zip(streams, coder.encode(model, tiles), strict=True))
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_malformed_deltas_are_refused(machine: str) -> None:
+    model, tile = built(COLOUR, machine), photo(6, 6, 3)
+    good = deltas.write(drawn(model.network, 1, 0, 0))
+    assert coder.encode(model, [tile], good)[0].words.tolist() == coder.encode(model, [tile])[0].words.tolist()
+    for bad in (b"x", good[:-1], good + b"\0", b"\2" + good[1:], deltas.write(drawn(built(ODD).network, 1, 1, 0))):
+        with pytest.raises(ModelError, match="adaptation"):
+            coder.encode(model, [tile], bad)
+        with pytest.raises(FormatError, match="adaptation"):
+            coder.decode(model, [(3, 6, 6)], [np.zeros(0, np.uint32)], bad)
+
+
+def test_adapting_pays_for_itself_and_decodes_everywhere() -> None:
+    """An untrained network has much to gain."""
+    model, tile = built(COLOUR, "numba"), photo(40, 44, 3)
+    adaptation = model.adapt([tile, photo(9, 9, 3)], 8)
+    plain, fitted = (coder.encode(model, [tile], side)[0] for side in (b"", adaptation))
+    assert fitted.ideal_bits + 8 * len(adaptation) < plain.ideal_bits
+    for machine in MACHINES:
+        (again,) = coder.decode(built(COLOUR, machine), [(3, 40, 44)], [fitted.words], adaptation)
+        np.testing.assert_array_equal(again, tile)
+
+
+def test_nothing_is_sent_where_nothing_can_be_fitted() -> None:
+    assert built(COLOUR, "numba").adapt([photo(9, 30, 3)], 9) == b""
+    assert built(COLOUR, "numba").adapt([photo(40, 40, 1)], 9) == b""
+    assert built(DIGITS, "numba").adapt([photo(36, 6, 1)], 9) == b""
+
+
+def test_what_is_fitted_in_floats_is_what_integers_do() -> None:
+    network = built(COLOUR).network
+    twin = flow_training.Twin(network, [photo(40, 40, 3)])
+    delta, parts = adaptation.Delta(twin, 2), drawn(network, 2, 5, 1)
+    with torch.no_grad():
+        for target, values in zip(
+            (delta.bias, delta.left, delta.right), zip(*parts.values(), strict=True), strict=True
+        ):
+            for parameter, value in zip(target, values, strict=True):
+                parameter.copy_(torch.from_numpy(value))
+    for (name, (weight, bias)), (again, rounded) in zip(delta.layers().items(), delta.rounded().items(), strict=True):
+        assert name == again
+        assert all(np.array_equal(a, b) for a, b in zip(rounded, parts[name], strict=True))
+        moved, (row, column, add) = deltas.move(network.named()[name], *parts[name]), twin.units[name]
+        wanted = flow_training.floats(moved, row, column, add)
+        unit = np.exp2(-moved.shift.astype(float)) / row
+        assert (np.abs(weight.detach().numpy() - wanted[0]) <= 1.01 * unit[:, None] / column).all()
+        assert (np.abs(bias.detach().numpy() - wanted[1]) <= 1.01 * unit).all()
 
 
 @pytest.mark.parametrize("config", [COLOUR, DIGITS])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lgcodec import Codec, coder, colour, container, inspect
 from lgcodec.image import MODES
-from lgcodec.models import causal, learning, registry, weights
+from lgcodec.models import causal, deltas, learning, registry, weights
 from lgcodec.models.integer import EXACT, LearningLayer
 from lgcodec.models.interface import ImageModel
 
@@ -195,8 +195,8 @@ def loud_adaptation(config: causal.Config) -> bytes:
     random = np.random.default_rng(0)
     sizes = {name: (len(low), len(limit)) for name, (limit, low, _) in config.layers().items()}
     parts = {name: (O, (2, O), (2, I)) for name, (O, I) in sizes.items()}
-    deltas = {name: tuple(random.integers(-128, 128, p).astype(np.int8) for p in part) for name, part in parts.items()}
-    return causal.write_deltas(deltas, config)  # type: ignore[arg-type]
+    loud = {name: tuple(random.integers(-128, 128, p).astype(np.int8) for p in part) for name, part in parts.items()}
+    return deltas.write(loud)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -205,10 +205,10 @@ def test_reference_decoder_agrees_where_it_is_loud(shape: tuple[int, ...], kind:
     pixels = loud_picture(kind, shape)
     loud, passing, classed = loud_weights(tmp_path), passing_weights(tmp_path), classed_weights(tmp_path)
     configs = {path: causal.Config.of(weights.read(path.read_bytes(), "").config) for path in (loud, passing)}
-    deltas = loud_adaptation(configs[loud])
+    drawn = loud_adaptation(configs[loud])
     transform, tile = 5 if shape[2:] == (3,) else 1, (shape[1], shape[0])
     cases = ((WEIGHTS, b""), *((path, side) for path in configs for side in (b"", loud_adaptation(configs[path]))))
-    kinds = ((classed, side) for side in (b"", b"\2", b"\xff" + deltas, b"\0" + deltas))
+    kinds = ((classed, side) for side in (b"", b"\2", b"\xff" + drawn, b"\0" + drawn))
     for model, adaptation in (*cases, *kinds):
         data = file_of(registry.load(model, machine="numpy"), pixels, transform, tile, adaptation)
         assert reference.decode(data, model.read_bytes())[3] == pixels.tobytes()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lgcodec import Codec, coder
 from lgcodec.errors import ModelError
-from lgcodec.models import causal, flow, learning, mixture, registry, weights
+from lgcodec.models import causal, deltas, flow, learning, mixture, registry, weights
 from lgcodec.models.integer import LearningLayer, NumpyExecutor, quantise
 from lgcodec.models.interface import Intervals
 from lgcodec.models.stack import Stack
@@ -286,16 +286,24 @@ def test_flow_tiles_are_coded_as_by_numpy(config: flow.Config, shapes: list[tupl
     tiles = [smooth(shape, i) for i, shape in enumerate(shapes)]
     for i, tile in enumerate(tiles):
         tile[0, 0, 0], tile[-1, -1, -1] = 0, (300, -5000)[i % 2]  # at the end of the window, and beyond
-    check(reference, GpuFlow(reference.network, str(DEVICE)), tiles)
+    core = GpuFlow(reference.network, str(DEVICE))
+    check(reference, core, tiles)
+    parts = {}
+    for name, layer in reference.network.named().items():
+        parts[name] = tuple(
+            np.random.default_rng(0).integers(-9, 10, (1, n)).astype(np.int8) for n in layer.weight.shape
+        )
+    side = deltas.write({name: (left[0], left, right) for name, (left, right) in parts.items()})
+    check(reference, core, tiles[:1], side)
 
 
-def check(reference: Any, core: Any, tiles: list[Tile]) -> None:
-    """Both make the same streams, and the core reads the reference's."""
-    expected, got = coder.encode(reference, tiles), core.encode(tiles, b"")
+def check(reference: Any, core: Any, tiles: list[Tile], side: bytes = b"") -> None:
+    """Both make the same streams, and the core reads the reference's. side: an adaptation."""
+    expected, got = coder.encode(reference, tiles, side), core.encode(tiles, side)
     for a, b in zip(expected, got, strict=True):
         assert np.array_equal(a.words, b.words)
         assert a.ideal_bits == pytest.approx(b.ideal_bits, abs=1e-6)
-    back = core.decode([tile.shape for tile in tiles], [stream.words for stream in expected], b"")
+    back = core.decode([tile.shape for tile in tiles], [stream.words for stream in expected], side)
     assert all(np.array_equal(a, b) for a, b in zip(back, tiles, strict=True))
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lgcodec import coder
-from lgcodec.models import causal, learning, registry
+from lgcodec.models import causal, deltas, learning, registry
 from lgcodec.models.causal import Config, Network
 from lgcodec.models.errors import ExactnessError, ModelError
 from lgcodec.models.integer import EXACT, LearningLayer, NumpyExecutor
@@ -71,10 +71,10 @@ def test_shapes_that_images_have(shape: tuple[int, int, int]) -> None:
     check(random_weights(replace(LEARNING, width=19, hidden=13, context=5), 1), tiles, (*MACHINES, ("torch", 1)))
 
 
-DELTAS = causal.write_deltas({
+DELTAS = deltas.write({
     name: (np.full(len(low), 3, np.int8), np.full((1, len(low)), 9, np.int8), np.full((1, len(limit)), -5, np.int8))
     for name, (limit, low, _) in LEARNING.layers().items()
-}, LEARNING)  # fmt: skip
+})  # fmt: skip
 
 
 @pytest.mark.parametrize("side", [b"\0", b"\1" + DELTAS], ids=["class", "deltas"])

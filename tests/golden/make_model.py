@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lgcodec.models import causal, registry
+from lgcodec.models import causal, deltas, registry
 from lgcodec.models.causal_training import Causal, export
 from lgcodec.models.weights import Weights
 
@@ -38,12 +38,12 @@ def make_weights() -> Weights:
 def make_adaptation(network: causal.Network) -> bytes:
     """Rank 1 and small. Rows that fill the exact range leave it and are halved."""
     random = np.random.default_rng(20)
-    deltas = {}
+    parts = {}
     for name, layer in network.layers.items():
         O, I = layer.weight.shape
         bias, left, right = (random.integers(-4, 5, shape).astype(np.int8) for shape in (O, (1, O), (1, I)))
-        deltas[name] = (bias, left, right)
-    return causal.write_deltas(deltas, network.config)
+        parts[name] = (bias, left, right)
+    return deltas.write(parts)
 
 
 def picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
