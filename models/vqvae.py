@@ -56,6 +56,7 @@ VECTOR_LIMIT = 511  # codebook entries and what is compared with them
 PICTURE_LOW, PICTURE_HIGH = (0, -2040, -2040), (2040, 2040, 2040)  # Q3
 LOGIT_LIMIT = 4095  # in 1/32
 MAX_TILE = 1 << 21  # pixels
+BATCH = 64  # tiles whose pictures and features are held at a time, 10 MB each
 MAX_CODES = MAX_TILE // STEP**2  # of the top level; thin tiles have more for their pixels
 EXPONENTS = 384
 CHUNK = 64  # rows of a table that are made at a time, in the cache
@@ -443,7 +444,7 @@ class Model:
         self.tile, self.unit = network.config.tile, network.config.rows or STEP
         self.planes = 1 if network.config.rows else causal.CHANNELS
         pixels, executor = causal.machines(network.pixels, machine, threads)
-        self.batch = pixels.batch if pixels else 16
+        self.batch = min(BATCH, pixels.batch) if pixels else BATCH // 4
         self.layered = Layers(network, stack.suited(machine), pixels, executor, threads if pixels else 1)
 
     def program(self, shapes: Sequence[Shape], adaptation: bytes) -> NoReturn:
