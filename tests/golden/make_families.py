@@ -24,9 +24,10 @@ def picture(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def main() -> None:
-    for name in FAMILIES:
-        image = picture(37, 45)
-        (HERE / f"family-{name}.lgc").write_bytes(Codec(name, tile=(24, 40)).compress(image))
+    files = [(name, Codec(name, tile=(24, 40)), picture(37, 45)) for name in FAMILIES]
+    files.append(("fast-adapted", Codec("fast", effort=8, tile=(64, 96)), picture(96, 120)))
+    for name, codec, image in files:
+        (HERE / f"family-{name}.lgc").write_bytes(codec.compress(image))
         np.save(HERE / f"family-{name}.npy", image)
 
 
