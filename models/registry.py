@@ -55,7 +55,7 @@ RECORDS = (
     Record("default", 1, "causal", "51de5b141a2be9afc106312b350f6265e60d4f78215c644c36df366ea472ee0d"),
     Record("vqvae", 2, "vqvae", "c20f5edc98e0a687deeb2814530babfab5a7537c37d86e8e245899eaeab88fe0"),
     Record("vqvae-mnist", 3, "vqvae", "ae1855b466926b7f0a4d6d918819973da3920c9f21c30dc46ec8fe7b0592c2d1"),
-    Record("flow", 4, "flow", "d80bdf52c61c6e1c3e39dd50245b050d01dc213ddcc2f6549bafc3ae5ead2b6a"),
+    Record("flow", 4, "flow", "776e081723da5b27cf0a4fee98490392990a2fda487bb1651e2524c14387f852"),
     Record("flow-mnist", 5, "flow", "d731be583561512d9c9f1c0715a3ab7c53eb96c56af644f3a13085103b53a874"),
     Record("vae", 6, "vae", "23c8155e9f6bcb9c92bae8ad57f77bcec6d3eaf3f3d789a81ecfa38eb7e2918e"),
     Record("vae-mnist", 7, "vae", "b0990bb1064579b3350e0cb9a79a1d494cc4706e25fef9ef080141518caff901"),
