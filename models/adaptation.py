@@ -65,7 +65,7 @@ class Delta(torch.nn.Module):
     def __init__(self, twin: Twin, rank: int) -> None:
         super().__init__()
         random = torch.Generator().manual_seed(0)
-        self.names, self.base = list(twin.layers), twin.floats
+        self.names, self.base, self.fitted = list(twin.layers), twin.floats, twin.biases
         self.weight_unit, self.bias_unit = {}, {}
         parts: list[list[torch.nn.Parameter]] = [[], [], []]
         for name, layer in twin.layers.items():
@@ -90,12 +90,18 @@ class Delta(torch.nn.Module):
         def straight(p: Tensor) -> Tensor:
             return p + (p.round().clamp(-127, 127) - p).detach()
 
-        result = {}
+        result = dict(self.base)
         for name, b, left, right in zip(self.names, self.bias, self.left, self.right, strict=True):
-            weight, bias = self.base[name]
-            moved = weight + (straight(left).T @ straight(right)) * self.weight_unit[name]
-            result[name] = (moved, bias + straight(b) * self.bias_unit[name])
+            if name in self.fitted:
+                weight, bias = self.base[name]
+                moved = weight + (straight(left).T @ straight(right)) * self.weight_unit[name]
+                result[name] = (moved, bias + straight(b) * self.bias_unit[name])
         return result
+
+    def cost(self) -> Tensor:
+        """What the deltas are held to cost, in bits."""
+        moving = torch.cat([p.flatten() for p in self.parameters() if p.requires_grad])
+        return PENALTY * torch.log2(1 + moving.abs()).sum()
 
 
 def adapt(
@@ -132,15 +138,14 @@ def adapt(
 
 def _fit(twin: Twin, plan: Plan) -> dict[str, deltas.Deltas]:
     random, delta = np.random.default_rng(0), Delta(twin, plan.rank)
-    fitted = [p for p in delta.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(fitted, lr=RATE, betas=(0.9, 0.98))
+    optimiser = torch.optim.Adam([p for p in delta.parameters() if p.requires_grad], lr=RATE, betas=(0.9, 0.98))
     samples = sum(tile.size for tile in twin.tiles)
     for step in range(plan.steps):
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = twin.loss(random, delta.layers())
-        loss = loss + PENALTY * sum(torch.log2(1 + p.abs()).sum() for p in fitted) / samples
+        loss = loss + delta.cost() / samples
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
