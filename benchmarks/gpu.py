@@ -22,7 +22,6 @@ import shlex
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 import zipfile
@@ -348,7 +347,7 @@ LEAST = 30  # seconds that a run must have left to be worth its start
 )
 @click.option("--minutes-each", default=60.0, show_default=True)
 @click.option("--call-minutes", default=10.0, show_default=True, help="How long this call may take, all in all.")
-@click.option("--out", type=PATH, required=True, help="Gets FAMILY.tar of each run: checkpoints, weights, cards, log.")
+@click.option("--out", type=PATH, required=True, help="Gets FAMILY.zip of each run: checkpoints, weights, cards, log.")
 @click.option("--resume", type=PATH, help="Where earlier calls put these; may be --out.")
 @click.option("--more", multiple=True, metavar="FAMILY=OPTIONS", help="Options that a run's command is given besides.")
 @click.option("--threads", default=0)
@@ -437,9 +436,9 @@ def progress(folder: Path) -> dict[str, Any]:
 
 
 def _restore(folder: Path, resume: Path | None, name: str) -> None:
-    if resume and (resume / f"{name}.tar").exists():
-        with tarfile.open(resume / f"{name}.tar") as archive:
-            archive.extractall(folder, filter="data")
+    if resume and (resume / f"{name}.zip").exists():
+        with zipfile.ZipFile(resume / f"{name}.zip") as archive:
+            archive.extractall(folder)
         facts = progress(folder)
         if math.isinf(facts["spent"]):  # what failed may be tried once more in each call
             (folder / "progress.json").unlink()
@@ -448,11 +447,11 @@ def _restore(folder: Path, resume: Path | None, name: str) -> None:
 def _keep(folder: Path, out: Path, name: str) -> None:
     """Everything that a run needs to go on, in one file."""
     out.mkdir(parents=True, exist_ok=True)
-    new = out / f"{name}.tar.new"
-    with tarfile.open(new, "w") as archive:
+    new = out / f"{name}.zip.new"
+    with zipfile.ZipFile(new, "w") as archive:
         for path in sorted(folder.iterdir()):
-            archive.add(path, path.name)
-    new.replace(out / f"{name}.tar")
+            archive.write(path, path.name)
+    new.replace(out / f"{name}.zip")
 
 
 @main.command()
@@ -492,7 +491,7 @@ def unpack(path: Path, folder: Path) -> Path:
     shards = [path] if path.suffix == ".zip" else sorted(path.glob("shard-*.zip"))
     for shard in shards:
         with zipfile.ZipFile(shard) as archive:
-            archive.extractall(folder / shard.stem)  # noqa: S202 - zip files keep within the folder
+            archive.extractall(folder / shard.stem)
     return folder if shards else path
 
 
