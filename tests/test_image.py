@@ -154,6 +154,8 @@ def test_narrow_png_keeps_its_depth(mode: str, bits: int) -> None:
     if mode == "P":
         image.putpalette(bytes(range(3 << bits)), "RGB")
     data = png_of(image, bits=bits)
+    if data[24] != bits:
+        pytest.skip("Pillow before 13 writes grey in 8 bits")
     picture = read(data)
     assert picture.depth == bits
     file = io.BytesIO()
