@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lgcodec.models import deltas
+from lgcodec.models import causal, deltas
 from lgcodec.models.causal_training import Layers
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Layer
@@ -34,7 +34,6 @@ PLANS = {7: Plan(150, 2), 8: Plan(400, 2), 9: Plan(1000, 4)}
 RATE = 0.6  # of Adam, in units of the integers that are sent
 START = 4.0  # spread of the right factors at first, in the same units; the left ones start at zero
 PENALTY = 8.0  # times log2(1 + |delta|), what a delta is held to cost in bits; dearer than it is, which fits better
-CHANNELS = 3  # of the tiles that networks are fitted to
 
 
 class Twin(Protocol):
@@ -54,8 +53,8 @@ class Twin(Protocol):
     begin: bytes
     machine: Callable[[Any, int], Any]
 
-    def loss(self, random: np.random.Generator, layers: Layers) -> Tensor:
-        """Bits per dim of some of the tiles' pixels, with these layers."""
+    def loss(self, place: int, random: np.random.Generator, layers: Layers) -> Tensor:
+        """Bits per dim of crops of the tile at this place, with these layers."""
         ...
 
 
@@ -118,7 +117,7 @@ def adapt(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        twin = make(network.adapted(choice), [tile for tile in tiles if len(tile) == CHANNELS])
+        twin = make(network.adapted(choice), [tile for tile in tiles if len(tile) == causal.CHANNELS])
         if not twin.tiles:
             return choice
         fitted = _fit(twin, PLANS[max(7, min(effort, 9))])
@@ -139,12 +138,14 @@ def adapt(
 def _fit(twin: Twin, plan: Plan) -> dict[str, deltas.Deltas]:
     random, delta = np.random.default_rng(0), Delta(twin, plan.rank)
     optimiser = torch.optim.Adam([p for p in delta.parameters() if p.requires_grad], lr=RATE, betas=(0.9, 0.98))
-    samples = sum(tile.size for tile in twin.tiles)
+    sizes = np.array([tile.size for tile in twin.tiles], float)
+    share, samples = sizes / sizes.sum(), sizes.sum()
     for step in range(plan.steps):
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
+        place = int(random.choice(len(share), p=share))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = twin.loss(random, delta.layers())
+            loss = twin.loss(place, random, delta.layers())
         loss = loss + delta.cost() / samples
         optimiser.zero_grad()
         loss.backward()

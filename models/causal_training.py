@@ -354,13 +354,12 @@ class Twin:
         self.matrices = {n for n in self.biases if not (n.startswith("middle") and network.config.context)}
         self.model, self.features = Causal(network.config), [Features(tile) for tile in self.tiles]
 
-    def loss(self, random: np.random.Generator, layers: Layers) -> Tensor:
+    def loss(self, place: int, random: np.random.Generator, layers: Layers) -> Tensor:
         """Bits per dim of one crop: many small steps fit better in the same time than fewer of several crops."""
-        area = np.array([f.height * f.width for f in self.features], float)
-        f = self.features[random.choice(len(area), p=area / area.sum())]
+        f = self.features[place]
         side = min(self.SIDE, *(min(f.height, f.width) for f in self.features))
-        place = random.integers(f.height - side + 1), random.integers(f.width - side + 1)
-        batch = [torch.from_numpy(part[None]) for part in f.crop(*place, side, side)]
+        corner = random.integers(f.height - side + 1), random.integers(f.width - side + 1)
+        batch = [torch.from_numpy(part[None]) for part in f.crop(*corner, side, side)]
         return bits_per_dim(self.model(*batch, layers), side * side)
 
 

@@ -425,11 +425,9 @@ class Twin:
         self.biases = {name for name, (s, _, _) in keys.items() if int(s) < len(self.CROPS)}
         self.matrices = self.biases
 
-    def loss(self, random: np.random.Generator, layers: Layers) -> Tensor:
-        """Bits per dim of crops of one tile."""
-        area = np.array([tile[0].size for tile in self.tiles], float)
-        tile, margin = self.tiles[random.choice(len(area), p=area / area.sum())], 4 * self.model.config.margin
-        batch = []
+    def loss(self, place: int, random: np.random.Generator, layers: Layers) -> Tensor:
+        """Bits per dim of crops of the first levels."""
+        tile, margin, batch = self.tiles[place], 4 * self.model.config.margin, []
         for level, count in enumerate(self.CROPS):
             plane, crops = tile[:, :: 2**level, :: 2**level], []
             side = min(self.SIDE, min(plane.shape[1:]) - margin) // 4 * 4 + margin
