@@ -17,8 +17,10 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec import Codec, chain
-from lgcodec.cli import bench
+from lgcodec import Codec
+from lgcodec.cli.bench import measure as bench
+from lgcodec.cli.bench.tables import replaced
+from lgcodec.coding import chain
 
 HERE = Path(__file__).parent
 HEAD = [
@@ -47,7 +49,7 @@ def main(folder: Path, model: str, readme: Path) -> None:
     cells = [f"{mean:{form}}" for mean, form in zip(means, forms, strict=True)]
     lines = [HEAD, ["---"] * len(HEAD), rows[0], ["one by one, means", model, *cells[:-1], f"{cells[-1]} %", "", ""]]
     block = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    readme.write_text(bench.replaced(readme.read_text(), "chains", block))
+    readme.write_text(replaced(readme.read_text(), "chains", block))
 
 
 def measure(codec: Codec, model: str, name: str, images: dict[str, NDArray[np.uint8]]) -> list[str]:

@@ -11,8 +11,9 @@ from typing import Any
 import click
 import numpy as np
 
-from lgcodec import codec, colour, container, image
-from lgcodec.cli import bench
+from lgcodec import codec, colour, image
+from lgcodec.boxes import tile_boxes
+from lgcodec.cli.bench import measure as bench
 from lgcodec.models import registry
 
 
@@ -29,7 +30,7 @@ def main(folder: Path, model: str) -> None:
             continue
         picture = image.read(pixels)
         size = codec.Codec(model)._tile(picture)
-        for x0, y0, x1, y1 in container.tile_boxes(picture.width, picture.height, *size):
+        for x0, y0, x1, y1 in tile_boxes(picture.width, picture.height, *size):
             tile = colour.forward(pixels[y0:y1, x0:x1], colour.STANDARD)
             chosen = network.quantise(tile)
             for level, count in counts.items():

@@ -38,10 +38,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from lgcodec import Codec, coder
+from lgcodec import Codec
+from lgcodec.coding import coder
 from lgcodec.errors import ModelError
-from lgcodec.models import causal, integer, registry, train
+from lgcodec.models import registry
+from lgcodec.models.families.causal import network as causal
 from lgcodec.models.interface import Stream
+from lgcodec.models.layers import integer
+from lgcodec.models.training.images import JPEG, LOSSLESS, planes, read_images
 
 Pixels = NDArray[np.uint8]
 Tile = NDArray[np.int16]
@@ -101,9 +105,6 @@ def report(out: Path, name: str, parts: dict[str, Any]) -> str:
     return text
 
 
-# Exactness and throughput
-
-
 @main.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--out", type=PATH, required=True)
@@ -117,7 +118,7 @@ def measure(
     folder: Path, out: Path, models: tuple[str, ...], exact: str, megabytes: float, side: int, repeats: int, device: str
 ) -> None:
     """Files of both sides are compared and decoded on the other; then batches of photographs are timed."""
-    photographs = [a[: side or None, : side or None] for a in train.read_images([folder], 16)]
+    photographs = [a[: side or None, : side or None] for a in read_images([folder], 16)]
     parts: dict[str, Any] = {"environment": environment(device), "exactness": [], "throughput": []}
     for name in filter(None, exact.split(",")):
         parts["exactness"].append(compare(name, photographs, device))
@@ -153,7 +154,7 @@ def cut(pixels: Pixels, size: tuple[int, int]) -> Iterator[Tile]:
     width, height = size
     for y in range(0, pixels.shape[0], height):
         for x in range(0, pixels.shape[1], width):
-            yield train.planes(pixels[y : y + height, x : x + width])
+            yield planes(pixels[y : y + height, x : x + width])
 
 
 def throughput(name: str, photographs: Sequence[Pixels], device: str, repeats: int) -> dict[str, Any]:
@@ -200,9 +201,6 @@ def _shape(tile: Tile) -> tuple[int, int, int]:
     return C, H, W
 
 
-# Tuning
-
-
 @main.command()
 @click.option("--out", type=PATH, required=True)
 @click.option("--rows", default=1 << 15, show_default=True, help="Of a product.")
@@ -212,7 +210,7 @@ def _shape(tile: Tile) -> tuple[int, int, int]:
 @click.option("--device", default=DEVICE, show_default=True)
 def tune(out: Path, rows: int, batches: str, size: str, repeats: int, device: str) -> None:
     """Which products are exact and how fast; how long a front takes; how fast lanes are. Needs Triton."""
-    from lgcodec.models.gpu_layers import Products
+    from lgcodec.models.machines.triton.layers import Products
 
     parts: dict[str, Any] = {"environment": environment(device)}
     if device == "cuda":
@@ -274,8 +272,8 @@ def time_product(products: Any, rows: int, device: str, repeats: int) -> dict[st
 
 def time_tiles(products: Any, count: int, shape: tuple[int, int, int], device: str) -> Iterator[dict[str, Any]]:
     """Whole tiles of soft noise, by the causal model and by the flow."""
-    from lgcodec.models.gpu_causal import GpuCausal
-    from lgcodec.models.gpu_flow import GpuFlow
+    from lgcodec.models.families.causal.on_triton import GpuCausal
+    from lgcodec.models.families.flow.on_triton import GpuFlow
 
     random = np.random.default_rng(2)
     steps = np.cumsum(random.integers(-4, 5, (count, *shape)), axis=3).clip(-100, 100).astype(np.int16)
@@ -299,9 +297,6 @@ def time_tiles(products: Any, count: int, shape: tuple[int, int, int], device: s
             "decode us a front": round(1e6 * decode / (shape[2] + 2 * shape[1] - 2), 1) if family is GpuCausal else "",
             "same": all(np.array_equal(a, b) for a, b in zip(back, steps, strict=True)),
         }
-
-
-# Training
 
 
 @dataclass(frozen=True)
@@ -462,13 +457,11 @@ def _keep(folder: Path, out: Path, name: str) -> None:
 def pack(folders: tuple[Path, ...], out: Path, megabytes: float, most: float) -> None:
     """Images as zip files of lossless WebP; JPEG at half size, as training takes it."""
     out.mkdir(parents=True, exist_ok=True)
-    paths = sorted(
-        p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in train.LOSSLESS | train.JPEG
-    )
+    paths = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in LOSSLESS | JPEG)
     shard, size, total, number = None, 0.0, 0.0, 0
     for i, path in enumerate(paths):
         image = Image.open(path).convert("RGB")
-        if path.suffix.lower() in train.JPEG:
+        if path.suffix.lower() in JPEG:
             image = image.reduce(2)
         data = io.BytesIO()
         image.save(data, "WEBP", lossless=True, quality=60, exact=True)
@@ -493,9 +486,6 @@ def unpack(path: Path, folder: Path) -> Path:
         with zipfile.ZipFile(shard) as archive:
             archive.extractall(folder / shard.stem)
     return folder if shards else path
-
-
-# Compiling
 
 
 @main.command("compile")
@@ -530,9 +520,11 @@ def compile_kernels(capability: int) -> None:
             click.echo(f"{self.__name__:14} {kernel.metadata.shared:6} bytes shared  {units}")
         return kernel
 
-    from lgcodec.models import flow, gpu_layers, gpu_learning
-    from lgcodec.models.gpu_causal import GpuCausal
-    from lgcodec.models.gpu_flow import GpuFlow
+    from lgcodec.models.families.causal.on_triton import GpuCausal
+    from lgcodec.models.families.flow import network as flow
+    from lgcodec.models.families.flow.on_triton import GpuFlow
+    from lgcodec.models.machines.triton import layers as gpu_layers
+    from lgcodec.models.machines.triton import learning as gpu_learning
 
     # Nothing runs, so nothing is exact.
     checks = [mock.patch.object(module, "check_exact") for module in (gpu_layers, gpu_learning)]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lgcodec.cli import bench
+from lgcodec.cli.bench import measure as bench
 
 HERE = Path(__file__).parent
 START = "import sys; from lgcodec.cli.main import main; main()"

@@ -34,12 +34,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lgcodec import chain
-from lgcodec.models import continuous, continuous_training, registry
-from lgcodec.models.continuous import HALF, SCALE_BITS, Int, Likelihood, Loop, Program, Tile, changed
+from lgcodec.coding import chain
+from lgcodec.models import registry
+from lgcodec.models.entropy.cells import Posterior
 from lgcodec.models.errors import ModelError
+from lgcodec.models.families.continuous import floats as continuous_floats
+from lgcodec.models.families.continuous import model as continuous_model
+from lgcodec.models.families.continuous import network as continuous
+from lgcodec.models.families.continuous import training as continuous_training
+from lgcodec.models.families.continuous.network import HALF, SCALE_BITS, Int, Tile
+from lgcodec.models.families.continuous.program import Likelihood, Loop, Networks, Program, Tiles, changed
 from lgcodec.models.interface import ImageModel
-from lgcodec.models.vae import Posterior
 
 NOISE = 2  # standard deviation of y given z, in steps
 CENTRE_BITS = 8
@@ -115,7 +120,7 @@ class Coupling:
         return Program(run)
 
 
-class LatentTiles(continuous.Tiles):
+class LatentTiles(Tiles):
     """bits_back.Latent of a batch of n tiles of one shape [1, H, W], whose latent y has the first coupling's as its."""
 
     def posterior(self, value: list[Tile]) -> Program[Int]:
@@ -132,13 +137,13 @@ class LatentTiles(continuous.Tiles):
         return Coupling(self, i) if i < self.networks.network.config.couplings else Program(self.groups)
 
 
-class Model(continuous.Model):
+class Model(continuous_model.Model):
     """interface.ImageModel of this family."""
 
-    parts = (Config, continuous.Networks, LatentTiles)
+    parts = (Config, Networks, LatentTiles)
 
 
-class Floats(continuous_training.Floats):
+class Floats(continuous_floats.Floats):
     """The affine flow of local bits-back, in floats."""
 
     family: ClassVar[ModuleType] = sys.modules[__name__]

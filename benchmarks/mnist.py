@@ -18,7 +18,9 @@ import click
 import numpy as np
 
 import lgcodec
-from lgcodec.cli import bench
+from lgcodec.cli.bench import measure as bench
+from lgcodec.cli.bench.contenders import External, external
+from lgcodec.cli.bench.tables import replaced
 
 HERE = Path(__file__).parent
 HEAD = ["model", "coded bpsp", "ideal bits/dim", "file over ideal", "compress s", "decompress s", "images"]
@@ -35,14 +37,14 @@ ROWS = 16383
 def main(data: Path, name: str, models: str, codecs: str, images: int, readme: Path) -> None:
     x = np.load(data)["test"][:images]
     rows = [measure(model, x) for model in filter(None, models.split(","))]
-    rows += [compare(bench.external(codec), x) for codec in filter(None, codecs.split(","))]
+    rows += [compare(external(codec), x) for codec in filter(None, codecs.split(","))]
     where = vars(bench.environment(None, "auto"))
     with (HERE / "results" / f"{name}.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*HEAD, *where])
         writer.writerows([*row, *where.values()] for row in rows)
     lines = [HEAD, ["---"] * len(HEAD), *sorted(rows, key=lambda row: float(row[1]))]
-    readme.write_text(bench.replaced(readme.read_text(), name, "\n".join(f"| {' | '.join(line)} |" for line in lines)))
+    readme.write_text(replaced(readme.read_text(), name, "\n".join(f"| {' | '.join(line)} |" for line in lines)))
 
 
 def column(x: np.ndarray) -> np.ndarray:
@@ -67,7 +69,7 @@ def measure(name: str, x: np.ndarray) -> list[str]:
     return [*row, str(len(x))]
 
 
-def compare(codec: bench.External, x: np.ndarray) -> list[str]:
+def compare(codec: External, x: np.ndarray) -> list[str]:
     n = ROWS // x.shape[1]
     parts = [column(x[i : i + n]) for i in range(0, len(x), n)]
     start = time.perf_counter()

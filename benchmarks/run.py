@@ -9,8 +9,13 @@ from pathlib import Path
 
 import click
 
-from lgcodec.cli import bench, plot
-from lgcodec.cli.bench import Results, Summary
+from lgcodec.cli.bench import contenders as bench_contenders
+from lgcodec.cli.bench import measure as bench
+from lgcodec.cli.bench import plot
+from lgcodec.cli.bench import tables as bench_tables
+from lgcodec.cli.bench.contenders import EXTERNALS
+from lgcodec.cli.bench.measure import Results, Summary
+from lgcodec.cli.bench.tables import HEAD, describe, describe_preview, replaced, table, title, write_csv
 
 HERE = Path(__file__).parent
 
@@ -18,7 +23,7 @@ HERE = Path(__file__).parent
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", default="kodak", show_default=True, help="What the results are called.")
-@click.option("--codecs", default=",".join(bench.EXTERNALS), show_default=True)
+@click.option("--codecs", default=",".join(EXTERNALS), show_default=True)
 @click.option("--models", default="default", show_default=True)
 @click.option("--effort", "efforts", type=int, multiple=True, default=(3,), show_default=True)
 @click.option("-T", "--threads", type=int)
@@ -36,15 +41,15 @@ def main(
     mark: str,
     readme: Path,
 ) -> None:
-    bench.replaced(readme.read_text(), mark, "")  # raises now, rather than after minutes, where the marks are missing
-    contenders = bench.contenders(_listed(codecs), _listed(models), efforts, threads, device)
-    results = bench.run(folder, contenders, threads, device, lambda row: click.echo(bench.describe(row), err=True))
+    replaced(readme.read_text(), mark, "")  # raises now, rather than after minutes, where the marks are missing
+    contenders = bench_contenders.contenders(_listed(codecs), _listed(models), efforts, threads, device)
+    results = bench.run(folder, contenders, threads, device, lambda row: click.echo(describe(row), err=True))
     out = HERE / "results"
     out.mkdir(exist_ok=True)
-    bench.write_csv(out / f"{name}.csv", results)
-    plot.draw(out / f"{name}.png", results.summaries, bench.title(name, results))
-    click.echo(bench.table(results.summaries))
-    text = bench.replaced(readme.read_text(), mark, markdown(results, name))
+    write_csv(out / f"{name}.csv", results)
+    plot.draw(out / f"{name}.png", results.summaries, title(name, results))
+    click.echo(table(results.summaries))
+    text = replaced(readme.read_text(), mark, markdown(results, name))
     readme.write_text(text)
 
 
@@ -52,8 +57,8 @@ def markdown(results: Results, name: str) -> str:
     """The summaries as a Markdown table, best rate first, and what they were measured on."""
     where = results.environment
     lines = [
-        bench.HEAD,
-        ["---"] * len(bench.HEAD),
+        HEAD,
+        ["---"] * len(HEAD),
         *(_cells(s) for s in sorted(results.summaries, key=lambda s: s.bpsp)),
     ]
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -64,13 +69,13 @@ def markdown(results: Results, name: str) -> str:
         f"{libraries}; {where.date[:10]}."
     )
     pixels = sum(row.pixels for row in results.rows) / len(results.rows)
-    previews = [f"Previews of {s.codec}: {bench.describe_preview(s.preview, pixels)}, means over images."
+    previews = [f"Previews of {s.codec}: {describe_preview(s.preview, pixels)}, means over images."
                 for s in results.summaries if s.preview is not None]  # fmt: skip
     return "\n\n".join([rows, context, *previews])
 
 
 def _cells(summary: Summary) -> list[str]:
-    cells = bench.cells(summary)
+    cells = bench_tables.cells(summary)
     return [f"**{cell}**" if cell else "" for cell in cells] if summary.codec.startswith("lgcodec") else list(cells)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from lgcodec.cli import bench
+from lgcodec.cli.bench import measure as bench
 
 HERE = Path(__file__).parent
 START = "import sys; from lgcodec.cli.main import main; main()"  # the console script, whatever PATH says

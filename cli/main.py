@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from lgcodec import Codec
 
 F = TypeVar("F", bound=Callable[..., Any])
-
 # Tiles are what runs in parallel here. Threads inside numpy's small products only wait for each other (twice as slow).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 INTERRUPTED = 130
 GARBAGE = 300_000  # objects between two collections; imports make many, and none of them is garbage
 EXPECTED = (LgcodecError, OSError, MemoryError)  # what a file or a machine can cause; anything else is a bug
@@ -455,22 +453,24 @@ def bench(
 
     Every result is decoded and compared. lgcodec uses the threads that -T gives, the other codecs one.
     """
-    from lgcodec.cli import bench as benchmark
-    from lgcodec.cli import plot
+    from lgcodec.cli.bench import measure as benchmark
+    from lgcodec.cli.bench import plot
+    from lgcodec.cli.bench.contenders import contenders
+    from lgcodec.cli.bench.tables import describe, table, title, write_csv, write_json
 
     def tell(row: benchmark.Row) -> None:
         if not quiet:
-            click.echo(benchmark.describe(row), err=True)
+            click.echo(describe(row), err=True)
 
-    contenders = benchmark.contenders(_listed(codecs), _listed(models), efforts, threads or None, device)
-    results = benchmark.run(folder, contenders, threads or None, device, tell)
-    click.echo(benchmark.table(results.summaries))
+    chosen = contenders(_listed(codecs), _listed(models), efforts, threads or None, device)
+    results = benchmark.run(folder, chosen, threads or None, device, tell)
+    click.echo(table(results.summaries))
     if json_file is not None:
-        benchmark.write_json(json_file, results)
+        write_json(json_file, results)
     if csv_file is not None:
-        benchmark.write_csv(csv_file, results)
+        write_csv(csv_file, results)
     if plot_file is not None:
-        plot.draw(plot_file, results.summaries, benchmark.title(folder.resolve().name, results))
+        plot.draw(plot_file, results.summaries, title(folder.resolve().name, results))
     return 0
 
 

@@ -23,15 +23,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lgcodec import colour, container, plain, sets
+from lgcodec.boxes import Box, tile_boxes
 from lgcodec.colour import Component
-from lgcodec.container import ChainReference, File, ModelReference, tile_boxes
+from lgcodec.container import ChainReference, File, ModelReference
 from lgcodec.errors import FormatError, InputError, IntegrityError, LimitError
-from lgcodec.image import Box, Picture, Samples, Source, array_of, read
+from lgcodec.image import Picture, Samples, Source, array_of, read
 from lgcodec.models.interface import ImageModel, Stream
 from lgcodec.models.parallel import each
 
 if TYPE_CHECKING:
-    from lgcodec.chain import Chain
+    from lgcodec.coding.chain import Chain
 
 EFFORT = 3
 _PLAIN_AREA = 1 << 23  # pixels of a tile where nothing needs a model
@@ -41,7 +42,6 @@ _CHOICE_EFFORT = 3
 _SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its classes, are tried on
 _WINDOW_AREA = 1 << 24  # pixels of a batch of images that are in work together
 _WINDOW_IMAGES = 1024
-
 S = TypeVar("S")
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
@@ -383,7 +383,7 @@ class Codec:
 
         Raises as `compress`, and InputError for images of modes that no model codes.
         """
-        from lgcodec import likelihood
+        from lgcodec.coding import likelihood
 
         picture = self._read(image)
         palette = picture.palette()
@@ -402,7 +402,7 @@ class Codec:
 
         size: width and height. Raises InputError for models without a program to decode with.
         """
-        from lgcodec import likelihood
+        from lgcodec.coding import likelihood
 
         model = self._load()
         return likelihood.sample(model, (model.planes, size[1], size[0]), n, seed)
@@ -420,7 +420,7 @@ class Codec:
         model, component = self._find(header.model), file.components()[0]
         picture = np.full((header.height, header.width, component.planes), 128, np.uint8)
         jobs = [(i, box) for i, (place, box) in enumerate(header.boxes()) if place == 0 and header.index[i].base]
-        from lgcodec import coder
+        from lgcodec.coding import coder
 
         for batch in _batches(jobs, model.batch):
             shapes = [(component.planes, y1 - y0, x1 - x0) for _, (x0, y0, x1, y1) in batch]
@@ -431,7 +431,7 @@ class Codec:
 
     def _likely(self, picture: Picture, plans: list[_Plan]) -> _Plan:
         """The plan without a model or the one with it, by what squares of the image take."""
-        from lgcodec import likelihood
+        from lgcodec.coding import likelihood
 
         without, with_model = plans
         tiles = [with_model.components[0].take(picture.samples(box)) for box in _squares(picture, _SIDE, _SQUARES)]
@@ -681,7 +681,7 @@ class _Encode:
         return int(self.items[0].shape[0])
 
     def answer(self, items: Sequence[NDArray[np.int16]]) -> list[Any]:
-        from lgcodec import coder
+        from lgcodec.coding import coder
 
         return coder.encode(self.model, items, self.adaptation)
 
@@ -698,7 +698,7 @@ class _Decode:
         return self.items[0].shape[0]
 
     def answer(self, items: Sequence[_Coded]) -> list[Any]:
-        from lgcodec import coder
+        from lgcodec.coding import coder
 
         words = [_words(item.data) for item in items]
         bases = [None if item.base is None else _words(item.base) for item in items]
@@ -716,7 +716,7 @@ class _EncodeChain:
     @staticmethod
     def answer(requests: Sequence[_EncodeChain]) -> list[Any]:
         """One chain of all tiles, which the first one gets."""
-        from lgcodec import chain
+        from lgcodec.coding import chain
 
         first, tiles = requests[0], [tile for request in requests for tile in request.tiles]
         rest = chain.Chain(np.zeros(0, np.uint32), (), 0.0, 0.0, 0.0)
@@ -736,7 +736,7 @@ class _DecodeChain:
     @staticmethod
     def answer(requests: Sequence[_DecodeChain]) -> list[Any]:
         """The tiles of all, from the chain of the first one."""
-        from lgcodec import chain
+        from lgcodec.coding import chain
 
         first, *others = requests
         if not first.seeds or any(request.seeds for request in others):

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.errors import FormatError, IntegrityError
-from lgcodec.models.interface import rgb_of, ycocg
+from lgcodec.models.ycocg import rgb_of, ycocg
 
 Samples = NDArray[np.uint8]
 Plane = NDArray[np.int16]
-
 PLAIN = 0  # one component, all channels, plain methods only
 GREY = 1  # R = G = B, or one channel: coded once
 PERMUTATIONS = {2: (0, 1, 2), 3: (1, 0, 2), 4: (0, 2, 1), 5: (2, 1, 0), 6: (2, 0, 1), 7: (1, 2, 0)}

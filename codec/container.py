@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from lgcodec.boxes import Box, tile_boxes
 from lgcodec.colour import PLAIN, Component, components
 from lgcodec.errors import FormatError, IntegrityError, LimitError, TruncatedError, VersionError
-from lgcodec.image import MODES, Box, Chunk, Mode, check_chunks, palette_of
+from lgcodec.image import MODES, Chunk, Mode, check_chunks, palette_of
 from lgcodec.plain import METHODS, MODEL, deflate, inflate
 
 MAGIC = b"\x89LGC\r\n\x1a\n"
@@ -33,7 +34,6 @@ _MAX_SIDE = (1 << 31) - 1
 _MAX_LINKS = 1 << 20  # streams of a file with a chain, whose index takes less than a byte each
 _ENTRY_SIZE = 6  # the least an index entry takes: method, length, CRC
 _PREFIX = len(MAGIC) + 2
-
 Data = bytes | bytearray | memoryview
 
 
@@ -160,13 +160,6 @@ def _checked(data: Data, length: int, crc: int, name: str) -> bytes:
     if zlib.crc32(data) != crc:
         raise IntegrityError(f"the checksum of {name} is wrong: the file is damaged")
     return bytes(data)
-
-
-def tile_boxes(width: int, height: int, tile_width: int, tile_height: int) -> Iterator[Box]:
-    """The tiles of an image in raster order; those at the right and bottom are cut."""
-    for y in range(0, height, tile_height):
-        for x in range(0, width, tile_width):
-            yield x, y, min(x + tile_width, width), min(y + tile_height, height)
 
 
 def default_max_pixels() -> int | None:

@@ -1,5 +1,7 @@
 """Every exception lgcodec raises on purpose. All derive from LgcodecError."""
 
+from __future__ import annotations
+
 from lgcodec.models.errors import ExactnessError, LgcodecError, ModelError
 
 __all__ = [

@@ -20,14 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from lgcodec.boxes import Box
 from lgcodec.errors import FormatError, InputError, LimitError
 from lgcodec.plain import pack_rows
 
 Samples = NDArray[np.uint8]
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1: the pixels with x0 <= x < x1 and y0 <= y < y1
 Chunk = tuple[bytes, bytes]  # a PNG chunk's type and data
 Source = Union[Image.Image, NDArray[Any], str, "os.PathLike[str]", bytes, IO[bytes]]
-
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PLACE = b"IDAT"  # as an empty chunk in a Picture's list: where the pixels were among the others
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")

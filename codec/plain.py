@@ -22,7 +22,6 @@ from lgcodec.errors import FormatError, VersionError
 MODEL = 0
 Tile = NDArray[np.uint8]
 Shape = tuple[int, int, int]
-
 HASTE = 0  # the effort where a model is there as well
 _LZMA_WINDOW = 1 << 23
 _WEBP_SIDE = 1 << 14

@@ -3,6 +3,8 @@
 `lgcodec.errors` (folder `codec/`) adds the rest of the tree and re-exports these, so users import from one place.
 """
 
+from __future__ import annotations
+
 
 class LgcodecError(Exception):
     """Whatever lgcodec refuses or finds wrong. The message is one line and says what was expected."""

@@ -8,7 +8,6 @@ for or found.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.util
 import json
 import os
@@ -50,7 +49,6 @@ class Record:
 
 FAMILIES = ("causal", "continuous", "flow", "vae", "vqvae")  # each a module here with a class Model
 OWN = 255  # wire id of weights that do not ship: the digest alone names them
-
 RECORDS = (
     Record("default", 1, "causal", "51de5b141a2be9afc106312b350f6265e60d4f78215c644c36df366ea472ee0d"),
     Record("vqvae", 2, "vqvae", "c20f5edc98e0a687deeb2814530babfab5a7537c37d86e8e245899eaeab88fe0"),
@@ -64,7 +62,6 @@ RECORDS = (
     Record("fast", 10, "flow", "90ffdbd7dbfd0b2cd8bd43ae16c47b8f77dfe54560db0d9649de070716c6a9f3"),
     Record("flow-cifar", 11, "flow", "456ffedba2ddc98cfc772bcc570bcbf95887e02581d166629424a611d1535527"),
 )
-
 _loaded: dict[tuple[bytes, str, int | None], ImageModel] = {}
 _paths: dict[bytes, str] = {}
 _lock = threading.Lock()
@@ -176,6 +173,6 @@ def _machine(device: str) -> str:
 def _build(content: Any, name: str, wire_id: int, machine: str, threads: int | None) -> ImageModel:
     if content.family not in FAMILIES:
         raise ModelError(f"{name}: unknown model family {content.family!r}, expected one of {', '.join(FAMILIES)}")
-    family = importlib.import_module(f"lgcodec.models.{content.family}")
+    family = importlib.import_module(f"lgcodec.models.families.{content.family}.model")
     model: ImageModel = family.Model(content, name, wire_id, machine, threads)
     return model

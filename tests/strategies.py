@@ -63,8 +63,6 @@ def tiles(draw: st.DrawFn) -> NDArray[np.uint8]:
 Shape = tuple[int, int, int]
 CYCLE = np.random.default_rng(0).permutation(128)
 PLACE = np.argsort(CYCLE)
-
-
 STEP = np.random.default_rng(1).integers(0, 128, 8)
 
 

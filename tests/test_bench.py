@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import lgcodec
-from lgcodec.cli import bench
+from lgcodec.cli.bench import measure as bench
+from lgcodec.cli.bench.contenders import EXTERNALS, contenders, external
+from lgcodec.cli.bench.tables import replaced, table
 from lgcodec.cli.main import program
 from lgcodec.errors import InputError, IntegrityError
 
@@ -56,32 +58,32 @@ def row(codec: str = "png", size: int = 300, **changes: Any) -> bench.Row:
     return dataclasses.replace(line, **changes)
 
 
-@pytest.mark.parametrize("name", bench.EXTERNALS)
+@pytest.mark.parametrize("name", EXTERNALS)
 @pytest.mark.parametrize("pixels", [photo(), photo()[..., 0].copy(), photo(1, 1)], ids=["rgb", "grey", "one pixel"])
 def test_other_codecs_return_the_pixels(name: str, pixels: NDArray[np.uint8]) -> None:
     if not name.startswith(("png", "webp")):
         pytest.importorskip("imagecodecs")
-    contender = bench.external(name)
+    contender = external(name)
     measured = bench.measure("a.png", pixels, contender)
     assert measured.size == len(contender.encode(pixels))
     assert any(character.isdigit() for character in contender.library)
 
 
 def test_what_does_not_come_back_is_not_reported() -> None:
-    broken = dataclasses.replace(bench.external("png"), decode=lambda data: np.zeros((30, 41, 3), np.uint8))
+    broken = dataclasses.replace(external("png"), decode=lambda data: np.zeros((30, 41, 3), np.uint8))
     with pytest.raises(IntegrityError, match=r"png did not return the pixels of a\.png"):
         bench.measure("a.png", photo(), broken)
 
 
 def test_an_unknown_codec_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"'gif'.*jxl-e9"):
-        bench.external("gif")
+        external("gif")
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(InputError, match=r"jxl-e7 needs.*lgcodec\[bench\]"):
-        bench.external("jxl-e7")
+        external("jxl-e7")
 
 
 def test_images_are_the_8_bit_grey_and_rgb_ones(folder: Path) -> None:
@@ -110,10 +112,10 @@ def test_gaps_between_network_tables_and_file() -> None:
 
 
 def test_the_table_leaves_out_what_nothing_fills() -> None:
-    lines = bench.table(bench.summarise([row()], {})).splitlines()
+    lines = table(bench.summarise([row()], {})).splitlines()
     assert lines[0].split("  ")[0].strip() == "codec"
     assert "ideal" not in lines[0]
-    assert "ideal" in bench.table(bench.summarise([row(ideal_bits=2000)], {}))
+    assert "ideal" in table(bench.summarise([row(ideal_bits=2000)], {}))
 
 
 def test_the_command_writes_csv_json_and_a_plot(folder: Path, tmp_path: Path) -> None:
@@ -157,11 +159,11 @@ def test_the_readme_table_is_replaced_between_its_markers() -> None:
     start, end = "<!-- results:start -->", "<!-- results:end -->"
     text = f"before\n{start}\nold\n{end}\nafter\n"
     results = bench.Results(bench.environment(2, "cpu"), [row()], bench.summarise([row()], {}))
-    new = bench.replaced(text, "results", run.markdown(results, "kodak"))
+    new = replaced(text, "results", run.markdown(results, "kodak"))
     assert new.startswith(f"before\n{start}\n| codec | bpsp |")
     assert new.endswith(f"\n{end}\nafter\n")
     assert "old" not in new
-    assert bench.replaced(new, "results", "x") == f"before\n{start}\nx\n{end}\nafter\n"
+    assert replaced(new, "results", "x") == f"before\n{start}\nx\n{end}\nafter\n"
 
 
 def test_a_mosaic_has_the_size_asked_for_and_real_pixels() -> None:
@@ -178,7 +180,7 @@ def test_a_grey_picture_in_colour_has_a_preview_worth_measuring(tmp_path: Path) 
     """Its preview is grey."""
     noise = np.random.default_rng(0).integers(0, 9, (64, 80, 1))
     Image.fromarray((photo(64, 80)[..., :1] + noise).astype(np.uint8).repeat(3, axis=2)).save(tmp_path / "grey.png")
-    (contender,) = bench.contenders([], ["vqvae"], (1,), 1, "cpu")
+    (contender,) = contenders([], ["vqvae"], (1,), 1, "cpu")
     (measured,) = bench.run(tmp_path, [contender], 1, "cpu", lambda row: None).rows
     assert measured.preview is not None
     assert measured.preview.psnr > 15

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lgcodec import bits_back
-from lgcodec.bits_back import DryError, Meter, pop, push
-from lgcodec.likelihood import code_length, draw, noise
+from lgcodec.coding import bits_back
+from lgcodec.coding.bits_back import DryError, Meter, pop, push
+from lgcodec.coding.likelihood import code_length, draw, noise
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Stack, Table
-from lgcodec.models.stack import Stack as AnsStack
+from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 
 Words = NDArray[np.uint32]
 try:
-    from lgcodec.models.compiled_stack import CompiledStack
+    from lgcodec.models.machines.numba.stack import CompiledStack
 except ImportError:
     STACKS: list[Any] = [AnsStack]
 else:

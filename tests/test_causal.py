@@ -16,21 +16,26 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import lgcodec
-from lgcodec import coder, container
+from lgcodec import container
+from lgcodec.coding import coder
 from lgcodec.errors import FormatError, LgcodecError, ModelError
-from lgcodec.models import causal, deltas, online, registry
-from lgcodec.models.causal import Config, Model, Network
-from lgcodec.models.deltas import MAX_RANK, Deltas
-from lgcodec.models.integer import EXACT
+from lgcodec.models import registry
+from lgcodec.models.adaptation import deltas
+from lgcodec.models.adaptation.deltas import MAX_RANK, Deltas
+from lgcodec.models.families.causal import floats as causal_training
+from lgcodec.models.families.causal import network as causal
+from lgcodec.models.families.causal import online
+from lgcodec.models.families.causal.model import Model
+from lgcodec.models.families.causal.network import Config, Network
+from lgcodec.models.families.causal.on_numba import CompiledCausal
+from lgcodec.models.families.causal.training import evaluate
 from lgcodec.models.interface import Stream
+from lgcodec.models.layers.integer import EXACT
+from lgcodec.models.training.images import planes
 from lgcodec.models.weights import Weights
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
-
-from lgcodec.models import causal_training, train  # noqa: E402
-from lgcodec.models.compiled import CompiledCausal  # noqa: E402
-
 Tile = NDArray[np.int16]
 Shape = tuple[int, int, int]
 MACHINES = (("numpy", 1), ("torch", 1), ("numba", 1), ("numba", 2))
@@ -181,7 +186,7 @@ def test_a_grown_network_goes_on_where_the_small_one_was() -> None:
         torch.manual_seed(2)
         model = causal_training.Causal(config)
         causal_training.grow(model, network)
-        rates[name] = train.evaluate(model, [tile], torch.device("cpu"))
+        rates[name] = evaluate(model, [tile], torch.device("cpu"))
     rate = rates.pop("as it is")
     assert rates.pop("wider") == pytest.approx(rate, rel=1e-5)
     assert all(other == pytest.approx(rate, rel=0.05) for other in rates.values()), rates
@@ -292,14 +297,14 @@ def photograph(side: int, seed: int) -> Tile:
     light, edge = field(), field() > 0.3
     rgb = 120 + (45 * light + 50 * edge)[..., None] + 8 * np.stack([field(), field(), field()], -1)
     rgb = np.clip(np.rint(rgb + random.normal(0, 1.0, rgb.shape)), 0, 255).astype(np.uint8)
-    return train.planes(rgb)
+    return planes(rgb)
 
 
 def test_colours_for_training_are_those_of_the_codec() -> None:
     from lgcodec import colour
 
     rgb = np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(np.uint8)
-    assert np.array_equal(train.planes(rgb), colour.forward(rgb, colour.STANDARD))
+    assert np.array_equal(planes(rgb), colour.forward(rgb, colour.STANDARD))
 
 
 class Dequantised(causal_training.Causal):
@@ -315,7 +320,7 @@ class Dequantised(causal_training.Causal):
 
 
 def float_bits(model: causal_training.Causal, tile: Tile) -> float:
-    return train.evaluate(model, [causal_training.Features(tile)], torch.device("cpu")) * tile.size
+    return evaluate(model, [causal_training.Features(tile)], torch.device("cpu")) * tile.size
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -81,9 +81,6 @@ def failed(result: Result, *words: str) -> bool:
     )
 
 
-# -- what comes out ---------------------------------------------------------------------------------------------------
-
-
 def test_compress_and_decompress_beside_the_input(cli: Cli, image: Path) -> None:
     before = image.read_bytes()
     assert cli("compress", "img.png").exit_code == 0
@@ -168,9 +165,6 @@ def test_recursion_keeps_the_folders(cli: Cli, image: Path, tmp_path: Path) -> N
     np.testing.assert_array_equal(array(tmp_path / "packed" / "inner" / "img.png"), pixels())
 
 
-# -- what is never lost -----------------------------------------------------------------------------------------------
-
-
 def test_nothing_is_overwritten_without_force(cli: Cli, image: Path) -> None:
     packed = image.with_suffix(".lgc")
     packed.write_text("mine")
@@ -237,9 +231,6 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-# -- errors -----------------------------------------------------------------------------------------------------------
-
-
 def test_errors_are_one_line_and_the_other_files_are_done(cli: Cli, image: Path) -> None:
     Path("bad.png").write_bytes(b"not an image\n")
     assert failed(cli("compress", "-q", "missing.png", "img.png"), "missing.png", "No such file")
@@ -282,9 +273,6 @@ def test_help_version_and_no_command(cli: Cli) -> None:
         assert result.output.startswith("Usage: ")
 
 
-# -- the other commands -----------------------------------------------------------------------------------------------
-
-
 def test_info(cli: Cli, image: Path) -> None:
     cli("compress", "img.png")
     text = cli("info", "img.lgc")
@@ -311,9 +299,6 @@ def test_models(cli: Cli) -> None:
     assert "default" in cli("models").stdout
     listed = json.loads(cli("models", "--json").stdout)
     assert "default" in {record["name"] for record in listed}
-
-
-# -- as processes -----------------------------------------------------------------------------------------------------
 
 
 def test_a_process_reads_stdin_and_writes_stdout(image: Path) -> None:
@@ -371,9 +356,6 @@ def test_ctrl_c_leaves_no_half_file(tmp_path: Path) -> None:
     assert run.returncode in (1, 130)
     assert b"Traceback" not in errors
     assert [p.name for p in tmp_path.iterdir()] == ["img.png"]
-
-
-# -- the bar ----------------------------------------------------------------------------------------------------------
 
 
 class Terminal(io.StringIO):

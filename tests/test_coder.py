@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import FakeModel, texture
 
-from lgcodec import coder
+from lgcodec.coding import coder
 from lgcodec.errors import FormatError, ModelError
 from lgcodec.models.interface import TOTAL, Intervals, Table
-from lgcodec.models.stack import Stack
+from lgcodec.models.machines.numpy.stack import Stack
 
 
 @dataclass

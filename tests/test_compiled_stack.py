@@ -10,16 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.errors import ModelError
 from lgcodec.models.interface import TOTAL, Distribution, Table
-from lgcodec.models.mixture import Mixture, Tables
-from lgcodec.models.stack import Stack
+from lgcodec.models.machines.numba import stack as compiled_stack
+from lgcodec.models.machines.numba.jit import _SOURCES, _stamp
+from lgcodec.models.machines.numba.stack import CompiledStack
+from lgcodec.models.machines.numpy.stack import Stack
 
 pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
-
-from lgcodec.models import compiled_stack
-from lgcodec.models.compiled_stack import CompiledStack
-
 TABLES = Tables.make()
 Step = tuple[Distribution, NDArray[np.int64]]
 
@@ -96,9 +95,9 @@ def test_a_zero_last_word_is_refused() -> None:
 
 def test_cached_machine_code_goes_stale_with_any_module(tmp_path: Path) -> None:
     (tmp_path / "called.py").write_text("a = 1")
-    before = compiled_stack._stamp(tmp_path)
-    assert compiled_stack._stamp(tmp_path) == before
+    before = _stamp(tmp_path)
+    assert _stamp(tmp_path) == before
     (tmp_path / "called.py").write_text("a = 12")
-    assert compiled_stack._stamp(tmp_path) != before
+    assert _stamp(tmp_path) != before
     caches = [f._cache for f in (compiled_stack._push, compiled_stack._open)]
-    assert all(cache._cache_file._source_stamp == compiled_stack._SOURCES for cache in caches)
+    assert all(cache._cache_file._source_stamp == _SOURCES for cache in caches)

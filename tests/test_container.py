@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lgcodec import container
+from lgcodec.boxes import tile_boxes
 from lgcodec.colour import GREY, PLAIN, STANDARD
 from lgcodec.container import MAGIC, ModelReference
 from lgcodec.errors import FormatError, IntegrityError, LgcodecError, LimitError, TruncatedError, VersionError
@@ -92,7 +93,7 @@ def test_any_file_comes_back(
 ) -> None:
     tile = (max(min(tile[0], size[0]), size[0] // 4 + 1), max(min(tile[1], size[1]), size[1] // 4 + 1))
     tile = (min(tile[0], size[0]), min(tile[1], size[1]))
-    count = len(list(container.tile_boxes(*size, *tile))) * (2 if mode.pillow == "RGBA" else 1)
+    count = len(list(tile_boxes(*size, *tile))) * (2 if mode.pillow == "RGBA" else 1)
     streams = [(data.draw(st.sampled_from([1, 2, 5])), data.draw(st.binary(max_size=9))) for _ in range(count - 1)]
     streams.append((0, b"abcd" * data.draw(st.integers(0, 3))))
     model = ModelReference(7, bytes(16), adaptation, 12345)

@@ -14,18 +14,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import FakeModel
 
-from lgcodec import chain
-from lgcodec.bits_back import pop, push
+from lgcodec.coding import chain
+from lgcodec.coding.bits_back import pop, push
+from lgcodec.coding.likelihood import code_length, noise, sample, score
 from lgcodec.errors import FormatError
-from lgcodec.likelihood import code_length, noise, sample, score
-from lgcodec.models import continuous, convolution
-from lgcodec.models.continuous import CHANNELS, ORIGIN, SCALE_UNIT, SEEN, SIZE, Config, Logistics, transform
+from lgcodec.models.entropy.cells import Cells
+from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import NumpyExecutor, quantise
+from lgcodec.models.families.continuous import network as continuous
+from lgcodec.models.families.continuous.model import Model
+from lgcodec.models.families.continuous.network import CHANNELS, ORIGIN, SCALE_UNIT, SEEN, SIZE, Config
+from lgcodec.models.families.continuous.program import Flow, LatentTiles, Logistics, transform
 from lgcodec.models.interface import TOTAL
-from lgcodec.models.mixture import Mixture, Tables
-from lgcodec.models.stack import Stack as AnsStack
-from lgcodec.models.vae import Cells
+from lgcodec.models.layers import convolution
+from lgcodec.models.layers.integer import quantise
+from lgcodec.models.machines.numpy.executor import NumpyExecutor
+from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
 
 MACHINES = ["numpy", *(m for m in ("numba", "torch") if importlib.util.find_spec(m))]
@@ -58,13 +62,13 @@ def random_weights(config: Config) -> Weights:
 WEIGHTS = {config: random_weights(config) for config in (SMALL, UNIFORM)}
 
 
-def model(config: Config, machine: str = "numpy") -> continuous.Model:
-    return continuous.Model(WEIGHTS[config], "random", 255, machine, 1)
+def model(config: Config, machine: str = "numpy") -> Model:
+    return Model(WEIGHTS[config], "random", 255, machine, 1)
 
 
-def flow(config: Config) -> continuous.Flow:
+def flow(config: Config) -> Flow:
     networks = model(config).networks
-    assert isinstance(networks, continuous.Flow)
+    assert isinstance(networks, Flow)
     return networks
 
 
@@ -166,7 +170,7 @@ def test_latents_beyond_the_window_escape() -> None:
     program = model(UNIFORM).latent([(1, 8, 8)])
     random = np.random.default_rng(0)
     z, r = random.integers(-(1 << 30), 1 << 30, (1, 2, 2, CHANNELS)), random.integers(0, 1 << 16, (1, 2, 2))
-    assert isinstance(program, continuous.LatentTiles)
+    assert isinstance(program, LatentTiles)
     latents = program.networks.inverse(z, r)
     stack = AnsStack()
     push(stack, program.prior(), latents)
@@ -262,7 +266,7 @@ def test_networks_see_the_edges_of_the_image_and_samples_within_bounds() -> None
                 assert np.abs(a).max() <= SEEN
             return super().convolve(loaded, a)
 
-    watched = continuous.Flow(continuous.Network.of(WEIGHTS[SMALL]), Watch(NumpyExecutor()))
+    watched = Flow(continuous.Network.of(WEIGHTS[SMALL]), Watch(NumpyExecutor()))
     watched.forward(np.full((1, 2, 2, CHANNELS), 1 << 30), np.zeros((1, 2, 2), np.int64))
 
 
@@ -273,7 +277,8 @@ def test_the_training_command_writes_weights_whose_net_bits_are_the_bound(
     pytest.importorskip("torch")
     from click.testing import CliRunner
 
-    from lgcodec.models import continuous_training, weights
+    from lgcodec.models import weights
+    from lgcodec.models.families.continuous import training as continuous_training
 
     monkeypatch.setattr(continuous_training, "HELD_OUT", 200)
     random = np.random.default_rng(0)
@@ -288,6 +293,6 @@ def test_the_training_command_writes_weights_whose_net_bits_are_the_bound(
     assert "resumed" in result.output
     content = weights.read(out.read_bytes(), "digits")
     assert content.card["integer_bpd"] == pytest.approx(content.card["float_bpd"], rel=0.02)
-    one, value = continuous.Model(content, "digits", 255, "numpy", 1), list(images[-50:, None].astype(np.int16))
+    one, value = Model(content, "digits", 255, "numpy", 1), list(images[-50:, None].astype(np.int16))
     bits = code_length(one.latent([(1, 8, 8)] * 50), value, AnsStack(noise(9000, 1)))
     assert bits / 50 / 64 == pytest.approx(content.card["float_bpd"], rel=0.1)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lgcodec.models.convolution import Convolution, machine
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import EXACT, Layer
+from lgcodec.models.layers.convolution import Convolution
+from lgcodec.models.layers.integer import EXACT, Layer
+from lgcodec.models.machines.choose import machine
 
 MACHINES = [name for name, need in (("numpy", "numpy"), ("numba", "numba"), ("torch", "torch"))
             if importlib.util.find_spec(need)]  # fmt: skip

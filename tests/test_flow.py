@@ -15,18 +15,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lgcodec import coder
+from lgcodec.coding import coder
 from lgcodec.errors import FormatError, ModelError
-from lgcodec.models import deltas, registry, weights
-from lgcodec.models.flow import Config, Flow, Layers, Model, Network
-from lgcodec.models.integer import NumpyExecutor
+from lgcodec.models import registry, weights
+from lgcodec.models.adaptation import deltas
+from lgcodec.models.adaptation import fit as adaptation
+from lgcodec.models.families.flow import floats as flow_floats
+from lgcodec.models.families.flow import training as flow_training
+from lgcodec.models.families.flow.floats import Twin, export, floats, start
+from lgcodec.models.families.flow.model import Model
+from lgcodec.models.families.flow.network import Config, Network
+from lgcodec.models.families.flow.program import Flow, Layers
 from lgcodec.models.interface import Stream
+from lgcodec.models.machines.numpy.executor import NumpyExecutor
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
-
-from lgcodec.models import adaptation, flow_training  # noqa: E402
-
 Tile = NDArray[np.int16]
 MACHINES = ("numpy", "torch", "numba")
 COLOUR = Config(sets=2, width=20, depth=2, hidden=12, components=2)
@@ -36,10 +40,10 @@ QUICK = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCh
 
 
 @functools.lru_cache
-def random_flow(config: Config, seed: int = 0, scale: float = 1.0) -> flow_training.Flow:
+def random_flow(config: Config, seed: int = 0, scale: float = 1.0) -> flow_floats.Flow:
     """An untrained flow; `scale` makes it loud, so that clamps and limits are met."""
     torch.manual_seed(seed)
-    model = flow_training.Flow(config)
+    model = flow_floats.Flow(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if ".linear." in name:
@@ -52,7 +56,7 @@ def random_flow(config: Config, seed: int = 0, scale: float = 1.0) -> flow_train
 
 @functools.lru_cache
 def built(config: Config, machine: str = "numpy", scale: float = 1.0) -> Model:
-    content = flow_training.export(random_flow(config, scale=scale), {})
+    content = export(random_flow(config, scale=scale), {})
     return Model(content, "test", registry.OWN, machine, 1)
 
 
@@ -249,7 +253,7 @@ def test_nothing_is_sent_where_nothing_can_be_fitted() -> None:
 
 def test_what_is_fitted_in_floats_is_what_integers_do() -> None:
     network = built(COLOUR).network
-    twin = flow_training.Twin(network, [photo(40, 40, 3)])
+    twin = Twin(network, [photo(40, 40, 3)])
     delta, parts = adaptation.Delta(twin, 2), drawn(network, 2, 5, 1)
     with torch.no_grad():
         for target, values in zip(
@@ -261,7 +265,7 @@ def test_what_is_fitted_in_floats_is_what_integers_do() -> None:
         assert name == again
         assert all(np.array_equal(a, b) for a, b in zip(rounded, parts[name], strict=True))
         moved, (row, column, add) = deltas.move(network.named()[name], *parts[name]), twin.units[name]
-        wanted = flow_training.floats(moved, row, column, add)
+        wanted = floats(moved, row, column, add)
         unit = np.exp2(-moved.shift.astype(float)) / row
         assert (np.abs(weight.detach().numpy() - wanted[0]) <= 1.01 * unit[:, None] / column).all()
         assert (np.abs(bias.detach().numpy() - wanted[1]) <= 1.01 * unit).all()
@@ -290,7 +294,7 @@ def test_crops_with_margins_count_what_whole_images_count() -> None:
 
 
 def test_malformed_weights() -> None:
-    content = flow_training.export(random_flow(COLOUR), {})
+    content = export(random_flow(COLOUR), {})
     assert Network.of(content).config == COLOUR
 
     def expect(message: str, **changes: object) -> None:
@@ -323,10 +327,10 @@ def test_training_data() -> None:
 
 def test_training_starts_where_another_ended() -> None:
     model = random_flow(COLOUR)
-    network = Network.of(flow_training.export(model, {}))
-    again = flow_training.Flow(replace(COLOUR, block=8))
-    flow_training.start(again, network)
-    exported = Network.of(flow_training.export(again, {}))
+    network = Network.of(export(model, {}))
+    again = flow_floats.Flow(replace(COLOUR, block=8))
+    start(again, network)
+    exported = Network.of(export(again, {}))
     np.testing.assert_array_equal(exported.last, network.last)
     pairs = zip(itertools.chain(*exported.layers), itertools.chain(*network.layers), strict=True)
     for ours, theirs in pairs:
@@ -335,7 +339,7 @@ def test_training_starts_where_another_ended() -> None:
             np.testing.assert_allclose(ours[name].weight.T * scale, layer.weight.T, atol=1.01 * scale.max())
             np.testing.assert_allclose(ours[name].bias * scale, layer.bias, atol=1.01 * scale.max())
     with pytest.raises(ModelError, match="cannot start"):
-        flow_training.start(flow_training.Flow(replace(COLOUR, width=COLOUR.width + 1)), network)
+        start(flow_floats.Flow(replace(COLOUR, width=COLOUR.width + 1)), network)
 
 
 def shipped() -> Sequence[str]:

@@ -13,18 +13,23 @@ import pytest
 import reference
 from numpy.typing import NDArray
 
-from lgcodec import Codec, coder, colour, container, inspect
+from lgcodec import Codec, colour, container, inspect
+from lgcodec.boxes import tile_boxes
+from lgcodec.coding import coder
 from lgcodec.image import MODES
-from lgcodec.models import causal, deltas, learning, registry, weights
-from lgcodec.models.integer import EXACT, LearningLayer
+from lgcodec.models import registry, weights
+from lgcodec.models.adaptation import deltas
+from lgcodec.models.families.causal import network as causal
 from lgcodec.models.interface import ImageModel
+from lgcodec.models.layers import learning
+from lgcodec.models.layers.integer import EXACT, LearningLayer
+from lgcodec.models.machines.numpy.learning import Learner
 
 GOLDEN = Path(__file__).parent / "golden"
 WEIGHTS = GOLDEN / "tiny.safetensors"
 FILES = sorted(GOLDEN.glob("model-*.lgc"))
 NEEDS = {"numpy": "numpy", "numba": "numba", "torch": "torch"}  # the package that each machine needs
 MODE_OF = {(): 1, (1,): 7, (3,): 4}  # by the array's shape after height and width
-
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 each_machine = pytest.mark.parametrize("machine", NEEDS)
 
@@ -48,7 +53,7 @@ def file_of(
     samples = pixels.reshape(*pixels.shape[:2], -1)
     height, width, channels = samples.shape
     (component,) = colour.components(mode.pillow, channels, transform)
-    boxes = container.tile_boxes(width, height, *tile)
+    boxes = tile_boxes(width, height, *tile)
     tiles = [colour.forward(component.take(samples[y0:y1, x0:x1]), transform) for x0, y0, x1, y1 in boxes]
     streams = [coder.encode(model, [planes], adaptation)[0] for planes in tiles]
     ideal = round(sum(stream.ideal_bits for stream in streams))
@@ -237,7 +242,7 @@ def test_reference_layers_learn_alike(seed: int) -> None:
     weight[::2] = 32767
     ends = [np.full(O, end, np.int32) for end in (0, 8191)]
     bias, shift, limit = random.integers(-(1 << 20), 1 << 20, O), np.full(O, 10, np.int32), np.full(I, 2000, np.int32)
-    layer = learning.Learner(LearningLayer(weight, bias.astype(np.int32), shift, limit, *ends), 1, own, rate)
+    layer = Learner(LearningLayer(weight, bias.astype(np.int32), shift, limit, *ends), 1, own, rate)
     parts = (weight.tolist(), bias.tolist(), shift.tolist(), [(0, 8191)] * O, limit.tolist(), 1 << 31)
     other = reference.Learner(reference.Layer(*parts), own, rate)
     layer.rows[:], layer.columns[:] = random.integers(0, most, (1, O)), random.integers(0, most, (1, own))

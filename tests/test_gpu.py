@@ -5,33 +5,43 @@ And with a GPU: files made on either side decode on the other, for all models th
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lgcodec import Codec, coder
+from lgcodec import Codec
+from lgcodec.coding import coder
+from lgcodec.coding.explicit import push_program
 from lgcodec.errors import ModelError
-from lgcodec.models import causal, deltas, flow, learning, mixture, registry, weights
-from lgcodec.models.integer import LearningLayer, NumpyExecutor, quantise
+from lgcodec.models import registry, weights
+from lgcodec.models.adaptation import deltas
+from lgcodec.models.entropy import mixture
+from lgcodec.models.families.causal import floats as causal_training
+from lgcodec.models.families.causal import network as causal
+from lgcodec.models.families.causal.model import Model
+from lgcodec.models.families.causal.on_triton import GpuCausal
+from lgcodec.models.families.causal.program import Program
+from lgcodec.models.families.flow import model as flow_model
+from lgcodec.models.families.flow import network as flow
+from lgcodec.models.families.flow.floats import Flow, export
+from lgcodec.models.families.flow.on_triton import GpuFlow
 from lgcodec.models.interface import Intervals
-from lgcodec.models.stack import Stack
+from lgcodec.models.layers import learning
+from lgcodec.models.layers.integer import LearningLayer, quantise
+from lgcodec.models.machines.numpy.executor import NumpyExecutor
+from lgcodec.models.machines.numpy.learning import Learner, mixture_errors
+from lgcodec.models.machines.numpy.stack import Stack
+from lgcodec.models.machines.triton import learning as gpu_learning
+from lgcodec.models.machines.triton.layers import Products, stacked, unrounded
+from lgcodec.models.machines.triton.mixtures import Tables
+from lgcodec.models.machines.triton.stack import Lanes, share, to_device
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 CUDA = torch.cuda.is_available()
-if not CUDA:
-    os.environ["TRITON_INTERPRET"] = "1"  # before any kernel is defined
 triton = pytest.importorskip("triton", reason="triton is not installed")
 tl = triton.language
-
-from lgcodec.models import causal_training, flow_training, gpu_learning  # noqa: E402
-from lgcodec.models.gpu_causal import GpuCausal  # noqa: E402
-from lgcodec.models.gpu_flow import GpuFlow  # noqa: E402
-from lgcodec.models.gpu_layers import Products, stacked, unrounded  # noqa: E402
-from lgcodec.models.gpu_stack import Lanes, Tables, share, to_device  # noqa: E402
-
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 needs_cuda = pytest.mark.skipif(not CUDA, reason="no CUDA device here")
 Tile = NDArray[np.int16]
@@ -138,7 +148,7 @@ def test_products_of_sixteen_bits_wrap_as_integers_do(ends: tuple[int, int]) -> 
     gpu_learning.check_exact(DEVICE)
 
 
-def learners(own: int, tiles: int, front: Any) -> tuple[list[learning.Learner], gpu_learning.Learner]:
+def learners(own: int, tiles: int, front: Any) -> tuple[list[Learner], gpu_learning.Learner]:
     """Two layers of more inputs, outputs and pixels than a program takes, on numpy and on the device."""
     random, inputs, outputs = np.random.default_rng(own), 41, 70
     low, high, limit, shift = (np.full(n, value, np.int32) for n, value in (
@@ -149,7 +159,7 @@ def learners(own: int, tiles: int, front: Any) -> tuple[list[learning.Learner], 
         weight, bias = random.integers(-600, 601, (outputs, inputs)), random.integers(-9000, 9000, outputs)
         layers.append(LearningLayer(weight.astype(np.int16), bias.astype(np.int32), shift, limit, low, high))
     trained = gpu_learning.Trained.load(layers, own, DEVICE)
-    reference = [learning.Learner(layer, tiles, own, 3) for layer in layers]
+    reference = [Learner(layer, tiles, own, 3) for layer in layers]
     return reference, gpu_learning.Learner(trained, 3, tiles, 100, front)
 
 
@@ -196,7 +206,7 @@ def test_errors_of_mixtures_are_those_of_numpy(channel: int) -> None:
     mean[:, 2] += 64 * 200  # next to impossible
     log_scale, spread = random.choice([0, 3, 40, 90, 160], (K, n)), random.integers(-4000, 4001, n)
     mixed = mixture.Mixture.of(TABLES, random.integers(-99, 100, (K, n)), mean, log_scale, size, origin)
-    expected = learning.mixture_errors(mixed, values + origin, log_scale, 160, spread)
+    expected = mixture_errors(mixed, values + origin, log_scale, 160, spread)
 
     def both(a: NDArray[Any], kind: type) -> Any:
         """Where channel 1 is looked for, if it is that, else at the beginning."""
@@ -225,9 +235,9 @@ def untrained(**config: int) -> weights.Weights:
     return causal_training.export(network, {})
 
 
-def machines(**config: int) -> tuple[causal.Model, GpuCausal]:
+def machines(**config: int) -> tuple[Model, GpuCausal]:
     """An untrained network on numpy and on the device."""
-    reference = causal.Model(untrained(**config), "test", registry.OWN, "numpy", 1)
+    reference = Model(untrained(**config), "test", registry.OWN, "numpy", 1)
     return reference, GpuCausal(reference.network, str(DEVICE))
 
 
@@ -260,8 +270,8 @@ def test_pixels_that_see_a_picture_are_coded_as_by_numpy(channels: int) -> None:
     core = GpuCausal(network, str(DEVICE))
     streams = core.encode(tiles, b"", sides)
     for tile, shape, side, stream in zip(tiles, shapes, sides, streams, strict=True):
-        program = causal.Program(network, NumpyExecutor(), [shape], [side])
-        assert np.array_equal(stream.words, coder.push_program(program, [tile])[0].words)
+        program = Program(network, NumpyExecutor(), [shape], [side])
+        assert np.array_equal(stream.words, push_program(program, [tile])[0].words)
     back = core.decode(shapes, [stream.words for stream in streams], b"", sides)
     assert all(np.array_equal(a, b) for a, b in zip(back, tiles, strict=True))
 
@@ -278,11 +288,11 @@ FLOW = {"width": 12, "depth": 1, "hidden": 6, "components": 2}
 )
 def test_flow_tiles_are_coded_as_by_numpy(config: flow.Config, shapes: list[tuple[int, int, int]]) -> None:
     torch.manual_seed(1)
-    network = flow_training.Flow(config)
+    network = Flow(config)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(2)
-    reference = flow.Model(flow_training.export(network, {}), "test", registry.OWN, "numpy", 1)
+    reference = flow_model.Model(export(network, {}), "test", registry.OWN, "numpy", 1)
     tiles = [smooth(shape, i) for i, shape in enumerate(shapes)]
     for i, tile in enumerate(tiles):
         tile[0, 0, 0], tile[-1, -1, -1] = 0, (300, -5000)[i % 2]  # at the end of the window, and beyond

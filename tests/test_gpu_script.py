@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 import zipfile
 from pathlib import Path
@@ -18,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from strategies import texture
 
+from lgcodec.models.training import run as train
+from lgcodec.models.training.command import main
+from lgcodec.models.training.images import read_images
+
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # before any kernel is defined
-
-from lgcodec.models import train  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +76,7 @@ def test_tunes(script: Any, tmp_path: Path) -> None:
 def test_packs_keep_the_pixels(script: Any, photographs: Path, tmp_path: Path) -> None:
     assert run(script, "pack", photographs, "--out", tmp_path / "packs", "--megabytes", 0.001).startswith("3 shards")
     folder = script.unpack(tmp_path / "packs", tmp_path / "unpacked")
-    images = train.read_images([folder], 16)
+    images = read_images([folder], 16)
     assert all(np.array_equal(a, picture(i)) for i, a in enumerate(images))
     assert script.unpack(photographs, tmp_path / "other") == photographs
 
@@ -88,7 +87,7 @@ SIZES = "--batch 4 --crop 16 --width 16 --depth 1 --hidden 8 --components 2 --ro
 def test_trains_in_slices(script: Any, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def here(words: list[str], stdout: Any, **_: object) -> SimpleNamespace:
         """In this process, which has everything imported."""
-        result = CliRunner().invoke(train.main, words[3:], catch_exceptions=False)
+        result = CliRunner().invoke(main, words[3:], catch_exceptions=False)
         stdout.write(result.output)
         return SimpleNamespace(returncode=result.exit_code)
 

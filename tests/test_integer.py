@@ -17,21 +17,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lgcodec.models.errors import ExactnessError, ModelError
-from lgcodec.models.integer import (
-    EXACT,
-    INPUT_LIMIT,
-    WEIGHT_LIMIT,
-    Executor,
-    Layer,
-    NumpyExecutor,
-    check_exact,
-    quantise,
-)
+from lgcodec.models.layers.integer import EXACT, INPUT_LIMIT, WEIGHT_LIMIT, Executor, Layer, check_exact, quantise
+from lgcodec.models.machines.numpy.executor import NumpyExecutor
+from lgcodec.models.machines.torch.executor import TorchExecutor
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
-
-from lgcodec.models.torch_executor import TorchExecutor  # noqa: E402
-
 Int = NDArray[np.int64]
 NO_GPU = "no CUDA device here"
 

@@ -12,22 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-
-from lgcodec import coder
-from lgcodec.models import causal, deltas, learning, registry
-from lgcodec.models.causal import Config, Network
-from lgcodec.models.errors import ExactnessError, ModelError
-from lgcodec.models.integer import EXACT, LearningLayer, NumpyExecutor
-from lgcodec.models.mixture import Mixture, Tables
-from lgcodec.models.weights import Weights
-
-torch = pytest.importorskip("torch", reason="the torch extra is not installed")
-nb = pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
-
-from test_causal import (  # noqa: E402
+from test_causal import (
     SMALL,
     Tile,
-    _threads,  # noqa: F401
     batches,
     build,
     check,
@@ -41,10 +28,29 @@ from test_causal import (  # noqa: E402
     words_of,
 )
 
-from lgcodec.models import causal_training, compiled_learning, mixture_kernels, short_kernels  # noqa: E402
-from lgcodec.models.compiled import CompiledCausal  # noqa: E402
-from lgcodec.models.torch_executor import TorchExecutor  # noqa: E402
+from lgcodec.coding import coder
+from lgcodec.models import registry
+from lgcodec.models.adaptation import deltas
+from lgcodec.models.entropy.mixture import Mixture, Tables
+from lgcodec.models.errors import ExactnessError, ModelError
+from lgcodec.models.families.causal import floats as causal_training
+from lgcodec.models.families.causal import network as causal
+from lgcodec.models.families.causal.model import Model
+from lgcodec.models.families.causal.network import Config, Network
+from lgcodec.models.families.causal.on_numba import CompiledCausal
+from lgcodec.models.layers import learning
+from lgcodec.models.layers.integer import EXACT, LearningLayer
+from lgcodec.models.machines.numba import learning as compiled_learning
+from lgcodec.models.machines.numba import mixtures as mixture_kernels
+from lgcodec.models.machines.numba import products as short_kernels
+from lgcodec.models.machines.numpy.executor import NumpyExecutor
+from lgcodec.models.machines.numpy.learning import Learner, mixture_errors
+from lgcodec.models.machines.torch.executor import TorchExecutor
+from lgcodec.models.training.losses import logistic_mixture_nats
+from lgcodec.models.weights import Weights
 
+torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+nb = pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
 TABLES = Tables.make()
 SIGMOIDS = mixture_kernels.packed_sigmoids(TABLES)
 SLOTS = mixture_kernels.SLOTS
@@ -156,7 +162,7 @@ def test_errors_are_the_gradient_of_the_loss(seed: int, window: tuple[int, int])
     mean[:, :20] = 64 * values[:20] + random.integers(-200, 201, (K, 20))
     spread = random.integers(-16, 17, n)
     mixed = Mixture.of(TABLES, logit, mean, log_scale, size, origin)
-    got = learning.mixture_errors(mixed, values, log_scale, 160, spread).T / 2**learning.ERROR
+    got = mixture_errors(mixed, values, log_scale, 160, spread).T / 2**learning.ERROR
     unit = torch.zeros(3 * K + 1, n, dtype=torch.float64, requires_grad=True)
     parts = (torch.from_numpy(a) for a in (logit / 32, mean / 64, log_scale / 16 + causal.LOG_SCALE_LOW))
     logits, means, scales = (
@@ -165,7 +171,7 @@ def test_errors_are_the_gradient_of_the_loss(seed: int, window: tuple[int, int])
     ends = (0, 255) if origin == 0 else (-255, 255)
     x = torch.from_numpy(values.astype(float))
     means = means + unit[-1] * torch.from_numpy(spread / 8)
-    causal_training.logistic_mixture_nats(x, logits, means, scales, *ends).backward()
+    logistic_mixture_nats(x, logits, means, scales, *ends).backward()
     assert unit.grad is not None
     wanted = unit.grad.numpy()
     assert np.abs(wanted).max() > 2
@@ -184,10 +190,10 @@ def test_steps_follow_the_gradient_of_the_loss(monkeypatch: pytest.MonkeyPatch) 
     """Of an image's bits by all weights that learn, by autograd, within what rounding errors cost."""
     sums: dict[int, Any] = {}
 
-    def gather(learner: learning.Learner, gradient: NDArray[np.int64]) -> None:
+    def gather(learner: Learner, gradient: NDArray[np.int64]) -> None:
         sums[id(learner)] = sums.get(id(learner), 0) + gradient[0]
 
-    monkeypatch.setattr(learning.Learner, "_step", gather)
+    monkeypatch.setattr(Learner, "_step", gather)
     model, tile = random_model(LEARNING, 1, 1.5), soft_tile(32)
     program = build(random_weights(LEARNING, 1, 1.5), "numpy").program([tile.shape], b"")
     assert len(list(program.symbols([tile]))) == 3 * (32 + 2 * 31)
@@ -228,7 +234,7 @@ def test_compiled_errors_are_those_of_mixtures(
     room = np.zeros((3, outputs, SLOTS), np.int64), np.zeros((outputs, SLOTS), np.int32)
     work = (*(np.zeros(0) for _ in range(4)), room)
     compiled_learning.mixture_errors(symbols, tuple(parts), n, size, origin, SIGMOIDS, q, apart, work, errors)
-    wanted = learning.mixture_errors(mixed, values, log_scale, 160, spread)
+    wanted = mixture_errors(mixed, values, log_scale, 160, spread)
     assert np.abs(wanted).max() <= learning.ERROR_LIMIT
     np.testing.assert_array_equal(errors[:, : 3 * K + 1], wanted)
     assert (errors[:, 3 * K + 1 :] == 7).all()
@@ -260,7 +266,7 @@ def test_compiled_layers_learn_alike(inputs: int, outputs: int, n: int, rate: in
     limit, shift = np.full(inputs, 1000, np.int32), random.integers(0, 12, outputs).astype(np.int32)
     bias, ends = random.integers(-(1 << 27), 1 << 27, outputs).astype(np.int32), np.full((2, outputs), 8191, np.int32)
     layer = LearningLayer(weight, bias, shift, limit, -ends[0], ends[1])
-    learner = learning.Learner(layer, 1, own, rate)
+    learner = Learner(layer, 1, own, rate)
     packed, packed_ends = short_kernels.packed([layer], inputs)
     state = compiled_learning.fresh(packed, outputs, own)
     moments = [random.integers(0, 2 ** int(random.integers(6, 43)), count) for count in (outputs, own)]
@@ -385,8 +391,8 @@ def test_fronts_that_rest_teach_nothing() -> None:
 
 
 def test_without_triton_learning_stays_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(causal, "find_spec", lambda name: None if name == "triton" else find_spec(name))
-    model = causal.Model(random_weights(LEARNING, 1), "mine", registry.OWN, "cuda", 1)
+    monkeypatch.setattr(causal_model, "find_spec", lambda name: None if name == "triton" else find_spec(name))
+    model = Model(random_weights(LEARNING, 1), "mine", registry.OWN, "cuda", 1)
     assert isinstance(model.compiled, CompiledCausal)
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lgcodec import coder
+from lgcodec.coding import coder
 from lgcodec.models import registry
 
 pytest.importorskip("numba", reason="numba is not installed")
-
 CODE = """
 import sys
 import numpy as np

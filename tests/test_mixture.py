@@ -11,15 +11,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lgcodec.models import mixture, registry, weights
-from lgcodec.models.causal import ORIGINS, SIZES
+from lgcodec.models import registry, weights
+from lgcodec.models.entropy import mixture
+from lgcodec.models.entropy.mixture import LOW_SYMBOLS, Mixture, Tables
 from lgcodec.models.errors import ModelError
+from lgcodec.models.families.causal.network import ORIGINS, SIZES
 from lgcodec.models.interface import TOTAL
-from lgcodec.models.mixture import LOW_SYMBOLS, Mixture, Tables
 
 Int = NDArray[np.int64]
 TABLES = Tables.make()
-
 logits = st.one_of(st.integers(-4095, 4095), st.sampled_from([-4095, 0, 4095]))
 log_scales = st.one_of(st.integers(0, 160), st.sampled_from([0, 160]))
 means = st.one_of(

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lgcodec.models.integer import Layer
-from lgcodec.models.mixture import Mixture, Tables
-from lgcodec.models.stack import Stack
+from lgcodec.models.entropy.mixture import Mixture, Tables
+from lgcodec.models.layers.integer import Layer
+from lgcodec.models.machines.numba import mixtures as mixture_kernels
+from lgcodec.models.machines.numba import products as short_kernels
+from lgcodec.models.machines.numba import stack as compiled_stack
+from lgcodec.models.machines.numba.vectors import BLOCK
+from lgcodec.models.machines.numpy.stack import Stack
 
 nb = pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
-
-from lgcodec.models import compiled_stack, mixture_kernels, short_kernels  # noqa: E402
-
 QUICK = settings(max_examples=60, deadline=None)
 TABLES = Tables.make()
 SIGMOIDS = mixture_kernels.packed_sigmoids(TABLES)
@@ -115,7 +116,7 @@ def test_products_fill_24_bits(inputs: int, outputs: int, n: int, seed: int) -> 
     low, high = np.zeros(outputs), random.integers(0, 32768, outputs)
     one = Layer(weight, *(a.astype(np.int32) for a in (bias, shift)), limit, *(a.astype(np.int32) for a in (low, high)))
     w, ends = short_kernels.packed([one], inputs)
-    a = np.zeros((short_kernels.BLOCK, 2 * w.shape[1]), np.int16)
+    a = np.zeros((BLOCK, 2 * w.shape[1]), np.int16)
     a[:, :inputs] = random.integers(-limit, limit + 1, (len(a), inputs))
     a[0, :inputs] = np.sign(weight[0]) * limit
     sums, out = np.zeros((len(a), ends.shape[2]), np.int32), np.zeros((len(a), ends.shape[2]), np.int16)

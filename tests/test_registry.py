@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 import lgcodec
-from lgcodec import Codec, coder
+from lgcodec import Codec
+from lgcodec.coding import coder
 from lgcodec.models import registry, weights
 from lgcodec.models.errors import ModelError
 from lgcodec.models.registry import OWN, RECORDS

@@ -17,14 +17,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import lgcodec
-from lgcodec import coder, colour
+from lgcodec import colour
+from lgcodec.coding import coder
 from lgcodec.models import registry
+from lgcodec.models.families.causal import floats as causal_training
+from lgcodec.models.families.causal import network as causal
+from lgcodec.models.families.causal import online
+from lgcodec.models.families.causal.on_numba import CompiledCausal
+from lgcodec.models.families.causal.training import UNLABELLED, Crops, evaluate
+from lgcodec.models.training.command import main
+from lgcodec.models.training.images import augment, process, read_images
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
-
-from lgcodec.models import causal, causal_training, online, train  # noqa: E402
-from lgcodec.models.compiled import CompiledCausal  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -61,7 +66,7 @@ def run(data: Path, out: Path, minutes: float, *more: str) -> Result:
     options |= {"--device": "cpu", "--threads": 1, "--batch": 4, "--crop": 16, "--learning": 0}
     options |= {f"--{name}": size for name, size in SIZES.items()}
     arguments = [str(word) for pair in options.items() for word in pair]
-    return CliRunner().invoke(train.main, ["ar", *arguments, *more], catch_exceptions=False)
+    return CliRunner().invoke(main, ["ar", *arguments, *more], catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +80,10 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 @pytest.mark.parametrize("family", ["ar", "continuous", "flow", "vae", "vqvae"])
 def test_every_family_has_a_command(family: str) -> None:
-    result = CliRunner().invoke(train.main, [family, "--help"])
+    result = CliRunner().invoke(main, [family, "--help"])
     assert result.exit_code == 0
     assert "--held-out" in result.output
-    assert family in CliRunner().invoke(train.main, ["--help"]).output
+    assert family in CliRunner().invoke(main, ["--help"]).output
 
 
 def test_a_run_exports_weights_that_code(trained: tuple[Path, str], data: Path) -> None:
@@ -106,7 +111,7 @@ def test_a_run_learns_and_says_its_rates(trained: tuple[Path, str], data: Path) 
     assert float(said[-1][0]) == pytest.approx(integers, rel=0.005)
     torch.manual_seed(0)
     untrained = causal_training.Causal(causal.Config(**SIZES))
-    before = train.evaluate(untrained, [causal_training.Features(tile)], torch.device("cpu"))
+    before = evaluate(untrained, [causal_training.Features(tile)], torch.device("cpu"))
     assert integers < before
 
 
@@ -183,14 +188,14 @@ def test_weights_that_learn_are_rated_with_and_without(trained: tuple[Path, str]
 
 def test_crops_come_with_the_class_of_their_image_or_none() -> None:
     images = [np.full((24, 24, 3), light, np.uint8) for light in (40, 200)]
-    crops = train.Crops(images, np.random.default_rng(0), 16, 8, np.array([1, 0]))
+    crops = Crops(images, np.random.default_rng(0), 16, 8, np.array([1, 0]))
     labels = []
     for batch, _ in zip(crops, range(20), strict=False):
         labels.append(batch[5].numpy())
         light = batch[0][:, 0].float().mean(dim=(1, 2)).numpy()
         assert ((labels[-1] == -1) | ((light < 120) == (labels[-1] == 1))).all()
     share = np.mean(np.concatenate(labels) == -1)
-    assert abs(share - train.UNLABELLED) < 0.1
+    assert abs(share - UNLABELLED) < 0.1
 
 
 def test_a_run_leaves_a_model_card(trained: tuple[Path, str]) -> None:
@@ -230,7 +235,7 @@ def test_augmented_images_are_images(seed: int, height: int, width: int) -> None
     random = np.random.default_rng(seed)
     rgb = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
     before = rgb.copy()
-    got = train.augment(rgb, random, processed=0.5)
+    got = augment(rgb, random, processed=0.5)
     assert np.array_equal(rgb, before)
     assert got.dtype == np.uint8
     assert got.shape in {(height, width, 3), (width, height, 3)}
@@ -253,7 +258,7 @@ class Kind(np.random.Generator):
 def test_processed_images_are_like_their_originals(kind: int) -> None:
     y, x = np.indices((40, 61)) / 61
     rgb = (np.stack([40 + 90 * x, 200 - 80 * y, 90 + 50 * np.cos(9 * x)], axis=2)).astype(np.uint8)
-    got = train.process(rgb, Kind(kind))
+    got = process(rgb, Kind(kind))
     assert got.shape == rgb.shape
     assert got.dtype == np.uint8
     assert 0 < np.abs(got.astype(int) - rgb).mean() < 3
@@ -262,10 +267,10 @@ def test_processed_images_are_like_their_originals(kind: int) -> None:
 def test_a_color_filter_array_is_interpolated() -> None:
     """One sample in four is red or blue, one in two green; these stay, and the others are means of their neighbours."""
     rgb = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
-    kept = (train.process(rgb, Kind(0)) == rgb)[1:-1, 1:-1].reshape(9, 2, 14, 2, 3).all(axis=(0, 2))
+    kept = (process(rgb, Kind(0)) == rgb)[1:-1, 1:-1].reshape(9, 2, 14, 2, 3).all(axis=(0, 2))
     assert kept.sum(axis=(0, 1)).tolist() == [1, 2, 1]
     flat = np.full((20, 30, 3), (10, 200, 77), np.uint8)
-    np.testing.assert_array_equal(train.process(flat, Kind(0)), flat)
+    np.testing.assert_array_equal(process(flat, Kind(0)), flat)
 
 
 @settings(deadline=None, max_examples=20)
@@ -293,17 +298,18 @@ def test_images_are_found_in_folders_and_small_ones_left_out(suffix: str, tmp_pa
     Image.fromarray(picture(0, 20)).save(tmp_path / "a" / "b" / f"large{suffix}")
     Image.fromarray(picture(0, 20)[:, :9]).save(tmp_path / "a" / f"narrow{suffix}")
     (tmp_path / "notes.txt").write_text("no image")
-    images = train.read_images([tmp_path], 16)
+    images = read_images([tmp_path], 16)
     assert [image.shape for image in images] == [(20, 20, 3)]
     assert images[0].dtype == np.uint8
 
 
 def test_pixels_of_codes_start_from_the_default_network_without_its_grid() -> None:
-    from lgcodec.models import vqvae, vqvae_training
+    from lgcodec.models.families.vqvae import network as vqvae
+    from lgcodec.models.families.vqvae.floats import Pixels
 
     network = causal.Network.of(registry.read("default"))
     assert network.config.grid
-    pixels = vqvae_training.Pixels(vqvae.Config(pixels=causal.Config(depth=1, side=16)))
+    pixels = Pixels(vqvae.Config(pixels=causal.Config(depth=1, side=16)))
     pixels.start(network)
     known = len(network.config.layers()["first"][0]) - causal.GRID
     first = causal_training.float_layers(network)["first"][0]

@@ -18,15 +18,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import FakeModel
 
-from lgcodec import chain, coder
-from lgcodec.bits_back import pop, push
+from lgcodec.coding import chain, coder
+from lgcodec.coding.bits_back import pop, push
+from lgcodec.coding.likelihood import code_length, draw, noise, sample, score
 from lgcodec.errors import FormatError
-from lgcodec.likelihood import code_length, draw, noise, sample, score
-from lgcodec.models import mixture, vae
+from lgcodec.models.entropy import mixture
+from lgcodec.models.entropy.cells import LATENT_UNIT, RATIO_UNIT, Cells, Posterior
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import quantise
+from lgcodec.models.families.vae import network as vae
+from lgcodec.models.families.vae.model import Model
 from lgcodec.models.interface import TOTAL
-from lgcodec.models.stack import Stack as AnsStack
+from lgcodec.models.layers.integer import quantise
+from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
 
 MACHINES = ["numpy", *(m for m in ("numba", "torch") if importlib.util.find_spec(m))]
@@ -51,14 +54,14 @@ def random_weights(config: vae.Config, seed: int = 0) -> Weights:
         bias = random.normal(size=len(row)) * 0.3
         layer = quantise(weight * row[:, None] * column, bias * row + add, limit, low, high)
         tensors |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias, f"{name}.shift": layer.shift}
-    tables, cells = mixture.Tables.make(), vae.Cells.make(config.bits)
+    tables, cells = mixture.Tables.make(), Cells.make(config.bits)
     tensors |= {"sigmoid": tables.sigmoid, "exponential": tables.exponential, "inverse": tables.inverse}
     tensors |= {"edges": cells.edges, "values": cells.values, "normal": cells.normal, "precision": cells.precision}
     return Weights("vae", vae.as_dict(config), tensors, {})
 
 
-def model(config: vae.Config, machine: str = "numpy") -> vae.Model:
-    return vae.Model(random_weights(config), "random", 255, machine, 1)
+def model(config: vae.Config, machine: str = "numpy") -> Model:
+    return Model(random_weights(config), "random", 255, machine, 1)
 
 
 def tiles(random: np.random.Generator, n: int, shape: tuple[int, int, int]) -> list[Tile]:
@@ -123,14 +126,14 @@ def test_every_machine_gives_the_same_words_and_reads_those_of_others(config: va
 def test_posteriors_are_the_normal_distribution_and_every_cell_has_a_share(seed: int, bits: int) -> None:
     random, size = np.random.default_rng(seed), 1 << bits
     mean, ratio = random.integers(-2047, 2048, 4), random.integers(0, 96, 4)
-    cells = vae.Cells.make(bits)
-    distribution = vae.Posterior(cells, mean, ratio, np.array([4]))
+    cells = Cells.make(bits)
+    distribution = Posterior(cells, mean, ratio, np.array([4]))
     c = distribution.cumulative(np.arange(size + 1)[:, None])
     assert (np.diff(c, axis=0) > 0).all()
     assert set(c[0]) == {0}
     assert set(c[-1]) == {TOTAL}
     for i in range(4):
-        exact = NormalDist(mean[i] / vae.LATENT_UNIT, math.exp(-ratio[i] / vae.RATIO_UNIT))
+        exact = NormalDist(mean[i] / LATENT_UNIT, math.exp(-ratio[i] / RATIO_UNIT))
         places = random.integers(1, size, 20)
         assert [c[p, i] / TOTAL for p in places] == pytest.approx(
             [exact.cdf(NormalDist().inv_cdf(p / size)) for p in places], abs=2e-3
@@ -236,16 +239,17 @@ def test_malformed_tensors_are_told(name: str) -> None:
 
 def test_net_bits_are_the_bound_that_was_trained() -> None:
     torch = pytest.importorskip("torch")
-    from lgcodec.models import vae_training
+    from lgcodec.models.families.vae import training as vae_training
+    from lgcodec.models.families.vae.floats import Floats, Objective, export
 
     torch.manual_seed(0)
     config = replace(SMALL, width=12, hidden=12, bits=10)
-    network = vae_training.Floats(config)
+    network = Floats(config)
     random = np.random.default_rng(0)
     value = tiles(random, 32, (1, 16, 16))
     value = [np.clip(np.cumsum(random.integers(-9, 10, t.shape), axis=2) + 99, 0, 255).astype(np.int16) for t in value]
     x = torch.from_numpy(np.stack(value).transpose(0, 2, 3, 1) - vae.CENTRE[0])
-    objective = vae_training.Objective(network, warm_up=5, free_bits=0.0, samples=1)
+    objective = Objective(network, warm_up=5, free_bits=0.0, samples=1)
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(40):
         optimiser.zero_grad()
@@ -253,7 +257,7 @@ def test_net_bits_are_the_bound_that_was_trained() -> None:
         optimiser.step()
     bound, tight = vae_training.evaluate(network, [x.numpy()], samples=8)
     assert tight < bound < 7
-    one = vae.Model(vae_training.export(network, {}), "trained", 255, "numpy", 1)
+    one = Model(export(network, {}), "trained", 255, "numpy", 1)
     bits = [code_length(one.latent([t.shape for t in value]), value, AnsStack(noise(9000, seed))) for seed in range(2)]
     assert np.mean(bits) / 32 / 256 == pytest.approx(bound, rel=0.01)
 
@@ -264,7 +268,8 @@ def test_the_training_command_writes_weights_that_code_and_goes_on(
     pytest.importorskip("torch")
     from click.testing import CliRunner
 
-    from lgcodec.models import vae_training, weights
+    from lgcodec.models import weights
+    from lgcodec.models.families.vae import training as vae_training
 
     monkeypatch.setattr(vae_training, "HELD_OUT", 30)
     images = np.random.default_rng(0).integers(0, 256, (70, 4, 4), dtype=np.uint8)
@@ -279,7 +284,7 @@ def test_the_training_command_writes_weights_that_code_and_goes_on(
     content = weights.read(out.read_bytes(), "digits")
     assert content.card["integer_bpd"] == pytest.approx(content.card["float_bpd"], rel=0.1)
     assert content.card["multiply_adds_per_pixel"] > 0
-    one = vae.Model(content, "digits", 255, "numpy", 1)
+    one = Model(content, "digits", 255, "numpy", 1)
     stack = AnsStack(noise(90, 1))
     push(stack, one.latent([(1, 4, 4)]), [images[:1].astype(np.int16)[0][None]])
     assert np.array_equal(pop(stack, one.latent([(1, 4, 4)]))[0][0], images[0])

@@ -17,13 +17,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from lgcodec import Codec, coder
+from lgcodec import Codec
+from lgcodec.coding import coder
 from lgcodec.errors import FormatError
-from lgcodec.models import causal, mixture, vqvae
-from lgcodec.models.convolution import machine
+from lgcodec.models.entropy import mixture
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import NumpyExecutor, quantise
+from lgcodec.models.families.causal import network as causal
+from lgcodec.models.families.causal.program import Program
+from lgcodec.models.families.vqvae import network as vqvae
+from lgcodec.models.families.vqvae.model import Model
+from lgcodec.models.families.vqvae.program import BaseProgram
 from lgcodec.models.interface import TOTAL
+from lgcodec.models.layers.integer import quantise
+from lgcodec.models.machines.choose import machine
+from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.weights import Weights, read
 
 MACHINES = ["numpy", *(m for m in ("numba", "torch") if importlib.util.find_spec(m))]
@@ -62,8 +69,8 @@ def random_weights(config: vqvae.Config, seed: int = 0) -> Weights:
     return Weights("vqvae", config.written(), tensors, {})
 
 
-def model(config: vqvae.Config = SMALL, name: str = "numpy") -> vqvae.Model:
-    return vqvae.Model(random_weights(config), "random", 255, name, 1)
+def model(config: vqvae.Config = SMALL, name: str = "numpy") -> Model:
+    return Model(random_weights(config), "random", 255, name, 1)
 
 
 def tile(seed: int, shape: tuple[int, int, int]) -> Tile:
@@ -208,7 +215,7 @@ def test_tiles_of_too_many_codes_are_refused() -> None:
 
 def refused(weights: Weights) -> None:
     with pytest.raises(ModelError):
-        vqvae.Model(weights, "hostile", 255, "numpy", 1)
+        Model(weights, "hostile", 255, "numpy", 1)
 
 
 @pytest.mark.parametrize(
@@ -256,29 +263,29 @@ def test_missing_weights_are_refused() -> None:
 def test_the_float_network_is_the_integer_one() -> None:
     import torch
 
-    from lgcodec.models import vqvae_training
+    from lgcodec.models.families.vqvae.floats import SAMPLE_UNIT, Base, Pixels, Prior, SideFeatures, export, normal
 
     torch.manual_seed(0)
     config = replace(SMALL, width=16, depth=8, prior=16)
-    base, prior, pixels = (part(config) for part in (vqvae_training.Base, vqvae_training.Prior, vqvae_training.Pixels))
+    base, prior, pixels = (part(config) for part in (Base, Prior, Pixels))
     for book in (base.top, base.bottom):
         book.vectors.mul_(0.5)
-    weights = vqvae_training.export(base.eval(), prior, pixels, {})
+    weights = export(base.eval(), prior, pixels, {})
     network = vqvae.Network(weights, machine("numpy"))
     value = np.cumsum(np.random.default_rng(5).integers(-5, 6, (3, 64, 48)), axis=2).astype(np.int16)
     value[0] += 100
     with torch.inference_mode():
-        o = base(vqvae_training.normal(value)[None])
+        o = base(normal(value)[None])
     codes, side = network.quantise(value), network.side(network.quantise(value), value.shape)
     assert (codes.top == o["top"].numpy()).mean() > 0.9
-    picture = o["picture"][0].numpy() * 8 * vqvae_training.SAMPLE_UNIT + [1024, 0, 0]
+    picture = o["picture"][0].numpy() * 8 * SAMPLE_UNIT + [1024, 0, 0]
     assert np.median(np.abs(picture - side.picture)) < 12
 
-    features = vqvae_training.SideFeatures(value, network)
+    features = SideFeatures(value, network)
     parts = [torch.from_numpy(part)[None] for part in features.crop(0, 0, 64, 48)]
     with torch.inference_mode():
         nats = float(pixels(*parts).sum())
-    program = causal.Program(network.pixels, NumpyExecutor(), [(3, 64, 48)], [side])
+    program = Program(network.pixels, NumpyExecutor(), [(3, 64, 48)], [side])
     bits = sum(part.ideal_bits() for mixed, x in program.symbols([value]) for part in mixed.intervals(x))
     assert bits == pytest.approx(nats / np.log(2), rel=0.005)
 
@@ -289,7 +296,7 @@ def test_the_float_network_is_the_integer_one() -> None:
     with torch.inference_mode():
         nats = float(prior("top", torch.from_numpy(codes.top), vectors[0], None))
         nats += float(prior("bottom", torch.from_numpy(codes.bottom), vectors[1], t.float()))
-    tables = vqvae.BaseProgram(network, value.shape).symbols(codes)
+    tables = BaseProgram(network, value.shape).symbols(codes)
     bits = sum(part.ideal_bits() for table, symbols in tables for part in table.intervals(symbols))
     assert bits == pytest.approx(nats / np.log(2), rel=0.01)
 
@@ -299,7 +306,7 @@ def test_the_float_network_is_the_integer_one() -> None:
 def test_a_training_run_writes_weights_that_code(small: bool, tmp_path: Path) -> None:
     from click.testing import CliRunner
 
-    from lgcodec.models.vqvae_training import command
+    from lgcodec.models.families.vqvae.training import command
 
     random = np.random.default_rng(0)
     digits = random.integers(0, 256, (30, 28, 28)).astype(np.uint8)
@@ -316,6 +323,6 @@ def test_a_training_run_writes_weights_that_code(small: bool, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     weights = read(out.read_bytes(), "mine")
     assert weights.card["integer_bpd"] > 0
-    one, shape = vqvae.Model(weights, "mine", 255, "numpy", 1), (1, 30, 28)
+    one, shape = Model(weights, "mine", 255, "numpy", 1), (1, 30, 28)
     (stream,) = coder.encode(one, [tile(0, shape)])
     assert np.array_equal(coder.decode(one, [shape], [stream.words], bases=[stream.base])[0], tile(0, shape))

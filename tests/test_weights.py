@@ -28,7 +28,6 @@ SAMPLE = Weights(
     },
     card={"data": "none", "rate": 2.75},
 )
-
 texts = st.text(max_size=8)
 values = st.one_of(st.integers(-99, 99), texts, st.floats(allow_nan=False), st.none())
 facts = st.dictionaries(texts, values, max_size=3)

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lgcodec.models import causal, deltas, registry
-from lgcodec.models.causal_training import Causal, export
+from lgcodec.models import registry
+from lgcodec.models.adaptation import deltas
+from lgcodec.models.families.causal import network as causal
+from lgcodec.models.families.causal.floats import Causal, export
 from lgcodec.models.weights import Weights
 
 HERE = Path(__file__).parent

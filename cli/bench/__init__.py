@@ -1,0 +1,1 @@
+"""What `lgcodec bench` does: codecs to compare, measuring, tables, a plot."""

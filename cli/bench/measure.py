@@ -1,0 +1,281 @@
+"""Rate and speed of lgcodec's models and of other codecs, side by side over one folder of images.
+
+Every codec gets the bare pixels (no metadata), and nothing is reported that did not decode to the same pixels. Speeds
+are those of a warm process; the other codecs run on one thread.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lgcodec
+from lgcodec.cli import files
+from lgcodec.cli.bench.contenders import Contender, Learned
+from lgcodec.errors import InputError, IntegrityError
+
+if TYPE_CHECKING:
+    from lgcodec.cli.bench.contenders import Pixels
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a preview of an image is worth. share: of the file's bytes; psnr: in dB, over all samples."""
+
+    share: float
+    psnr: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image under one codec. Size in bytes; ideal_bits, the code length of the model's tables, for ours only.
+
+    preview: of the models that make one.
+    """
+
+    image: str
+    codec: str
+    library: str
+    width: int
+    height: int
+    channels: int
+    size: int
+    encode_seconds: float
+    decode_seconds: float
+    ideal_bits: int | None = None
+    preview: Preview | None = None
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def samples(self) -> int:
+        return self.pixels * self.channels
+
+    @property
+    def bpsp(self) -> float:
+        return 8 * self.size / self.samples
+
+    @property
+    def ideal_bpsp(self) -> float | None:
+        return None if self.ideal_bits is None else self.ideal_bits / self.samples
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One codec over all images. `bpsp` is the mean over images, as the field reports it; speeds in megapixels/s."""
+
+    codec: str
+    library: str
+    images: int
+    bpsp: float
+    total_bpsp: float
+    encode_mps: float
+    decode_mps: float
+    ideal_bpsp: float | None = None
+    gap_percent: float | None = None  # file bits over ideal bits
+    float_bpd: float | None = None  # of the float network on the record's held-out images, not on these
+    integer_bpd: float | None = None
+    preview: Preview | None = None  # means over images
+
+    @property
+    def quantisation_percent(self) -> float | None:
+        """What the integer network costs over the float one it was exported from."""
+        if self.float_bpd is None or self.integer_bpd is None:
+            return None
+        return 100 * (self.integer_bpd / self.float_bpd - 1)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a figure depends on besides the code that is measured."""
+
+    lgcodec: str
+    commit: str
+    python: str
+    numpy: str
+    cpu: str
+    cores: int
+    threads: int
+    device: str
+    date: str
+
+
+@dataclass(frozen=True)
+class Results:
+    environment: Environment
+    rows: list[Row]
+    summaries: list[Summary]
+
+
+def environment(threads: int | None, device: str) -> Environment:
+    return Environment(
+        lgcodec=lgcodec.__version__,
+        commit=_commit(),
+        python=platform.python_version(),
+        numpy=version("numpy"),
+        cpu=_cpu(),
+        cores=os.cpu_count() or 1,
+        threads=threads or os.cpu_count() or 1,
+        device=device,
+        date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%MZ"),
+    )
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """The commit of the checkout that lgcodec runs from, -dirty where it has changed; empty outside a checkout."""
+    folder = Path(lgcodec.__file__).parent
+    try:
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")  # another project's checkout may surround us
+        return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  fixed words, own folder
+    return run.stdout.strip()
+
+
+def run(
+    folder: Path, contenders: Sequence[Contender], threads: int | None, device: str, tell: Callable[[Row], None]
+) -> Results:
+    """Measures every contender on every image of `folder`; `tell` is given each row as it is there.
+
+    Raises InputError where there is no image, IntegrityError where one does not come back.
+    """
+    cards = {contender.name: contender.card() for contender in contenders if isinstance(contender, Learned)}
+    rows: list[Row] = []
+    for name, pixels in images(folder):
+        if not rows:
+            warm_up(contenders, pixels)
+        for contender in contenders:
+            rows.append(measure(name, pixels, contender))
+            tell(rows[-1])
+    if not rows:
+        raise InputError(f"no 8-bit grey or RGB image in {folder}")
+    return Results(environment(threads, device), rows, summarise(rows, cards))
+
+
+def warm_up(contenders: Sequence[Contender], pixels: Pixels) -> None:
+    """Loads libraries and models, and compiles what is compiled at first use."""
+    for contender in contenders:
+        contender.decode(contender.encode(pixels[:64, :64].copy()))
+
+
+def measure(name: str, pixels: Pixels, contender: Contender) -> Row:
+    """Encodes, decodes, compares. Raises IntegrityError where the pixels do not come back."""
+    import numpy as np
+
+    start = time.perf_counter()
+    data = contender.encode(pixels)
+    middle = time.perf_counter()
+    decoded = contender.decode(data)
+    end = time.perf_counter()
+    if decoded.ndim > pixels.ndim:  # a format without grey
+        decoded = decoded[..., 0]
+    if not np.array_equal(decoded, pixels):
+        raise IntegrityError(f"{contender.name} did not return the pixels of {name}")
+    height, width = pixels.shape[:2]
+    return Row(
+        image=name,
+        codec=contender.name,
+        library=contender.library,
+        width=width,
+        height=height,
+        channels=pixels[0, 0].size,
+        size=len(data),
+        encode_seconds=middle - start,
+        decode_seconds=end - middle,
+        ideal_bits=_ideal_bits(data) if isinstance(contender, Learned) else None,
+        preview=_preview(data, pixels, contender) if isinstance(contender, Learned) else None,
+    )
+
+
+def _preview(data: bytes, pixels: Pixels, contender: Learned) -> Preview | None:
+    import numpy as np
+
+    info = lgcodec.inspect(data)
+    if not info.base_bytes:
+        return None
+    used = info.header_bytes + info.chunk_bytes + info.base_bytes
+    start = time.perf_counter()
+    shown = contender.preview(data[:used])
+    seconds = time.perf_counter() - start
+    # Grey in colour is shown as grey.
+    parts = (a.reshape(*a.shape[:2], -1).astype(np.float64) for a in (shown, pixels))
+    error = float(np.mean(np.square(np.subtract(*parts))))
+    return Preview(used / len(data), 10 * math.log10(255**2 / max(error, 1e-9)), seconds)
+
+
+def _ideal_bits(data: bytes) -> int:
+    """What the file would take without its header, side information and coder: plain streams count as they are."""
+    info = lgcodec.inspect(data)
+    return info.ideal_bits + 8 * info.plain_bytes
+
+
+def summarise(rows: Sequence[Row], cards: Mapping[str, Mapping[str, Any]]) -> list[Summary]:
+    """One summary per codec, in the order of their first rows. `cards` gives the model's own rates by codec name."""
+    return [_summary([row for row in rows if row.codec == name], cards.get(name, {})) for name in _names(rows)]
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.codec for row in rows))
+
+
+def _summary(rows: Sequence[Row], card: Mapping[str, Any]) -> Summary:
+    pixels, samples = sum(row.pixels for row in rows), sum(row.samples for row in rows)
+    bits = 8 * sum(row.size for row in rows)
+    ideals = [row.ideal_bits for row in rows if row.ideal_bits is not None]
+    known = bool(ideals) and len(ideals) == len(rows)
+    previews = [row.preview for row in rows if row.preview is not None]
+    return Summary(
+        codec=rows[0].codec,
+        library=rows[0].library,
+        images=len(rows),
+        bpsp=sum(row.bpsp for row in rows) / len(rows),
+        total_bpsp=bits / samples,
+        encode_mps=pixels / 1e6 / sum(row.encode_seconds for row in rows),
+        decode_mps=pixels / 1e6 / sum(row.decode_seconds for row in rows),
+        ideal_bpsp=sum(row.ideal_bpsp or 0 for row in rows) / len(rows) if known else None,
+        gap_percent=100 * (bits / sum(ideals) - 1) if known else None,
+        float_bpd=card.get("float_bpd"),
+        integer_bpd=card.get("integer_bpd"),
+        preview=Preview(*(statistics.mean(part) for part in zip(*map(dataclasses.astuple, previews), strict=True)))
+        if previews
+        else None,
+    )
+
+
+def images(folder: Path) -> Iterator[tuple[str, Pixels]]:
+    """The 8-bit grey and RGB images below `folder`, by name. Others are left out: not every codec takes them."""
+    import numpy as np
+    from PIL import Image
+
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in files.IMAGES):
+        with Image.open(path) as image:
+            if image.mode in ("L", "RGB"):
+                yield str(path.relative_to(folder)), np.asarray(image)

@@ -1,0 +1,1 @@
+"""The entropy coder: how the programs of models meet stacks."""

@@ -1,0 +1,74 @@
+"""Models as likelihoods: what an image costs under a model, and what a model imagines.
+
+Sampling is decompression of noise: a stack of random bits decodes to a value with the probability that the model gives
+it. Scores are in bits per dim, of the integers that decide files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgcodec.coding import coder
+from lgcodec.coding.bits_back import Latent, Meter, Program, pop, push
+from lgcodec.errors import InputError
+from lgcodec.models.interface import ImageModel, Stack, Words
+from lgcodec.models.machines.numpy import stack
+from lgcodec.models.ycocg import rgb_of
+
+T = TypeVar("T")
+_PLENTY = float(1 << 40)
+
+
+def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]], seed: int = 0) -> list[float]:
+    """Bits per dim of each tile [C, H, W]: ideal bits; of latent models net bits, -ELBO for one draw of the latents."""
+    if model.latent is None:
+        return [stream.ideal_bits / tile.size for stream, tile in zip(coder.encode(model, tiles), tiles, strict=True)]
+    rates = []
+    for tile in tiles:
+        random = (model.stack or stack.Stack)(noise(tile.size // 2 + 64, seed))
+        rates.append(code_length(model.latent([_shape(tile)]), [tile], random) / tile.size)
+    return rates
+
+
+def sample(model: ImageModel, shape: tuple[int, int, int], n: int, seed: int) -> list[NDArray[np.uint8]]:
+    """n pictures that the model imagines, [H, W] or RGB [H, W, 3] of the tile shape (C, H, W).
+
+    Raises InputError for models that have no program to sample from.
+    """
+    if model.layered is not None:
+        raise InputError(f"model {model.name} cannot be sampled")
+    shapes = [shape] * n
+    program = model.program(shapes, b"") if model.latent is None else model.latent(shapes)
+    # 32 bits a sample are more than any model takes
+    tiles = draw((model.stack or stack.Stack)(noise(n * int(np.prod(shape)) + 64, seed)), program)
+    planes = [rgb_of(tile).transpose(1, 2, 0) if len(tile) == 3 else tile[0] for tile in tiles]
+    return [np.clip(a, 0, 255).astype(np.uint8) for a in planes]
+
+
+def draw(random: Stack, program: Program[T]) -> T:
+    """A value as the model imagines it: decodes what is on the stack."""
+    if isinstance(program, Latent):
+        value: T = draw(random, program.likelihood(draw(random, program.prior())))
+        return value
+    return pop(random, program)
+
+
+def code_length(program: Program[T], value: T, random: Stack) -> float:
+    """Bits of `value`: exact for explicit programs; for latent ones what it adds to a stack of random bits."""
+    meter = Meter(random, _PLENTY)
+    push(meter, program, value)
+    return meter.bits - _PLENTY
+
+
+def noise(words: int, seed: int) -> Words:
+    """Random words, none of them 0."""
+    return np.random.Generator(np.random.PCG64(seed)).integers(1, 1 << 32, words, np.uint32)
+
+
+def _shape(tile: NDArray[np.int16]) -> tuple[int, int, int]:
+    C, H, W = tile.shape
+    return C, H, W

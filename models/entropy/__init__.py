@@ -1,0 +1,1 @@
+"""What is coded: distributions as integer tables, and the loops that visit them."""

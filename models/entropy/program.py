@@ -1,0 +1,66 @@
+"""Programs with one loop for both directions: it yields each distribution with its true symbols where it knows them,
+and is sent the symbols. So encoder and decoder see equal distributions by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TypeVar
+
+from lgcodec.models import interface
+from lgcodec.models.errors import ModelError
+from lgcodec.models.interface import Distribution, Explicit, IntArray
+
+T = TypeVar("T")
+Loop = Generator[tuple[Distribution, IntArray], IntArray, T]
+
+
+def symbols(loop: Loop[T]) -> Iterator[tuple[Distribution, IntArray]]:
+    """Explicit.symbols of a loop that knows its symbols."""
+    known = None
+    while True:
+        try:
+            distribution, known = loop.send(known)  # type: ignore[arg-type]
+        except StopIteration:
+            return
+        yield distribution, known
+
+
+def steps(loop: Loop[T]) -> Generator[Distribution, IntArray, T]:
+    """Explicit.steps of a loop that does not."""
+    sent = None
+    while True:
+        try:
+            distribution, _ = loop.send(sent)  # type: ignore[arg-type]
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        sent = yield distribution
+
+
+def push_value(stack: interface.Stack, program: Explicit[T], value: T) -> float:
+    """Codes `value` on top of the stack; returns its ideal bits."""
+    parts = [part for known in program.symbols(value) for part in stack.intervals(*known)]
+    for part in reversed(parts):
+        stack.push(part)
+    return sum(part.ideal_bits() for part in parts)
+
+
+def pop_value(stack: interface.Stack, program: Explicit[T]) -> T:
+    """The inverse of `push_value`; any stack gives some value."""
+    steps = program.steps()
+    try:
+        distribution = next(steps)
+        while True:
+            distribution = steps.send(stack.pop(distribution))
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+def pop_stream(stack: interface.Stack, program: Explicit[T]) -> T:
+    """As `pop_value` of a stack that holds nothing else. Raises ModelError where it does."""
+    value = pop_value(stack, program)
+    if not stack.is_empty():
+        raise ModelError("a stream holds more than its tile")
+    return value

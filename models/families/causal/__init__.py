@@ -1,0 +1,1 @@
+"""The causal family: `network`, `program`, the fast machines, `floats`, `training`, `model`."""

@@ -1,0 +1,1 @@
+"""The continuous flow family: `network`, `program`, `floats`, `training`, `model`."""

@@ -1,0 +1,1 @@
+"""The flow family: `network`, `program`, the fast machines, `floats`, `training`, `model`."""

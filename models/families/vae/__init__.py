@@ -1,0 +1,1 @@
+"""The VAE family: `network`, `program`, `floats`, `training`, `model`."""

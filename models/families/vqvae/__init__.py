@@ -1,0 +1,1 @@
+"""The VQ-VAE family: `network`, `program`, `floats`, `training`, `model`."""

@@ -1,0 +1,1 @@
+"""What is computed: integer layers, their limits, quantisation."""

@@ -1,0 +1,1 @@
+"""The processor, compiled by numba."""

@@ -1,0 +1,1 @@
+"""Layer by layer on torch, on any of its devices."""

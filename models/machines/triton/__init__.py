@@ -1,0 +1,1 @@
+"""A GPU, whole tiles at a time."""

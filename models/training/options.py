@@ -1,0 +1,43 @@
+"""Options that every family's training command has."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import torch
+
+DEADLINE = f"{__name__}.deadline"
+
+
+def _set_deadline(context: click.Context, _: click.Parameter, minutes: float) -> None:
+    context.meta[DEADLINE] = time.monotonic() + 60 * minutes if minutes else math.inf
+
+
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that every family's command has."""
+    path = click.Path(path_type=Path)
+    cuda = "cuda" if torch.cuda.is_available() else "cpu"
+    options = [
+        click.option("--data", "folders", type=click.Path(exists=True, path_type=Path), multiple=True, required=True),
+        click.option("--held-out", type=click.Path(exists=True, path_type=Path), required=True),
+        click.option("--out", type=path, required=True),
+        click.option("--minutes", default=60.0, show_default=True, help="0 exports what --start gave."),
+        click.option(
+            "--call-minutes",
+            default=0.0,
+            expose_value=False,
+            callback=_set_deadline,
+            help="Stop after this time, with a checkpoint that --resume goes on from; 0 for never.",
+        ),
+        click.option("--device", default=cuda, show_default=True),
+        click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch."),
+        click.option("--resume", is_flag=True, help="Go on from the checkpoint beside --out."),
+        click.option("--seed", default=0, show_default=True),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command

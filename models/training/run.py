@@ -1,0 +1,180 @@
+"""Training: `lgcodec train causal --data FOLDER --held-out FOLDER --out weights.safetensors --minutes 60`.
+
+Random crops of augmented photographs, Muon (Jordan et al. 2024) for the hidden matrices and AdamW for the rest,
+cosine decay to zero over the time given. Every few minutes the held-out rate is printed, a checkpoint is written
+beside --out (--resume finds it) and the integer network is exported to --out, with a card of facts in --out with the
+ending .json. A call can be shorter than the run: --call-minutes. `Run` and `train` serve every family; each has a
+command of its own below `main`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import nn
+
+from lgcodec.models.training.command import main
+from lgcodec.models.training.options import DEADLINE
+from lgcodec.models.weights import Weights
+
+SAVE_SECONDS = 300
+
+
+@dataclass
+class Run:
+    """One training run of any family, and where it stands.
+
+    loss: a batch to a scalar in bits per dim. export: writes the integer weights and prints the held-out rates; called
+    every SAVE_SECONDS and at the end. spent: seconds of training.
+    """
+
+    model: nn.Module
+    out: Path
+    device: torch.device
+    optimisers: list[tuple[torch.optim.Optimizer, float]]
+    loss: Callable[[list[torch.Tensor]], torch.Tensor]
+    export: Callable[[Run], None]
+    step: int = 0
+    spent: float = 0.0
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out.with_suffix(".checkpoint.pt")
+
+    def save(self) -> None:
+        states = [optimiser.state_dict() for optimiser, _ in self.optimisers]
+        state = {"model": self.model.state_dict(), "optimisers": states, "step": self.step, "spent": self.spent}
+        new = self.checkpoint.with_suffix(".new")
+        torch.save(state, new)
+        new.replace(self.checkpoint)
+
+    def resume(self) -> None:
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as e:
+            raise click.ClickException(f"{self.checkpoint}: a checkpoint of other sizes than asked for") from e
+        for (optimiser, _), saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.step, self.spent = state["step"], state["spent"]
+        click.echo(f"resumed at step {self.step}, {self.spent / 60:.1f} min")
+
+    def report(self, weights: Weights, floats: float, integers: float) -> None:
+        """Writes the weights with their card, and prints the rates (bits per dim on the held-out images)."""
+        card = {
+            **weights.card,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "training_minutes": round(self.spent / 60, 1),
+            "training_steps": self.step,
+            "float_bpd": round(floats, 4),
+            "integer_bpd": round(integers, 4),
+            "digest": weights.digest().hex(),
+        }
+        dataclasses.replace(weights, card=card).write(self.out)
+        self.out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+        click.echo(
+            f"{self.spent / 60:6.1f} min  step {self.step:6d}  held out {floats:.4f} bits/dim as floats, "
+            f"{integers:.4f} as integers ({100 * (integers / floats - 1):+.2f} %)"
+        )
+
+
+def lineage(began: Weights | None) -> dict[str, Any]:
+    """What a card says of the network that a run starts from: its digest, and the minutes of all runs before."""
+    if began is None:
+        return {}
+    earlier = [*began.card.get("earlier_minutes", []), began.card.get("training_minutes", 0.0)]
+    return {"started_from": began.digest().hex(), "earlier_minutes": earlier}
+
+
+Batch = list[torch.Tensor]
+AHEAD = 4  # batches that are ready before a GPU asks for them
+
+
+def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches, made by a thread of their own, and in memory that a GPU reads without the processor."""
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Batch | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=1)
+            except queue.Full:
+                continue
+
+    def make() -> None:
+        try:
+            for batch in batches:
+                put([part.pin_memory() if torch.cuda.is_available() else part for part in batch])
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as e:  # noqa: BLE001 - raised again where batches are asked for
+            put(e)
+
+    threading.Thread(target=make, daemon=True).start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+
+
+def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
+    """Trains until `minutes` in all are spent, or the call's are; returns whether all are."""
+    context = click.get_current_context(silent=True)
+    deadline = math.inf if context is None else context.meta.get(DEADLINE, math.inf)
+    if run.device.type != "cpu":
+        batches = ahead(batches)
+    mean, started, saved, first = None, time.monotonic(), time.monotonic(), run.step
+    begin = started - run.spent
+    for batch in batches:
+        run.spent = time.monotonic() - begin
+        done = run.spent / 60 / minutes if minutes else 1
+        if done >= 1:
+            break
+        if time.monotonic() > deadline:
+            run.save()
+            click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  stopped; --resume goes on")
+            return False
+        factor = min(1, (run.step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * done))
+        for optimiser, peak in run.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = peak * factor
+        with torch.autocast(run.device.type, dtype=torch.bfloat16):
+            loss = run.loss([b.to(run.device, non_blocking=True) for b in batch])
+        for optimiser, _ in run.optimisers:
+            optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+        for optimiser, _ in run.optimisers:
+            optimiser.step()
+        run.step += 1
+        mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
+        if run.step % 100 == 0:
+            speed = (run.step - first) / (time.monotonic() - started)
+            click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  train {mean:.4f} bits/dim  {speed:.1f} steps/s")
+        if time.monotonic() - saved > SAVE_SECONDS:
+            run.save()
+            run.export(run)
+            saved = time.monotonic()
+    run.save()
+    run.export(run)
+    return True
+
+
+if __name__ == "__main__":
+    main()
