@@ -11,10 +11,12 @@ from typing import Any
 import click
 import numpy as np
 
-from lgcodec import codec, colour, image
+from lgcodec import colour, image
 from lgcodec.boxes import tile_boxes
 from lgcodec.cli.bench import measure as bench
 from lgcodec.models import registry
+from lgcodec.options import Options
+from lgcodec.plan import model_tile
 
 
 @click.command()
@@ -22,20 +24,20 @@ from lgcodec.models import registry
 @click.option("--model", default="vqvae", show_default=True)
 def main(folder: Path, model: str) -> None:
     loaded: Any = registry.load(model)
-    network = loaded.layered.network
+    network = loaded.network
     counts = {level: np.zeros(len(network.vectors[level]), np.int64) for level in ("top", "bottom")}
     codes_bits = pixels_bits = samples = 0.0
     for _, pixels in bench.images(folder):
         if pixels.ndim != 3:
             continue
         picture = image.read(pixels)
-        size = codec.Codec(model)._tile(picture)
+        size = model_tile(picture, Options(model))
         for x0, y0, x1, y1 in tile_boxes(picture.width, picture.height, *size):
             tile = colour.forward(pixels[y0:y1, x0:x1], colour.STANDARD)
             chosen = network.quantise(tile)
             for level, count in counts.items():
                 count += np.bincount(getattr(chosen, level).ravel(), minlength=len(count))
-            (stream,) = loaded.layered.encode([tile])
+            (stream,) = loaded.coding.encode([tile])
             codes_bits += 32 * len(stream.base)
             pixels_bits += 32 * len(stream.words)
             samples += tile.size

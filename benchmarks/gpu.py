@@ -309,9 +309,11 @@ class Family:
 
 
 FAMILIES = {
-    "default": Family("ar", "--batch 64 --grid"),
-    "best": Family("ar", "--batch 64 --start best --width 160 --hidden 64 --components 4 --context 64 --grid --rest 0"),
-    "wide": Family("ar", "--batch 64 --width 256 --depth 4 --hidden 96 --components 5 --context 64"),
+    "default": Family("causal", "--batch 64 --grid"),
+    "best": Family(
+        "causal", "--batch 64 --start best --width 160 --hidden 64 --components 4 --context 64 --grid --rest 0"
+    ),
+    "wide": Family("causal", "--batch 64 --width 256 --depth 4 --hidden 96 --components 5 --context 64"),
     "flow": Family("flow", ""),
     "fast": Family("flow", "--width 60 --depth 1 --components 2 --reach 18 9 9"),
     "vae": Family("vae", "--scales 3 --latents 4/8 --batch 32 --reach 1 --components 3 --free-bits 0.05"),
@@ -377,7 +379,7 @@ def train_families(
                 break
             name = min(waiting, key=spent.__getitem__)
             run = FAMILIES[name]
-            words = [sys.executable, "-m", "lgcodec.models.train", run.command]
+            words = [sys.executable, "-m", "lgcodec", "train", run.command]
             words += [str(word) for path in data[run.source] for word in ("--data", path)]
             words += ["--held-out", str(held[run.source]), "--out", str(work / name / "w.safetensors")]
             left = (deadline - time.monotonic()) / 60
@@ -531,7 +533,7 @@ def compile_kernels(capability: int) -> None:
     with mock.patch.object(JITFunction, "run", build), checks[0], checks[1]:
         for name in registry.names():
             model: Any = registry.load(name, machine="numpy")
-            network = model.layered.network.pixels if model.layered else getattr(model, "network", None)
+            network = getattr(model.network, "pixels", model.network)
             side = getattr(getattr(network, "config", None), "side", 0)
             sides = [causal.Side(*(np.zeros((2, 2, n), np.int16) for n in (3, side)))] if side else []
             for halves in (False, True):

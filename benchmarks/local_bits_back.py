@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/local_bits_back.py mnist.npz --out local.safetensors [--minutes 10] [--variational 1]
 
-Trains on `train` of the .npz file, as `python -m lgcodec.models.train continuous` does, prints the held-out rates, then
+Trains on `train` of the .npz file, as `lgcodec train continuous` does, prints the held-out rates, then
 codes `test` as a chain, decodes it, compares, and prints what it took. Nothing here ships: see codec/DECISIONS.md.
 
 References: Ho et al. 2019 (Compression with flows via local bits-back coding, section 3.4.2: a coupling's noise is
@@ -21,11 +21,9 @@ likelihood. All are integers: of m = 2**16 s, of centres in 1/256 of a step, of 
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import ClassVar
 
 import click
@@ -45,6 +43,8 @@ from lgcodec.models.families.continuous import training as continuous_training
 from lgcodec.models.families.continuous.network import HALF, SCALE_BITS, Int, Tile
 from lgcodec.models.families.continuous.program import Likelihood, Loop, Networks, Program, Tiles, changed
 from lgcodec.models.interface import ImageModel
+from lgcodec.models.machines.choose import Machine, choose
+from lgcodec.models.weights import Weights
 
 NOISE = 2  # standard deviation of y given z, in steps
 CENTRE_BITS = 8
@@ -137,16 +137,17 @@ class LatentTiles(Tiles):
         return Coupling(self, i) if i < self.networks.network.config.couplings else Program(self.groups)
 
 
-class Model(continuous_model.Model):
-    """interface.ImageModel of this family."""
-
-    parts = (Config, Networks, LatentTiles)
+def load(weights: Weights, machine: Machine) -> ImageModel:
+    """As the continuous family's."""
+    return continuous_model.load(weights, machine, Config, Networks, LatentTiles)
 
 
 class Floats(continuous_floats.Floats):
     """The affine flow of local bits-back, in floats."""
 
-    family: ClassVar[ModuleType] = sys.modules[__name__]
+    name = "local"
+    config_type = Config
+    load = staticmethod(load)
 
     def flow(self, y: Tensor) -> tuple[Tensor, Tensor]:
         expansion = y.new_zeros(len(y))
@@ -172,7 +173,7 @@ def main(data: Path, out: Path, minutes: float, variational: int, images: int, r
     options = ["--data", str(data), "--held-out", str(data), "--out", str(out), "--threads", "1"]
     options += ["--minutes", str(minutes), "--variational", str(variational), *(["--resume"] if resume else [])]
     continuous_training.family_command("local", Floats).main(options, standalone_mode=False)
-    model: ImageModel = Model(registry.read(out), str(out), registry.OWN, "numba", 1)  # type: ignore[assignment]
+    model = load(registry.read(out), choose("cpu", threads=1))
     measure(model, list(np.load(data)["test"][:images, None].astype(np.int16)))
 
 

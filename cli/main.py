@@ -18,6 +18,8 @@ import lgcodec
 from lgcodec.cli import files, report
 from lgcodec.cli.files import Outputs, Source
 from lgcodec.errors import InputError, LgcodecError
+from lgcodec.models.machines import DEVICES
+from lgcodec.models.training.command import train
 
 if TYPE_CHECKING:
     from lgcodec import Codec
@@ -110,7 +112,7 @@ _MACHINE = _all(
     click.option(
         "-T", "--threads", type=click.IntRange(0), default=0, metavar="N", help="0, the default, is all cores."
     ),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
 )
 _MODEL = click.option(
     "--model", default="default", show_default=True, metavar="NAME", help="A model's name, or a weights file."
@@ -472,6 +474,9 @@ def bench(
     if plot_file is not None:
         plot.draw(plot_file, results.summaries, title(folder.resolve().name, results))
     return 0
+
+
+program.add_command(train, "train")
 
 
 def _listed(names: str) -> list[str]:

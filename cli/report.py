@@ -21,8 +21,8 @@ import click
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
-    from lgcodec.codec import Info
     from lgcodec.container import Header
+    from lgcodec.info import Info
     from lgcodec.models.registry import Record
 
 DELAY = 1.0  # seconds before a bar appears

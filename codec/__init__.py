@@ -8,28 +8,45 @@ The public names below load on first use, so that `import lgcodec` stays light.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lgcodec import errors as errors
+from lgcodec.errors import ExactnessError as ExactnessError
+from lgcodec.errors import FormatError as FormatError
+from lgcodec.errors import InputError as InputError
+from lgcodec.errors import IntegrityError as IntegrityError
+from lgcodec.errors import LgcodecError as LgcodecError
+from lgcodec.errors import LimitError as LimitError
+from lgcodec.errors import ModelError as ModelError
+from lgcodec.errors import TruncatedError as TruncatedError
+from lgcodec.errors import VersionError as VersionError
+
 if TYPE_CHECKING:
+    from lgcodec.api import compress as compress
+    from lgcodec.api import decompress as decompress
+    from lgcodec.api import open as open
+    from lgcodec.api import preview as preview
+    from lgcodec.api import save as save
+    from lgcodec.api import score as score
+    from lgcodec.api import verify as verify
     from lgcodec.codec import Codec as Codec
-    from lgcodec.codec import compress as compress
-    from lgcodec.codec import decompress as decompress
-    from lgcodec.codec import inspect as inspect
-    from lgcodec.codec import open as open
-    from lgcodec.codec import preview as preview
-    from lgcodec.codec import save as save
-    from lgcodec.codec import score as score
-    from lgcodec.codec import verify as verify
+    from lgcodec.info import Info as Info
+    from lgcodec.info import inspect as inspect
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "compress", "decompress", "inspect", "open", "preview", "save", "score", "verify"]
+_PLACES = {
+    "lgcodec.api": ("compress", "decompress", "open", "preview", "save", "score", "verify"),
+    "lgcodec.codec": ("Codec",),
+    "lgcodec.info": ("Info", "inspect"),
+}
+_LAZY = {name: module for module, names in _PLACES.items() for name in names}
+__all__ = sorted([*_LAZY, *errors.__all__])
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from importlib import import_module
-
-        return getattr(import_module("lgcodec.codec"), name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'lgcodec' has no attribute {name!r}")
 
 

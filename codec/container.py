@@ -9,18 +9,20 @@ FORMAT.md has every field. Integers are little-endian; those without a size here
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from PIL import Image
 
 from lgcodec.boxes import Box, tile_boxes
 from lgcodec.colour import PLAIN, Component, components
 from lgcodec.errors import FormatError, IntegrityError, LimitError, TruncatedError, VersionError
-from lgcodec.image import MODES, Chunk, Mode, check_chunks, palette_of
+from lgcodec.image import MODES, Chunk, Mode, Samples, check_chunks, palette_of
 from lgcodec.plain import METHODS, MODEL, deflate, inflate
 
 MAGIC = b"\x89LGC\r\n\x1a\n"
@@ -135,7 +137,7 @@ class File:
 
     def components(self) -> tuple[Component, ...]:
         mode, transform = self.header.mode, self.header.transform
-        palette = palette_of(self.chunks) if mode.pillow == "P" else None
+        palette = palette_of(self.chunks) if mode.has_palette else None
         return components(mode.pillow, mode.channels, transform, palette)
 
     def stream(self, place: int) -> bytes:
@@ -160,6 +162,14 @@ def _checked(data: Data, length: int, crc: int, name: str) -> bytes:
     if zlib.crc32(data) != crc:
         raise IntegrityError(f"the checksum of {name} is wrong: the file is damaged")
     return bytes(data)
+
+
+def digest_of(strips: Iterable[Samples]) -> bytes:
+    """The digest of an image's samples, strips of whole rows from the top."""
+    sha = hashlib.sha256()
+    for strip in strips:
+        sha.update(np.ascontiguousarray(strip).data)
+    return sha.digest()[:DIGEST_SIZE]
 
 
 def default_max_pixels() -> int | None:

@@ -51,6 +51,25 @@ class Mode:
     depths: tuple[int, ...]
     png_colour: int
 
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.png_colour in (4, 6)
+
+    @property
+    def has_palette(self) -> bool:
+        return self.png_colour == 3
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether it has one channel of light, perhaps with alpha."""
+        return self.png_colour in (0, 4)
+
+    @property
+    def modelled(self) -> bool:
+        """Whether models code it: samples of 8 bits."""
+        return 8 in self.depths
+
 
 MODES = {
     mode.wire_id: mode
@@ -84,6 +103,11 @@ class Picture:
     chunks: tuple[Chunk, ...]
     pixels: Samples | Image.Image
 
+    @property
+    def area(self) -> int:
+        """Pixels."""
+        return self.width * self.height
+
     def samples(self, box: Box) -> Samples:
         """The samples of a part, uint8 [y1 - y0, x1 - x0, channels]: bits as 0 and 1, I;16 as two bytes."""
         x0, y0, x1, y1 = box
@@ -100,9 +124,7 @@ class Picture:
 
     def palette(self) -> Samples | None:
         """uint8 [n, 3], n <= 256, of mode P; None for the others. Raises FormatError where there should be one."""
-        if self.mode.pillow != "P":
-            return None
-        return palette_of(self.chunks)
+        return palette_of(self.chunks) if self.mode.has_palette else None
 
     def array(self) -> NDArray[Any]:
         """The pixels as an array: bool, uint8 or uint16, [H, W] or [H, W, channels]; indices for mode P."""
@@ -362,7 +384,7 @@ def _with_metadata(image: Image.Image, picture: Picture) -> Image.Image:
             info = dict(source.info)
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error) as error:
         raise FormatError(f"metadata that Pillow cannot read: {error}") from error
-    if picture.mode.pillow == "P" and palette is not None:
+    if picture.mode.has_palette and palette is not None:
         image.putpalette(palette_of(picture.chunks).tobytes(), "RGB")
     image.info.update(info)
     if texts:
@@ -375,7 +397,7 @@ def _png_rows(picture: Picture) -> Iterator[bytes]:
     above: Samples | None = None
     for samples in picture.strips():
         rows = _png_bytes(samples, picture.mode, picture.depth)  # [h, bytes a row]
-        if picture.depth < 8 or picture.mode.pillow == "P":
+        if picture.depth < 8 or picture.mode.has_palette:
             yield np.pad(rows, ((0, 0), (1, 0))).tobytes()
             continue
         step = samples.shape[2]

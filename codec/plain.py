@@ -11,7 +11,7 @@ import lzma
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,9 @@ _BAND_ROWS = 16
 class Method(Protocol):
     """A pair of inverses. `decode` raises FormatError where `data` is not what `encode` makes for that shape."""
 
+    is_final: ClassVar[bool]  # where it applies, nothing else is shorter
+    is_hasty: ClassVar[bool]  # almost always the shortest, in a sixth of the time of trying all
+
     @property
     def name(self) -> str: ...
 
@@ -55,6 +58,8 @@ class Method(Protocol):
 class Solid:
     """One colour: its C bytes."""
 
+    is_final: ClassVar[bool] = True
+    is_hasty: ClassVar[bool] = False
     name: str = "solid"
 
     def encode(self, tile: Tile, effort: int) -> bytes | None:
@@ -74,6 +79,8 @@ class Rows:
     left, up: each byte less the same channel's one before it / above it, modulo 256, in this order.
     """
 
+    is_final: ClassVar[bool] = False
+    is_hasty: ClassVar[bool] = False
     name: str
     wrapping: str  # "raw", "deflate" or "lzma"
 
@@ -117,6 +124,8 @@ class WebP:
     C = 3 and 4 are RGB and RGBA; one channel goes to green, a second one to alpha, the others are zero.
     """
 
+    is_final: ClassVar[bool] = False
+    is_hasty: ClassVar[bool] = True
     name: str = "webp"
 
     def encode(self, tile: Tile, effort: int) -> bytes | None:
@@ -169,14 +178,13 @@ NAMES = {MODEL: "model"} | {wire_id: method.name for wire_id, method in METHODS.
 
 def encode(tile: Tile, effort: int) -> tuple[int, bytes]:
     """The shortest plain code of uint8 [H, W, C]: its method's wire id and its bytes. effort: 1 to 9, or HASTE."""
-    solid = METHODS[2].encode(tile, effort)
-    if solid is not None:
-        return 2, solid
+    hasty = effort == HASTE and tile.size > _SMALL
+    for wire_id, method in METHODS.items():
+        if method.is_final or (hasty and method.is_hasty):
+            code = method.encode(tile, effort)
+            if code is not None and (method.is_final or len(code) < tile.size):
+                return wire_id, code
     best = 1, b""
-    if effort == HASTE and tile.size > _SMALL:  # WebP is the shortest almost always, in a sixth of the time of all
-        code = METHODS[5].encode(tile, effort)
-        if code is not None and len(code) < tile.size:
-            return 5, code
     for wire_id, method in METHODS.items():  # WebP comes last: its strongest settings take minutes on noise
         busy = bool(best[1]) and len(best[1]) > _NOISE_RATIO * tile.size
         code = method.encode(tile, 1 if busy else effort)
@@ -190,6 +198,11 @@ def decode(wire_id: int, data: bytes, shape: Shape) -> Tile:
     if wire_id not in METHODS:
         raise VersionError(f"coding method {wire_id} is unknown to this release, which knows 0 to {max(METHODS)}")
     return METHODS[wire_id].decode(data, shape)
+
+
+def is_final(wire_id: int) -> bool:
+    """Whether what this method has coded needs no model."""
+    return METHODS[wire_id].is_final
 
 
 def is_promising(tile: Tile) -> bool:

@@ -6,6 +6,7 @@ coder, encoding with the true ones. Nothing here, and nothing in `codec/`, knows
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -15,9 +16,14 @@ from numpy.typing import NDArray
 
 PRECISION = 24
 TOTAL = 1 << PRECISION
+OWN = 255  # wire id of weights that do not ship: the digest alone names them
 T = TypeVar("T")
 Z = TypeVar("Z")
 IntArray = NDArray[np.integer]
+Words = NDArray[np.uint32]
+Shape = tuple[int, int, int]  # of a tile: C, H, W
+# int16 [C, H, W], C = 1 (one plane, 0..255) or C = 3 (Y 0..255, Co and Cg -255..255, YCoCg-R)
+Tile = NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,9 @@ class Stack(Protocol):
     def is_empty(self) -> bool: ...
 
 
+NewStack = Callable[..., Stack]  # from words, or none
+
+
 @dataclass(frozen=True)
 class Stream:
     """One coded tile. words: uint32 [m], the ANS stack's content, last pushed last; ideal_bits: its exact code
@@ -127,65 +136,79 @@ class Stream:
     base: NDArray[np.uint32] | None = None
 
 
-class Compiled(Protocol):
-    """A faster machine for the same tables and the same words; may be absent."""
+class TileCoder(Protocol):
+    """Codes whole tiles at a time, to the words that the program gives."""
 
     batch: int  # how many tiles one call should be given
 
-    def encode(self, tiles: Sequence[NDArray[np.int16]], adaptation: bytes) -> list[Stream]: ...
+    def encode(self, tiles: Sequence[Tile], adaptation: bytes) -> list[Stream]: ...
 
-    def decode(
-        self, shapes: Sequence[tuple[int, int, int]], words: Sequence[NDArray[np.uint32]], adaptation: bytes
-    ) -> list[NDArray[np.int16]]: ...
+    def decode(self, shapes: Sequence[Shape], words: Sequence[NDArray[np.uint32]], adaptation: bytes) -> list[Tile]: ...
 
 
-class Layered(Protocol):
-    """Of models whose streams come in two parts: the base tells a preview, and with the words the tile."""
-
-    def encode(self, tiles: Sequence[NDArray[np.int16]]) -> list[Stream]: ...
-
-    def decode(
-        self,
-        shapes: Sequence[tuple[int, int, int]],
-        words: Sequence[NDArray[np.uint32]],
-        bases: Sequence[NDArray[np.uint32]],
-    ) -> list[NDArray[np.int16]]: ...
-
-    def preview(
-        self, shapes: Sequence[tuple[int, int, int]], bases: Sequence[NDArray[np.uint32]]
-    ) -> list[NDArray[np.int16]]:
-        """What the bases tell of the tiles; may lie outside their ranges."""
-        ...
-
-
-class ImageModel(Protocol):
-    """What `codec/` asks of a model of images.
-
-    A tile is int16 [C, H, W]: C = 1 (one plane, 0..255) or C = 3 (Y 0..255, Co and Cg -255..255, YCoCg-R).
+@dataclass(frozen=True)
+class ExplicitCoding:
+    """Each tile is a stream of its own. program: of a batch of tiles of one shape, under an adaptation; fast: a
+    machine's own coder of tiles, None where it has none.
     """
 
-    name: str
-    wire_id: int
-    digest: bytes  # 32 bytes, SHA-256 of the integers that decide bits
-    batch: int  # how many tiles one call should be given
-    planes: int  # C of the tiles it was trained on
-    tile: tuple[int, int]  # width and height of the largest tile it should be given
-    unit: int  # a tile's sides are multiples of this where the image allows
-    choices: Sequence[bytes]  # adaptations that an encoder may try besides none: the classes of images it knows
-    stack: Callable[..., Stack] | None  # makes a faster stack for its programs, from words or none; may be absent
-    compiled: Compiled | None
-    layered: Layered | None  # instead of `program` and `compiled`
-    latent: Callable[[Sequence[tuple[int, int, int]]], Any] | None  # likewise: the bits_back.Latent of a batch of tiles
-
-    def program(self, shapes: Sequence[tuple[int, int, int]], adaptation: bytes) -> Explicit[list[NDArray[np.int16]]]:
-        """The program of a batch of tiles, one stream per tile."""
-        ...
-
-    def adapt(self, tiles: Sequence[NDArray[np.int16]], effort: int, choice: bytes = b"") -> bytes:
-        """Side information that fits the model to these tiles, from one of `choices` or none on; this `choice` where
-        more would not pay for itself.
-        """
-        ...
+    program: Callable[[Sequence[Shape], bytes], Explicit[list[Tile]]]
+    fast: TileCoder | None = None
 
 
-Words = NDArray[np.uint32]
+@dataclass(frozen=True)
+class LatentCoding:
+    """All tiles are one chain, by bits-back. program: the `bits_back.Latent` of a batch of tiles of one shape."""
+
+    program: Callable[[Sequence[Shape]], Any]
+
+
+class LayeredCoding(ABC):
+    """Streams come in two parts: the base tells a preview, and with the words the tile."""
+
+    @abstractmethod
+    def encode(self, tiles: Sequence[Tile]) -> list[Stream]: ...
+
+    @abstractmethod
+    def decode(
+        self, shapes: Sequence[Shape], words: Sequence[NDArray[np.uint32]], bases: Sequence[NDArray[np.uint32]]
+    ) -> list[Tile]: ...
+
+    @abstractmethod
+    def preview(self, shapes: Sequence[Shape], bases: Sequence[NDArray[np.uint32]]) -> list[Tile]:
+        """What the bases tell of the tiles; may lie outside their ranges."""
+
+
+Coding = ExplicitCoding | LatentCoding | LayeredCoding
+
+
+def unfitted(tiles: Sequence[Tile], effort: int, choice: bytes = b"") -> bytes:
+    """ImageModel.adapt of models that are not fitted to images: no side information."""
+    return b""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageModel:
+    """What `codec/` asks of a model of images.
+
+    digest: 32 bytes, SHA-256 of the integers that decide bits. coding: how tiles become streams. stack: makes the
+    stacks of its programs, from words or none. batch: how many tiles one call should be given.
+    planes: C of the tiles it was trained on. tile: width and height of the largest tile it should be given; unit: a
+    tile's sides are multiples of this where the image allows.
+    choices: adaptations that an encoder may try besides none, the classes of images it knows. adapt: side information
+    that fits the model to tiles at an effort, from one of `choices` or none on; this choice where more would not pay.
+    network: what the family loaded, for whoever wants to look inside. name, wire_id: as the registry has it.
+    """
+
+    digest: bytes
+    coding: Coding
+    stack: NewStack
+    batch: int
+    planes: int
+    tile: tuple[int, int]
+    unit: int = 1
+    choices: Sequence[bytes] = ()
+    adapt: Callable[[Sequence[Tile], int, bytes], bytes] = unfitted
+    network: Any = None
+    name: str = "weights that do not ship"
+    wire_id: int = OWN

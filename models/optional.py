@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lgcodec.models.errors import ModelError
 
 
-def fitted(
-    family: str, network: Any, tiles: Sequence[NDArray[np.int16]], effort: int, threads: int, choice: bytes = b""
-) -> bytes:
-    """`adaptation.adapt` for a network of the family. Raises ModelError where what that needs is not installed."""
+@contextmanager
+def needs(extra: str, purpose: str) -> Iterator[None]:
+    """Turns an ImportError within into a ModelError that says what to install. purpose: what needs it."""
     try:
-        from lgcodec.models.adaptation import fit as adaptation
-
-        training = importlib.import_module(f"lgcodec.models.families.{family}.floats")
+        yield
     except ImportError as e:
-        raise ModelError(f"effort 7 to 9 needs more: pip install 'lgcodec[fast,torch]' ({e})") from e
-    return adaptation.adapt(training.Twin, network, tiles, effort, threads, choice)
+        raise ModelError(f"{purpose} needs more: pip install 'lgcodec[{extra}]' ({e})") from e

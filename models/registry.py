@@ -1,26 +1,26 @@
 """The models that ship, by name and wire id, and the one way to load them or your own.
 
-A new family adds its file to this folder and a record here. Wire ids are append-only and never reused. Loading
-chooses the machine: numba for tiles on the CPU where it is installed, else numpy; torch where a CUDA device is asked
-for or found.
+A new model is its weights and card in `weights/` and a record here. Wire ids are append-only and never reused.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import copyreg
 import json
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lgcodec.models.errors import ModelError
-from lgcodec.models.interface import ImageModel
+from lgcodec.models.families import FAMILIES, part
+from lgcodec.models.interface import OWN, ImageModel
 
 if TYPE_CHECKING:
+    from lgcodec.models.machines.choose import Machine
     from lgcodec.models.weights import Weights
 
 
@@ -47,8 +47,6 @@ class Record:
         return card
 
 
-FAMILIES = ("causal", "continuous", "flow", "vae", "vqvae")  # each a module here with a class Model
-OWN = 255  # wire id of weights that do not ship: the digest alone names them
 RECORDS = (
     Record("default", 1, "causal", "51de5b141a2be9afc106312b350f6265e60d4f78215c644c36df366ea472ee0d"),
     Record("vqvae", 2, "vqvae", "c20f5edc98e0a687deeb2814530babfab5a7537c37d86e8e245899eaeab88fe0"),
@@ -62,7 +60,7 @@ RECORDS = (
     Record("fast", 10, "flow", "90ffdbd7dbfd0b2cd8bd43ae16c47b8f77dfe54560db0d9649de070716c6a9f3"),
     Record("flow-cifar", 11, "flow", "456ffedba2ddc98cfc772bcc570bcbf95887e02581d166629424a611d1535527"),
 )
-_loaded: dict[tuple[bytes, str, int | None], ImageModel] = {}
+_loaded: dict[tuple[bytes, str, int], ImageModel] = {}
 _paths: dict[bytes, str] = {}
 _lock = threading.Lock()
 
@@ -108,20 +106,38 @@ def load(
 ) -> ImageModel:
     """A model ready to code. device: "auto", "cpu" or "cuda"; threads: for work on the CPU, None for all cores.
 
-    machine: "numpy", "numba", "torch" or "cuda" instead of the one that suits the device; all give the same bytes.
+    machine: a name of `choose.MACHINES` instead of the one that suits the device; all give the same bytes.
     Loaded models are kept and shared between threads. Raises ModelError.
     """
-    machine = machine or _machine(device)
+    from lgcodec.models.machines.choose import choose
+
+    chosen = choose(device, machine, threads)
     content, record = read(name_or_path), _record(name_or_path)
     digest = content.digest()
-    key = (digest, machine, threads)
+    key = (digest, chosen.name, chosen.threads)
     with _lock:
         if key not in _loaded:
             wire_id = OWN if record is None else record.wire_id
-            _loaded[key] = _build(content, os.fspath(name_or_path), wire_id, machine, threads)
+            name = os.fspath(name_or_path)
+            _loaded[key] = build(content, chosen, name=name, wire_id=wire_id)
         if record is None:
             _paths[digest] = os.fspath(name_or_path)
         return _loaded[key]
+
+
+def _reduced(model: ImageModel) -> tuple[Any, ...]:
+    """How a model that `load` gave is pickled: by what it was loaded from. Raises ModelError for others."""
+    for (_, machine, threads), known in _loaded.items():
+        if known is model:
+            return _load_again, (model.name, machine, threads)
+    raise ModelError(f"model {model.name} was not loaded by name or path, so another process cannot load it")
+
+
+def _load_again(name_or_path: str, machine: str, threads: int) -> ImageModel:
+    return load(name_or_path, machine=machine, threads=threads)
+
+
+copyreg.pickle(ImageModel, _reduced)
 
 
 def _record(name_or_path: str | os.PathLike[str]) -> Record | None:
@@ -155,24 +171,9 @@ def _read(path: Path) -> Weights:
         raise ModelError(f"{path}: cannot be read: {e.strerror}") from e
 
 
-def _machine(device: str) -> str:
-    """Which executor serves a device: "numba", "numpy" or "cuda"."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise ModelError(f"no device {device!r}: expected auto, cpu or cuda")
-    if device == "cuda":
-        if importlib.util.find_spec("torch") is None:
-            raise ModelError("device cuda needs torch: pip install 'lgcodec[torch]'")
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ModelError("device cuda: torch finds no CUDA device here")
-        return "cuda"
-    return "numpy" if importlib.util.find_spec("numba") is None else "numba"
-
-
-def _build(content: Any, name: str, wire_id: int, machine: str, threads: int | None) -> ImageModel:
-    if content.family not in FAMILIES:
-        raise ModelError(f"{name}: unknown model family {content.family!r}, expected one of {', '.join(FAMILIES)}")
-    family = importlib.import_module(f"lgcodec.models.families.{content.family}.model")
-    model: ImageModel = family.Model(content, name, wire_id, machine, threads)
-    return model
+def build(weights: Weights, machine: Machine, *, name: str = "own weights", wire_id: int = OWN) -> ImageModel:
+    """The model that these weights are, on a machine. Raises ModelError for a family or config that is none."""
+    if weights.family not in FAMILIES:
+        raise ModelError(f"{name}: unknown model family {weights.family!r}, expected one of {', '.join(FAMILIES)}")
+    model: ImageModel = part(weights.family, "model").load(weights, machine)
+    return replace(model, name=name, wire_id=wire_id)

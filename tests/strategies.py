@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,22 @@ from numpy.typing import NDArray
 
 from lgcodec.colour import STANDARD, inverse
 from lgcodec.errors import FormatError, ModelError
-from lgcodec.models.interface import TOTAL, Explicit, IntArray, Stream, Table
+from lgcodec.models import registry
+from lgcodec.models.interface import (
+    TOTAL,
+    Coding,
+    Explicit,
+    ExplicitCoding,
+    ImageModel,
+    IntArray,
+    LatentCoding,
+    LayeredCoding,
+    Stream,
+    Table,
+)
+from lgcodec.models.machines.choose import choose
+from lgcodec.models.machines.numpy.stack import Stack as AnsStack
+from lgcodec.models.weights import Weights
 
 TAILS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("bool", ()),
@@ -135,38 +150,36 @@ class Rows:
         return value
 
 
-@dataclass
-class FakeModel:
-    name: str = "fake"
-    wire_id: int = 250
-    digest: bytes = hashlib.sha256(b"fake").digest()
-    batch: int = 3
-    planes: int = 3
-    tile: tuple[int, int] = (1024, 256)
-    unit: int = 1
-    choices: Sequence[bytes] = ()
-    layered: Any = None
-    latent: Any = None
-    stack: None = None
-    compiled: None = None
-    calls: list[int] = field(default_factory=list)  # tiles in each call of `program`
+def shifted(tiles: Sequence[NDArray[np.int16]], effort: int, choice: bytes = b"") -> bytes:
+    """The adaptation that fits a texture of shift 1."""
+    return b"\x01"
 
-    def program(self, shapes: Sequence[Shape], adaptation: bytes) -> Explicit[list[NDArray[np.int16]]]:
+
+class FakeModel(ImageModel):
+    """A model that needs no weights. calls: how many tiles each of its programs had."""
+
+    def __init__(self, name: str = "fake", wire_id: int = 250, coding: Coding | None = None, **fields: Any) -> None:
+        self.calls: list[int]
+        object.__setattr__(self, "calls", [])
+        super().__init__(
+            digest=hashlib.sha256(name.encode()).digest(),
+            coding=coding or ExplicitCoding(self._program),
+            stack=AnsStack,
+            planes=3,
+            name=name,
+            wire_id=wire_id,
+            **{"batch": 3, "tile": (1024, 256), "adapt": shifted, **fields},
+        )
+
+    def _program(self, shapes: Sequence[Shape], adaptation: bytes) -> Explicit[list[NDArray[np.int16]]]:
         if len(adaptation) > 1:
             raise FormatError(f"adaptation takes at most 1 byte, not {len(adaptation)}")
         self.calls.append(len(shapes))
         return Rows(shapes, sum(adaptation))
 
-    def adapt(self, tiles: Sequence[NDArray[np.int16]], effort: int, choice: bytes = b"") -> bytes:
-        return b"\x01"
 
-
-@dataclass
-class FakeLayered(FakeModel):
-    """A model whose streams have a base: the mean of each 4 x 4 block of each plane, as bytes in words."""
-
-    def __post_init__(self) -> None:
-        self.layered = self
+class Layers(LayeredCoding):
+    """Streams whose base is the mean of each 4 x 4 block of each plane, as bytes in words."""
 
     def encode(self, tiles: Sequence[NDArray[np.int16]]) -> list[Stream]:
         return [Stream(self._words(tile), 32.0 * len(self._words(tile)), self._base(tile)) for tile in tiles]
@@ -207,6 +220,11 @@ class FakeLayered(FakeModel):
         wide = np.pad(tile, ((0, 0), (0, -H % 4), (0, -W % 4)), mode="edge")
         mean = wide.reshape(C, -(-H // 4), 4, -(-W // 4), 4).mean(axis=(2, 4))
         return np.rint(mean).astype(np.int32).view(np.uint32).reshape(-1)
+
+
+def FakeLayered(**fields: Any) -> FakeModel:  # noqa: N802
+    """A model whose streams have a base."""
+    return FakeModel(coding=Layers(), **fields)
 
 
 @dataclass(frozen=True)
@@ -253,13 +271,11 @@ class OneStream:
         return (yield from self.program.steps())
 
 
-@dataclass
-class FakeLatent(FakeModel):
+def FakeLatent(**fields: Any) -> FakeModel:  # noqa: N802
     """A model whose tiles are coded by bits-back."""
+    return FakeModel("latent", 252, LatentCoding(Offsets), **fields)
 
-    name: str = "latent"
-    wire_id: int = 252
-    digest: bytes = hashlib.sha256(b"latent").digest()
 
-    def __post_init__(self) -> None:
-        self.latent = Offsets
+def on_machine(weights: Weights, machine: str = "numpy", threads: int = 1) -> ImageModel:
+    """The model that weights are, on a machine."""
+    return registry.build(weights, choose(machine=machine, threads=threads), name="test")

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from strategies import on_machine
 
 import lgcodec
 from lgcodec import container
@@ -25,11 +26,10 @@ from lgcodec.models.adaptation.deltas import MAX_RANK, Deltas
 from lgcodec.models.families.causal import floats as causal_training
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal import online
-from lgcodec.models.families.causal.model import Model
 from lgcodec.models.families.causal.network import Config, Network
 from lgcodec.models.families.causal.on_numba import CompiledCausal
 from lgcodec.models.families.causal.training import evaluate
-from lgcodec.models.interface import Stream
+from lgcodec.models.interface import ImageModel, Stream
 from lgcodec.models.layers.integer import EXACT
 from lgcodec.models.training.images import planes
 from lgcodec.models.weights import Weights
@@ -50,14 +50,14 @@ def _threads() -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=64)
-def _built(digest: bytes, machine: str, threads: int) -> Model:
-    return Model(_known[digest], "test", registry.OWN, machine, threads)
+def _built(digest: bytes, machine: str, threads: int) -> ImageModel:
+    return on_machine(_known[digest], machine, threads)
 
 
 _known: dict[bytes, Weights] = {}
 
 
-def build(weights: Weights, machine: str, threads: int = 1) -> Model:
+def build(weights: Weights, machine: str, threads: int = 1) -> ImageModel:
     torch.set_num_threads(threads)
     _known[weights.digest()] = weights
     return _built(weights.digest(), machine, threads)
@@ -247,7 +247,7 @@ def test_compiled_batches_may_mix_shapes(drawn: list[tuple[Shape, str, int]]) ->
 def test_programs_take_tiles_of_one_shape() -> None:
     model = build(random_weights(SMALL, 0), "numpy")
     with pytest.raises(ValueError, match="one shape"):
-        model.program([(1, 2, 2), (1, 2, 3)], b"")
+        model.coding.program([(1, 2, 2), (1, 2, 3)], b"")
 
 
 @settings(deadline=None, max_examples=15)
@@ -255,7 +255,7 @@ def test_programs_take_tiles_of_one_shape() -> None:
 def test_encoder_and_decoder_see_the_same_tables(weights: Weights, tiles: list[Tile]) -> None:
     """symbols() gives intervals; each is one share of the table that steps() yields, and stands for the true symbol."""
     model = build(weights, "numpy")
-    program = model.program([t.shape for t in tiles], b"")
+    program = model.coding.program([t.shape for t in tiles], b"")
     known = [part for mixture, values in program.symbols(tiles) for part in mixture.intervals(values)]
     left = iter(known)
 
@@ -328,7 +328,7 @@ def test_rates_of_shipped_models(name: str) -> None:
     """Float bits, ideal bits and words: each within half a percent of the one before; and learning saves some."""
     tile, network = photograph(160, 4), Network.of(shipped(name))
     stream = coder.encode(build(shipped(name), "numba"), [tile])[0]
-    (still,) = CompiledCausal(network.still(), 1).encode([tile], b"")
+    (still,) = CompiledCausal(network.without_learning(), 1).encode([tile], b"")
     assert still.ideal_bits == pytest.approx(float_bits(Dequantised(shipped(name)), tile), rel=0.005)
     assert stream.ideal_bits < still.ideal_bits if network.config.learning else stream.ideal_bits == still.ideal_bits
     assert 32 * len(stream.words) <= stream.ideal_bits * 1.005 + 64
@@ -353,7 +353,7 @@ def test_words_are_the_ideal_bits(kind: str, shape: Shape, seed: int) -> None:
     assert 32 * len(stream.words) <= stream.ideal_bits * 1.005 + 64
 
 
-def decoded(model: Model, shape: Shape, words: list[int]) -> Tile | None:
+def decoded(model: ImageModel, shape: Shape, words: list[int]) -> Tile | None:
     """The tile, or None where the stream is refused with an error of lgcodec's own."""
     try:
         (tile,) = coder.decode(model, [shape], [np.array(words, np.uint32)])
@@ -362,7 +362,7 @@ def decoded(model: Model, shape: Shape, words: list[int]) -> Tile | None:
     return tile
 
 
-def check_hostile(model: Model, shape: Shape, words: list[int]) -> Tile | None:
+def check_hostile(model: ImageModel, shape: Shape, words: list[int]) -> Tile | None:
     """Refused, or the very words of what they decode to: coding is a bijection."""
     tile = decoded(model, shape, words)
     if tile is not None:
@@ -573,12 +573,12 @@ def test_adapting_to_nothing_costs_nothing() -> None:
 
 def test_models_say_who_they_are() -> None:
     weights = random_weights(SMALL, 3)
-    model = Model(weights, "mine", 255, "numpy", 1)
+    model = on_machine(weights, "numpy", 1)
     assert (model.name, model.wire_id, model.digest) == ("mine", 255, weights.digest())
     assert model.batch > 0
-    assert model.compiled is None
+    assert model.coding.fast is None
     with pytest.raises(ModelError, match="abacus"):
-        Model(weights, "mine", 255, "abacus", 1)
+        on_machine(weights, "abacus", 1)
 
 
 @settings(deadline=None)
@@ -653,7 +653,7 @@ def test_classes_differ() -> None:
 @pytest.mark.parametrize("height", [64, 45])
 def test_export_keeps_the_rate_of_a_grid(height: int) -> None:
     """Integers, and floats by crops, see where a pixel stands."""
-    network, tile = Network.of(shipped("default")).still(), photograph(64, 1)[:, :height]
+    network, tile = Network.of(shipped("default")).without_learning(), photograph(64, 1)[:, :height]
     model = causal_training.Causal(replace(network.config, grid=1))
     causal_training.grow(model, network)
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from strategies import FakeLatent, FakeLayered, FakeModel, arrays, texture
 import lgcodec
 from lgcodec import Codec, colour, container
 from lgcodec.errors import FormatError, InputError, IntegrityError, LgcodecError, LimitError
-from lgcodec.models.interface import Stream
+from lgcodec.models.interface import ExplicitCoding, Stream
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL_TILES = Codec(FakeModel(), tile=(8, 8))
@@ -149,8 +149,9 @@ def test_verification_finds_a_model_that_does_not_return_the_pixels() -> None:
         def decode(self, shapes: Any, words: Any, adaptation: bytes) -> list[NDArray[np.int16]]:
             return [np.zeros(shape, np.int16) for shape in shapes]
 
-    model: Any = FakeModel()
-    model.compiled = Wrong()
+    explicit = FakeModel().coding
+    assert isinstance(explicit, ExplicitCoding)
+    model = FakeModel(coding=ExplicitCoding(explicit.program, cast(Any, Wrong())))
     image = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8)
     with pytest.raises(IntegrityError, match="would not come back"):
         Codec(model).compress(image)

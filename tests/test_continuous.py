@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import FakeModel
+from strategies import FakeModel, on_machine
 
 from lgcodec.coding import chain
 from lgcodec.coding.bits_back import pop, push
@@ -22,10 +22,9 @@ from lgcodec.models.entropy.cells import Cells
 from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.continuous import network as continuous
-from lgcodec.models.families.continuous.model import Model
 from lgcodec.models.families.continuous.network import CHANNELS, ORIGIN, SCALE_UNIT, SEEN, SIZE, Config
 from lgcodec.models.families.continuous.program import Flow, LatentTiles, Logistics, transform
-from lgcodec.models.interface import TOTAL
+from lgcodec.models.interface import TOTAL, ImageModel
 from lgcodec.models.layers import convolution
 from lgcodec.models.layers.integer import quantise
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
@@ -62,8 +61,8 @@ def random_weights(config: Config) -> Weights:
 WEIGHTS = {config: random_weights(config) for config in (SMALL, UNIFORM)}
 
 
-def model(config: Config, machine: str = "numpy") -> Model:
-    return Model(WEIGHTS[config], "random", 255, machine, 1)
+def model(config: Config, machine: str = "numpy") -> ImageModel:
+    return on_machine(WEIGHTS[config], machine)
 
 
 def flow(config: Config) -> Flow:
@@ -156,7 +155,7 @@ def test_tiles_of_any_shape_come_back_with_the_stack(
     seed: int, config: Config, n: int, height: int, width: int
 ) -> None:
     value = tiles(np.random.default_rng(seed), n, (1, height, width))
-    program = model(config).latent([(1, height, width)] * n)
+    program = model(config).coding.program([(1, height, width)] * n)
     words = noise(40, seed)
     stack = AnsStack(words)
     push(stack, program, value)
@@ -167,7 +166,7 @@ def test_tiles_of_any_shape_come_back_with_the_stack(
 
 
 def test_latents_beyond_the_window_escape() -> None:
-    program = model(UNIFORM).latent([(1, 8, 8)])
+    program = model(UNIFORM).coding.program([(1, 8, 8)])
     random = np.random.default_rng(0)
     z, r = random.integers(-(1 << 30), 1 << 30, (1, 2, 2, CHANNELS)), random.integers(0, 1 << 16, (1, 2, 2))
     assert isinstance(program, LatentTiles)
@@ -186,12 +185,12 @@ def test_every_machine_gives_the_same_words_and_reads_those_of_others(config: Co
     written = []
     for one in models:
         stack = (one.stack or AnsStack)(noise(3000, 3))
-        push(stack, one.latent(shapes), value)
+        push(stack, one.coding.program(shapes), value)
         written.append(stack.words())
     for one, words in zip(models, written[::-1], strict=True):
         assert words.tolist() == written[0].tolist()
         stack = (one.stack or AnsStack)(words)
-        assert all(np.array_equal(a, b) for a, b in zip(pop(stack, one.latent(shapes)), value, strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(pop(stack, one.coding.program(shapes)), value, strict=True))
         assert stack.words().tolist() == noise(3000, 3).tolist()
 
 
@@ -226,9 +225,9 @@ def test_a_score_is_the_net_bits_and_samples_are_pictures(machine: str) -> None:
 
 def test_colour_is_refused_and_batches_are_of_one_shape() -> None:
     with pytest.raises(ModelError, match="grey"):
-        model(SMALL).latent([(3, 8, 8)])
+        model(SMALL).coding.program([(3, 8, 8)])
     with pytest.raises(ValueError, match="one shape"):
-        model(SMALL).latent([(1, 8, 8), (1, 8, 9)])
+        model(SMALL).coding.program([(1, 8, 8), (1, 8, 9)])
     assert model(SMALL).adapt([], 9) == b""
 
 
@@ -259,7 +258,7 @@ def test_malformed_tensors_are_told(name: str) -> None:
 
 
 def test_networks_see_the_edges_of_the_image_and_samples_within_bounds() -> None:
-    class Watch(convolution.ExecutorMachine):
+    class Watch(convolution.ExecutorConvolutions):
         def convolve(self, loaded: Any, a: NDArray[np.float32]) -> NDArray[np.float32]:
             if loaded[1] == 3 and a.shape[-1] != SMALL.width:
                 assert (a[..., -1] == SEEN).all()
@@ -293,6 +292,6 @@ def test_the_training_command_writes_weights_whose_net_bits_are_the_bound(
     assert "resumed" in result.output
     content = weights.read(out.read_bytes(), "digits")
     assert content.card["integer_bpd"] == pytest.approx(content.card["float_bpd"], rel=0.02)
-    one, value = Model(content, "digits", 255, "numpy", 1), list(images[-50:, None].astype(np.int16))
-    bits = code_length(one.latent([(1, 8, 8)] * 50), value, AnsStack(noise(9000, 1)))
+    one, value = on_machine(content, "numpy", 1), list(images[-50:, None].astype(np.int16))
+    bits = code_length(one.coding.program([(1, 8, 8)] * 50), value, AnsStack(noise(9000, 1)))
     assert bits / 50 / 64 == pytest.approx(content.card["float_bpd"], rel=0.1)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from lgcodec.models.errors import ModelError
 from lgcodec.models.layers.convolution import Convolution
 from lgcodec.models.layers.integer import EXACT, Layer
-from lgcodec.models.machines.choose import machine
+from lgcodec.models.machines.choose import choose
 
 MACHINES = [name for name, need in (("numpy", "numpy"), ("numba", "numba"), ("torch", "torch"))
             if importlib.util.find_spec(need)]  # fmt: skip
-machines = {name: machine(name) for name in MACHINES}
+machines = {name: choose(machine=name).convolutions for name in MACHINES}
 
 
 def convolution(random: np.random.Generator, size: int, I: int, O: int) -> Convolution:
@@ -78,4 +78,4 @@ def test_even_sizes_and_odd_weights_are_refused() -> None:
 
 def test_unknown_machines_are_refused() -> None:
     with pytest.raises(ModelError, match="no machine"):
-        machine("abacus")
+        choose(machine="abacus")

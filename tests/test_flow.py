@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from strategies import on_machine
 
 from lgcodec.coding import coder
 from lgcodec.errors import FormatError, ModelError
@@ -22,11 +23,10 @@ from lgcodec.models.adaptation import deltas
 from lgcodec.models.adaptation import fit as adaptation
 from lgcodec.models.families.flow import floats as flow_floats
 from lgcodec.models.families.flow import training as flow_training
-from lgcodec.models.families.flow.floats import Twin, export, floats, start
-from lgcodec.models.families.flow.model import Model
+from lgcodec.models.families.flow.floats import FloatNetwork, export, floats, start
 from lgcodec.models.families.flow.network import Config, Network
-from lgcodec.models.families.flow.program import Flow, Layers
-from lgcodec.models.interface import Stream
+from lgcodec.models.families.flow.program import ExecutedTrunks, Flow
+from lgcodec.models.interface import ImageModel, Stream
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
@@ -55,14 +55,14 @@ def random_flow(config: Config, seed: int = 0, scale: float = 1.0) -> flow_float
 
 
 @functools.lru_cache
-def built(config: Config, machine: str = "numpy", scale: float = 1.0) -> Model:
+def built(config: Config, machine: str = "numpy", scale: float = 1.0) -> ImageModel:
     content = export(random_flow(config, scale=scale), {})
-    return Model(content, "test", registry.OWN, machine, 1)
+    return on_machine(content, machine, 1)
 
 
 def transform(config: Config, scale: float, shape: tuple[int, int, int, int]) -> Flow:
     network = built(config, scale=scale).network
-    return Flow(network, Layers(network, NumpyExecutor()), 1, shape)
+    return Flow(network, ExecutedTrunks(network, NumpyExecutor()), 1, shape)
 
 
 def photo(height: int, width: int, channels: int, seed: int = 0) -> Tile:
@@ -130,7 +130,7 @@ def test_every_machine_writes_the_same_words_and_reads_them(
 def test_tables_are_equal_on_both_sides() -> None:
     """What the encoder says of the true symbols is what the decoder's distributions say, one by one."""
     model, tile = built(COLOUR), photo(19, 23, 3)
-    program = model.program([(3, 19, 23)], b"")
+    program = model.coding.program([(3, 19, 23)], b"")
     encoder = [p for table, symbols in program.symbols([tile]) for p in table.intervals(symbols)]
     known = iter(program.symbols([tile]))
     steps, decoder = program.steps(), []
@@ -156,7 +156,7 @@ def test_stacked_images_know_nothing_of_each_other() -> None:
 
     together, apart = bits(np.concatenate(digits, axis=1)), sum(bits(digit) for digit in digits)
     assert together == pytest.approx(apart, rel=1e-12)
-    whole = model.program([(1, 19, 6)], b"")
+    whole = model.coding.program([(1, 19, 6)], b"")
     assert whole.flow.shape == (1, 19, 6, 1)  # of no multiple of the block: one image
 
 
@@ -253,7 +253,7 @@ def test_nothing_is_sent_where_nothing_can_be_fitted() -> None:
 
 def test_what_is_fitted_in_floats_is_what_integers_do() -> None:
     network = built(COLOUR).network
-    twin = Twin(network, [photo(40, 40, 3)])
+    twin = FloatNetwork(network, [photo(40, 40, 3)])
     delta, parts = adaptation.Delta(twin, 2), drawn(network, 2, 5, 1)
     with torch.no_grad():
         for target, values in zip(
@@ -310,7 +310,7 @@ def test_malformed_weights() -> None:
         expect("malformed tables", tensors={**content.tensors, name: content.tensors[name] - 100000})
     expect("layer", tensors={**content.tensors, "0.0.first.weight": content.tensors["0.0.first.weight"][:, 1:]})
     with pytest.raises(ModelError, match="no machine"):
-        Model(content, "test", registry.OWN, "abacus", 1)
+        on_machine(content, "abacus", 1)
 
 
 def test_training_data() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from strategies import on_machine
 
 from lgcodec import Codec
 from lgcodec.coding import coder
@@ -20,14 +21,12 @@ from lgcodec.models.adaptation import deltas
 from lgcodec.models.entropy import mixture
 from lgcodec.models.families.causal import floats as causal_training
 from lgcodec.models.families.causal import network as causal
-from lgcodec.models.families.causal.model import Model
 from lgcodec.models.families.causal.on_triton import GpuCausal
 from lgcodec.models.families.causal.program import Program
-from lgcodec.models.families.flow import model as flow_model
 from lgcodec.models.families.flow import network as flow
 from lgcodec.models.families.flow.floats import Flow, export
 from lgcodec.models.families.flow.on_triton import GpuFlow
-from lgcodec.models.interface import Intervals
+from lgcodec.models.interface import ImageModel, Intervals
 from lgcodec.models.layers import learning
 from lgcodec.models.layers.integer import LearningLayer, quantise
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
@@ -235,9 +234,9 @@ def untrained(**config: int) -> weights.Weights:
     return causal_training.export(network, {})
 
 
-def machines(**config: int) -> tuple[Model, GpuCausal]:
+def machines(**config: int) -> tuple[ImageModel, GpuCausal]:
     """An untrained network on numpy and on the device."""
-    reference = Model(untrained(**config), "test", registry.OWN, "numpy", 1)
+    reference = on_machine(untrained(**config), "numpy", 1)
     return reference, GpuCausal(reference.network, str(DEVICE))
 
 
@@ -292,7 +291,7 @@ def test_flow_tiles_are_coded_as_by_numpy(config: flow.Config, shapes: list[tupl
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(2)
-    reference = flow_model.Model(export(network, {}), "test", registry.OWN, "numpy", 1)
+    reference = on_machine(export(network, {}), "numpy", 1)
     tiles = [smooth(shape, i) for i, shape in enumerate(shapes)]
     for i, tile in enumerate(tiles):
         tile[0, 0, 0], tile[-1, -1, -1] = 0, (300, -5000)[i % 2]  # at the end of the window, and beyond

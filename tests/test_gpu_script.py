@@ -18,7 +18,7 @@ from PIL import Image
 from strategies import texture
 
 from lgcodec.models.training import run as train
-from lgcodec.models.training.command import main
+from lgcodec.models.training.command import train as main
 from lgcodec.models.training.images import read_images
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from strategies import on_machine
 from test_causal import (
     SMALL,
     Tile,
@@ -29,17 +30,16 @@ from test_causal import (
 )
 
 from lgcodec.coding import coder
-from lgcodec.models import registry
 from lgcodec.models.adaptation import deltas
 from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.errors import ExactnessError, ModelError
 from lgcodec.models.families.causal import floats as causal_training
 from lgcodec.models.families.causal import network as causal
-from lgcodec.models.families.causal.model import Model
 from lgcodec.models.families.causal.network import Config, Network
 from lgcodec.models.families.causal.on_numba import CompiledCausal
 from lgcodec.models.layers import learning
 from lgcodec.models.layers.integer import EXACT, LearningLayer
+from lgcodec.models.machines import choose
 from lgcodec.models.machines.numba import learning as compiled_learning
 from lgcodec.models.machines.numba import mixtures as mixture_kernels
 from lgcodec.models.machines.numba import products as short_kernels
@@ -129,14 +129,14 @@ def stripes(side: int) -> Tile:
 )
 def test_learning_pays_where_training_saw_nothing_alike(tile: Tile) -> None:
     network = photographer(12)
-    assert bits(network, tile) < 0.7 * bits(network.still(), tile)
+    assert bits(network, tile) < 0.7 * bits(network.without_learning(), tile)
 
 
 def test_learning_does_no_harm_where_training_did() -> None:
     """And weights of one unit, which are all that learning asks for, cost next to nothing."""
     tile, network = photograph(128, 4), photographer(12)
-    before = bits(Network.of(shipped("default")).still(), tile)
-    assert bits(network.still(), tile) == pytest.approx(before, rel=0.003)
+    before = bits(Network.of(shipped("default")).without_learning(), tile)
+    assert bits(network.without_learning(), tile) == pytest.approx(before, rel=0.003)
     assert bits(network, tile) < 1.002 * before
 
 
@@ -385,15 +385,15 @@ def test_fronts_that_rest_teach_nothing() -> None:
         for rest in (0, 2)
     )
     assert [third.config.learns(t) for t in range(4)] == [True, False, False, True]
-    costs = [bits(network, tile) for network in (every, third, every.still())]
+    costs = [bits(network, tile) for network in (every, third, every.without_learning())]
     assert len(set(costs)) == 3
     assert bits(third, tile[:, :2, :1]) == bits(every, tile[:, :2, :1])  # the second front is empty
 
 
 def test_without_triton_learning_stays_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(causal_model, "find_spec", lambda name: None if name == "triton" else find_spec(name))
-    model = Model(random_weights(LEARNING, 1), "mine", registry.OWN, "cuda", 1)
-    assert isinstance(model.compiled, CompiledCausal)
+    monkeypatch.setattr(choose, "find_spec", lambda name: None if name == "triton" else find_spec(name))
+    model = on_machine(random_weights(LEARNING, 1), "cuda", 1)
+    assert isinstance(model.coding.fast, CompiledCausal)
 
 
 @pytest.mark.parametrize("config", [LEARNING, replace(LEARNING, context=4, width=17, hidden=9, classes=2)], ids=str)
@@ -424,4 +424,4 @@ def test_networks_start_from_others_that_learn_or_not(rates: tuple[int, int]) ->
     causal_training.grow(model, network)
     grown = Network.of(causal_training.export(model, {}))
     assert grown.config.learning == rates[1]
-    assert bits(grown.still(), tile) == pytest.approx(bits(network.still(), tile), rel=0.003)
+    assert bits(grown.without_learning(), tile) == pytest.approx(bits(network.without_learning(), tile), rel=0.003)

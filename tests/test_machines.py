@@ -21,7 +21,7 @@ import numpy as np
 from lgcodec.models import registry
 folder, tile = sys.argv[1], np.load(f"{sys.argv[1]}/tile.npy")
 for name in sys.argv[2:]:
-    stream, = registry.load(name, machine="numba", threads=1).compiled.encode([tile], b"")
+    stream, = registry.load(name, machine="numba", threads=1).coding.fast.encode([tile], b"")
     np.save(f"{folder}/{name}.npy", stream.words)
 """
 MODELS = ("default", "best")  # one program: the second learns

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from lgcodec.models.families.causal import online
 from lgcodec.models.families.causal.online import HIGH, LEFT, LOW, PULL, RIDGE, RIGHT, START, TAPS, UP, W_SCALE, WINDOWS
 
-compiled = pytest.importorskip("lgcodec.models.compiled", reason="the fast extra (numba) is not installed")
+compiled = pytest.importorskip(
+    "lgcodec.models.families.causal.on_numba", reason="the fast extra (numba) is not installed"
+)
 EXACT = 2**53
 Tile = NDArray[np.int16]
 Plane = list[list[int]]

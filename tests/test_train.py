@@ -25,7 +25,7 @@ from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal import online
 from lgcodec.models.families.causal.on_numba import CompiledCausal
 from lgcodec.models.families.causal.training import UNLABELLED, Crops, evaluate
-from lgcodec.models.training.command import main
+from lgcodec.models.training.command import train as main
 from lgcodec.models.training.images import augment, process, read_images
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
@@ -66,7 +66,7 @@ def run(data: Path, out: Path, minutes: float, *more: str) -> Result:
     options |= {"--device": "cpu", "--threads": 1, "--batch": 4, "--crop": 16, "--learning": 0}
     options |= {f"--{name}": size for name, size in SIZES.items()}
     arguments = [str(word) for pair in options.items() for word in pair]
-    return CliRunner().invoke(main, ["ar", *arguments, *more], catch_exceptions=False)
+    return CliRunner().invoke(main, ["causal", *arguments, *more], catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return out, result.output
 
 
-@pytest.mark.parametrize("family", ["ar", "continuous", "flow", "vae", "vqvae"])
+@pytest.mark.parametrize("family", ["causal", "continuous", "flow", "vae", "vqvae"])
 def test_every_family_has_a_command(family: str) -> None:
     result = CliRunner().invoke(main, [family, "--help"])
     assert result.exit_code == 0
@@ -161,7 +161,7 @@ def test_weights_that_learn_are_rated_with_and_without(trained: tuple[Path, str]
     (path,) = (data / "held-out").rglob("*.png")
     tile = colour.forward(np.asarray(Image.open(path)), colour.STANDARD)
     (stream,) = coder.encode(model, [tile])
-    (still,) = CompiledCausal(network.still(), 1).encode([tile], b"")
+    (still,) = CompiledCausal(network.without_learning(), 1).encode([tile], b"")
     assert card["architecture"]["learning"] == 12
     assert card["learned_bpd"] == pytest.approx(stream.ideal_bits / tile.size, abs=1e-4)
     assert card["integer_bpd"] == pytest.approx(still.ideal_bits / tile.size, abs=1e-4)

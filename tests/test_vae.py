@@ -16,7 +16,7 @@ import reference_vae
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import FakeModel
+from strategies import FakeModel, on_machine
 
 from lgcodec.coding import chain, coder
 from lgcodec.coding.bits_back import pop, push
@@ -26,8 +26,7 @@ from lgcodec.models.entropy import mixture
 from lgcodec.models.entropy.cells import LATENT_UNIT, RATIO_UNIT, Cells, Posterior
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.vae import network as vae
-from lgcodec.models.families.vae.model import Model
-from lgcodec.models.interface import TOTAL
+from lgcodec.models.interface import TOTAL, ImageModel
 from lgcodec.models.layers.integer import quantise
 from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
@@ -60,8 +59,8 @@ def random_weights(config: vae.Config, seed: int = 0) -> Weights:
     return Weights("vae", vae.as_dict(config), tensors, {})
 
 
-def model(config: vae.Config, machine: str = "numpy") -> Model:
-    return Model(random_weights(config), "random", 255, machine, 1)
+def model(config: vae.Config, machine: str = "numpy") -> ImageModel:
+    return on_machine(random_weights(config), machine, 1)
 
 
 def tiles(random: np.random.Generator, n: int, shape: tuple[int, int, int]) -> list[Tile]:
@@ -81,7 +80,7 @@ def test_tiles_of_any_shape_come_back_with_the_stack(
 ) -> None:
     shape = (1 if grey else config.channels, height, width)
     value = tiles(np.random.default_rng(seed), n, shape)
-    program = model(config).latent([shape] * n)
+    program = model(config).coding.program([shape] * n)
     words = noise(40, seed)
     stack = AnsStack(words)
     push(stack, program, value)
@@ -97,7 +96,7 @@ def test_the_reference_decodes_the_same_words(config: vae.Config, shape: tuple[i
     (value,) = tiles(np.random.default_rng(5), 1, shape)
     words = noise(400, 3)
     stack = AnsStack(words)
-    push(stack, model(config).latent([shape]), [value])
+    push(stack, model(config).coding.program([shape]), [value])
     reference = reference_vae.Stack(stack.words().tolist())
     tensors = {name: tensor.tolist() for name, tensor in weights.tensors.items()}
     assert reference_vae.Decoder(weights.config, tensors).decode(reference, shape) == value.tolist()
@@ -112,12 +111,14 @@ def test_every_machine_gives_the_same_words_and_reads_those_of_others(config: va
     written = []
     for one in models:
         stack = (one.stack or AnsStack)(noise(3000, 3))
-        push(stack, one.latent([shape] * 3), value)
+        push(stack, one.coding.program([shape] * 3), value)
         written.append(stack.words())
     for one, words in zip(models, written[::-1], strict=True):
         assert words.tolist() == written[0].tolist()
         stack = (one.stack or AnsStack)(words)
-        assert all(np.array_equal(a, b) for a, b in zip(pop(stack, one.latent([shape] * 3)), value, strict=True))
+        assert all(
+            np.array_equal(a, b) for a, b in zip(pop(stack, one.coding.program([shape] * 3)), value, strict=True)
+        )
         assert stack.words().tolist() == noise(3000, 3).tolist()
 
 
@@ -147,7 +148,7 @@ def test_posteriors_are_the_normal_distribution_and_every_cell_has_a_share(seed:
 
 
 def test_the_prior_is_uniform() -> None:
-    program = model(SMALL).latent([(1, 9, 8)]).prior()
+    program = model(SMALL).coding.program([(1, 9, 8)]).prior()
     value = [np.zeros(shape, np.int64) for shape in program.shapes]
     assert [z.shape for z in value] == [(1, 3, 2, 2), (1, 3, 2, 1), (1, 6, 4, 1)]
     latents = sum(z.size for z in value)
@@ -192,7 +193,7 @@ def test_explicit_models_have_scores_and_samples_too() -> None:
 
 def test_drawn_tiles_are_in_range() -> None:
     shape = (3, 11, 16)
-    drawn = draw(AnsStack(noise(9000, 1)), model(COLOUR).latent([shape] * 2))
+    drawn = draw(AnsStack(noise(9000, 1)), model(COLOUR).coding.program([shape] * 2))
     assert [tile.shape for tile in drawn] == [shape] * 2
     for tile in drawn:
         assert tile[0].min() >= 0
@@ -202,9 +203,9 @@ def test_drawn_tiles_are_in_range() -> None:
 
 def test_a_grey_model_refuses_colour_and_batches_are_of_one_shape() -> None:
     with pytest.raises(ModelError, match="grey"):
-        model(SMALL).latent([(3, 8, 8)])
+        model(SMALL).coding.program([(3, 8, 8)])
     with pytest.raises(ValueError, match="one shape"):
-        model(SMALL).latent([(1, 8, 8), (1, 8, 9)])
+        model(SMALL).coding.program([(1, 8, 8), (1, 8, 9)])
 
 
 @pytest.mark.parametrize(
@@ -257,8 +258,11 @@ def test_net_bits_are_the_bound_that_was_trained() -> None:
         optimiser.step()
     bound, tight = vae_training.evaluate(network, [x.numpy()], samples=8)
     assert tight < bound < 7
-    one = Model(export(network, {}), "trained", 255, "numpy", 1)
-    bits = [code_length(one.latent([t.shape for t in value]), value, AnsStack(noise(9000, seed))) for seed in range(2)]
+    one = on_machine(export(network, {}), "numpy", 1)
+    bits = [
+        code_length(one.coding.program([t.shape for t in value]), value, AnsStack(noise(9000, seed)))
+        for seed in range(2)
+    ]
     assert np.mean(bits) / 32 / 256 == pytest.approx(bound, rel=0.01)
 
 
@@ -284,7 +288,7 @@ def test_the_training_command_writes_weights_that_code_and_goes_on(
     content = weights.read(out.read_bytes(), "digits")
     assert content.card["integer_bpd"] == pytest.approx(content.card["float_bpd"], rel=0.1)
     assert content.card["multiply_adds_per_pixel"] > 0
-    one = Model(content, "digits", 255, "numpy", 1)
+    one = on_machine(content, "numpy", 1)
     stack = AnsStack(noise(90, 1))
-    push(stack, one.latent([(1, 4, 4)]), [images[:1].astype(np.int16)[0][None]])
-    assert np.array_equal(pop(stack, one.latent([(1, 4, 4)]))[0][0], images[0])
+    push(stack, one.coding.program([(1, 4, 4)]), [images[:1].astype(np.int16)[0][None]])
+    assert np.array_equal(pop(stack, one.coding.program([(1, 4, 4)]))[0][0], images[0])

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from strategies import on_machine
 
 from lgcodec import Codec
 from lgcodec.coding import coder
@@ -25,11 +26,10 @@ from lgcodec.models.errors import ModelError
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal.program import Program
 from lgcodec.models.families.vqvae import network as vqvae
-from lgcodec.models.families.vqvae.model import Model
 from lgcodec.models.families.vqvae.program import BaseProgram
-from lgcodec.models.interface import TOTAL
+from lgcodec.models.interface import TOTAL, ImageModel
 from lgcodec.models.layers.integer import quantise
-from lgcodec.models.machines.choose import machine
+from lgcodec.models.machines.choose import choose
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.weights import Weights, read
 
@@ -69,8 +69,8 @@ def random_weights(config: vqvae.Config, seed: int = 0) -> Weights:
     return Weights("vqvae", config.written(), tensors, {})
 
 
-def model(config: vqvae.Config = SMALL, name: str = "numpy") -> Model:
-    return Model(random_weights(config), "random", 255, name, 1)
+def model(config: vqvae.Config = SMALL, name: str = "numpy") -> ImageModel:
+    return on_machine(random_weights(config), name, 1)
 
 
 def tile(seed: int, shape: tuple[int, int, int]) -> Tile:
@@ -143,7 +143,7 @@ def test_the_specification_decodes_it(config: vqvae.Config, shape: tuple[int, in
 
 
 def test_bands_do_not_look_at_each_other() -> None:
-    network = model(BANDS).layered.network
+    network = model(BANDS).network
     value = tile(3, (3, 36, 20))
     other = value.copy()
     other[:, 12:24] = tile(4, (3, 12, 20))
@@ -154,7 +154,7 @@ def test_bands_do_not_look_at_each_other() -> None:
 
 
 def test_the_nearest_vector_is_chosen() -> None:
-    network = model().layered.network
+    network = model().network
     z = np.random.default_rng(1).integers(-511, 512, (2, 3, 5, SMALL.depth)).astype(np.float32)
     vectors = network.vectors["bottom"].astype(np.int64)
     distance = ((z[..., None, :].astype(np.int64) - vectors) ** 2).sum(axis=-1)
@@ -177,7 +177,7 @@ def test_phases_cover_every_code_once_and_look_at_known_ones() -> None:
 
 
 def test_tables_are_exact() -> None:
-    network = model().layered.network
+    network = model().network
     given = np.random.default_rng(2).integers(0, SMALL.limit, (2, 3, 4, SMALL.width)).astype(np.float32)
     cdf = network.cdf("bottom", 0, [given], (2, 3, 4)).astype(np.int64)
     assert cdf.shape == (24, SMALL.bottom + 1)
@@ -215,7 +215,7 @@ def test_tiles_of_too_many_codes_are_refused() -> None:
 
 def refused(weights: Weights) -> None:
     with pytest.raises(ModelError):
-        Model(weights, "hostile", 255, "numpy", 1)
+        on_machine(weights, "numpy", 1)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_the_float_network_is_the_integer_one() -> None:
     for book in (base.top, base.bottom):
         book.vectors.mul_(0.5)
     weights = export(base.eval(), prior, pixels, {})
-    network = vqvae.Network(weights, machine("numpy"))
+    network = vqvae.Network(weights, choose(machine="numpy").convolutions)
     value = np.cumsum(np.random.default_rng(5).integers(-5, 6, (3, 64, 48)), axis=2).astype(np.int16)
     value[0] += 100
     with torch.inference_mode():
@@ -323,6 +323,6 @@ def test_a_training_run_writes_weights_that_code(small: bool, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     weights = read(out.read_bytes(), "mine")
     assert weights.card["integer_bpd"] > 0
-    one, shape = Model(weights, "mine", 255, "numpy", 1), (1, 30, 28)
+    one, shape = on_machine(weights, "numpy", 1), (1, 30, 28)
     (stream,) = coder.encode(one, [tile(0, shape)])
     assert np.array_equal(coder.decode(one, [shape], [stream.words], bases=[stream.base])[0], tile(0, shape))

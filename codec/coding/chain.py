@@ -14,16 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lgcodec.coding import bits_back, coder
 from lgcodec.coding.bits_back import DryError, Latent, Meter
 from lgcodec.errors import FormatError, ModelError
-from lgcodec.models.interface import ImageModel, Words
-from lgcodec.models.machines.numpy.stack import Stack
+from lgcodec.models.entropy.program import shape_of
+from lgcodec.models.interface import ImageModel, LatentCoding, Shape, Tile, Words
 
-Tile = NDArray[np.int16]
-Shape = tuple[int, int, int]
 LINK_AREA = 1 << 19  # pixels of a link, but for one of a single tile
 SHARE = 16  # a link holds at most this part of the tiles before it: its latents are popped before it is pushed
 
@@ -45,12 +42,12 @@ class Chain:
 
 def encode(model: ImageModel, seed: ImageModel, tiles: Sequence[Tile]) -> Chain:
     """Codes tiles, int16 [C, H, W], with as few seeds as give the latents enough to be popped from."""
-    shapes = [_shape(tile) for tile in tiles]
+    shapes = [shape_of(tile) for tile in tiles]
     count = min(1, len(tiles))
     while True:
         streams = coder.encode(seed, tiles[:count])
         start = np.concatenate([np.zeros(0, np.uint32), *(stream.words for stream in streams)])
-        meter = Meter((model.stack or Stack)(start), 32.0 * len(start))
+        meter = Meter(model.stack(start), 32.0 * len(start))
         try:
             for link in _links(shapes, count):
                 bits_back.push(meter, _latent(model, shapes[link]), list(tiles[link]))
@@ -69,7 +66,7 @@ def decode(
     """The inverse of `encode`. Raises FormatError where the words are none that it makes."""
     tiles: list[Tile] = []
     try:
-        stack = (model.stack or Stack)(words)
+        stack = model.stack(words)
         for link in reversed(list(_links(shapes, len(seeds)))):
             tiles = bits_back.pop(stack, _latent(model, shapes[link])) + tiles
         start = stack.words()
@@ -83,9 +80,9 @@ def decode(
 
 
 def _latent(model: ImageModel, shapes: Sequence[Shape]) -> Latent[list[Tile], Any]:
-    if model.latent is None:
+    if not isinstance(model.coding, LatentCoding):
         raise FormatError(f"a chain of model {model.name}, which codes none")
-    latent: Latent[list[Tile], Any] = model.latent(shapes)
+    latent: Latent[list[Tile], Any] = model.coding.program(shapes)
     return latent
 
 
@@ -98,8 +95,3 @@ def _links(shapes: Sequence[Shape], first: int) -> Iterator[slice]:
             end += 1
         yield slice(first, end)
         first = end
-
-
-def _shape(tile: Tile) -> Shape:
-    C, H, W = tile.shape
-    return C, H, W

@@ -1,33 +1,23 @@
-"""The entropy coder: the two loops that join a model's program to stacks."""
+"""The entropy coder: tiles to streams and back, however a model codes them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lgcodec.coding.explicit import _by_shape, _shape, pop_program, push_program
+from lgcodec.coding import explicit
 from lgcodec.errors import FormatError, ModelError
-from lgcodec.models.interface import ImageModel, Stream, Words
-from lgcodec.models.machines.numpy.stack import Stack
-
-T = TypeVar("T")
-Shape = tuple[int, int, int]
+from lgcodec.models.interface import ExplicitCoding, ImageModel, LatentCoding, LayeredCoding, Shape, Stream, Tile, Words
 
 
-def encode(model: ImageModel, tiles: Sequence[NDArray[np.int16]], adaptation: bytes = b"") -> list[Stream]:
+def encode(model: ImageModel, tiles: Sequence[Tile], adaptation: bytes = b"") -> list[Stream]:
     """Codes each tile (int16 [C, H, W]) into a stream of its own; the same words whichever machine computes them."""
-    if model.layered is not None:
-        return model.layered.encode(tiles)
-    if model.compiled is not None:
-        return model.compiled.encode(tiles, adaptation)
-
-    def push(shapes: list[Shape], batch: list[NDArray[np.int16]]) -> list[Stream]:
-        return push_program(model.program(shapes, adaptation), batch, model.stack or Stack)
-
-    return _by_shape(push, [_shape(tile) for tile in tiles], tiles)
+    match model.coding:
+        case LayeredCoding() as layers:
+            return layers.encode(tiles)
+        case ExplicitCoding() as coding:
+            return explicit.encode(coding, model.stack, tiles, adaptation)
+        case LatentCoding():
+            raise FormatError(f"model {model.name} codes chains, not streams")
 
 
 def decode(
@@ -36,35 +26,30 @@ def decode(
     words: Sequence[Words],
     adaptation: bytes = b"",
     bases: Sequence[Words | None] | None = None,
-) -> list[NDArray[np.int16]]:
+) -> list[Tile]:
     """The inverse of `encode`. Raises FormatError where the streams or the adaptation are none that `encode` makes.
 
     bases: of the streams, where the model is layered.
     """
     known = [base for base in bases or () if base is not None]
-    if model.latent is not None:
-        raise FormatError(f"streams of model {model.name}, which codes chains")
-    if len(known) != (len(words) if model.layered is not None else 0) or (model.layered is not None and adaptation):
-        raise FormatError(f"streams of model {model.name} with what belongs to another model")
-
-    def pop(same: list[Shape], batch: list[Words]) -> list[NDArray[np.int16]]:
-        return pop_program(model.program(same, adaptation), batch, model.stack or Stack)
-
     try:
-        if model.layered is not None:
-            return model.layered.decode(shapes, words, known)
-        if model.compiled is not None:
-            return model.compiled.decode(shapes, words, adaptation)
-        return _by_shape(pop, list(shapes), words)
+        match model.coding:
+            case LayeredCoding() as layers if len(known) == len(words) and not adaptation:
+                return layers.decode(shapes, words, known)
+            case ExplicitCoding() as coding if not known:
+                return explicit.decode(coding, model.stack, shapes, words, adaptation)
+            case LatentCoding():
+                raise FormatError(f"streams of model {model.name}, which codes chains")
     except ModelError as e:
         raise FormatError(str(e)) from e
+    raise FormatError(f"streams of model {model.name} with what belongs to another model")
 
 
-def preview(model: ImageModel, shapes: Sequence[Shape], bases: Sequence[Words]) -> list[NDArray[np.int16]]:
+def preview(model: ImageModel, shapes: Sequence[Shape], bases: Sequence[Words]) -> list[Tile]:
     """What the bases alone tell of the tiles, int16 [C, H, W]. Raises FormatError as `decode`."""
-    if model.layered is None:
+    if not isinstance(model.coding, LayeredCoding):
         raise FormatError(f"streams of model {model.name} with what belongs to another model")
     try:
-        return model.layered.preview(shapes, bases)
+        return model.coding.preview(shapes, bases)
     except ModelError as e:
         raise FormatError(str(e)) from e

@@ -6,21 +6,37 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lgcodec.errors import FormatError
-from lgcodec.models import interface
-from lgcodec.models.interface import Explicit, Intervals, Stream, Words
+from lgcodec.models.entropy.program import shape_of
+from lgcodec.models.interface import Explicit, ExplicitCoding, Intervals, NewStack, Shape, Stream, Tile, Words
 from lgcodec.models.machines.numpy.stack import Stack
 
 T = TypeVar("T")
-Shape = tuple[int, int, int]
-NewStack = Callable[..., interface.Stack]
 
 
-def _shape(tile: NDArray[np.int16]) -> Shape:
-    C, H, W = tile.shape
-    return C, H, W
+def encode(coding: ExplicitCoding, new: NewStack, tiles: Sequence[Tile], adaptation: bytes) -> list[Stream]:
+    """Codes each tile into a stream, by the machine's own coder of tiles or by programs and stacks that `new` makes."""
+    if coding.fast is not None:
+        return coding.fast.encode(tiles, adaptation)
+
+    def push(shapes: list[Shape], batch: list[Tile]) -> list[Stream]:
+        return push_program(coding.program(shapes, adaptation), batch, new)
+
+    return _by_shape(push, [shape_of(tile) for tile in tiles], tiles)
+
+
+def decode(
+    coding: ExplicitCoding, new: NewStack, shapes: Sequence[Shape], words: Sequence[Words], adaptation: bytes
+) -> list[Tile]:
+    """The inverse of `encode`. Raises FormatError or ModelError where a stream is none that it makes."""
+    if coding.fast is not None:
+        return coding.fast.decode(shapes, words, adaptation)
+
+    def pop(same: list[Shape], batch: list[Words]) -> list[Tile]:
+        return pop_program(coding.program(same, adaptation), batch, new)
+
+    return _by_shape(pop, list(shapes), words)
 
 
 def _by_shape(

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lgcodec.coding import coder
 from lgcodec.coding.bits_back import Latent, Meter, Program, pop, push
 from lgcodec.errors import InputError
-from lgcodec.models.interface import ImageModel, Stack, Words
-from lgcodec.models.machines.numpy import stack
+from lgcodec.models.entropy.program import shape_of
+from lgcodec.models.interface import ExplicitCoding, ImageModel, LatentCoding, Stack, Tile, Words
 from lgcodec.models.ycocg import rgb_of
 
 T = TypeVar("T")
@@ -25,12 +25,12 @@ _PLENTY = float(1 << 40)
 
 def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]], seed: int = 0) -> list[float]:
     """Bits per dim of each tile [C, H, W]: ideal bits; of latent models net bits, -ELBO for one draw of the latents."""
-    if model.latent is None:
+    if not isinstance(model.coding, LatentCoding):
         return [stream.ideal_bits / tile.size for stream, tile in zip(coder.encode(model, tiles), tiles, strict=True)]
     rates = []
     for tile in tiles:
-        random = (model.stack or stack.Stack)(noise(tile.size // 2 + 64, seed))
-        rates.append(code_length(model.latent([_shape(tile)]), [tile], random) / tile.size)
+        random = model.stack(noise(tile.size // 2 + 64, seed))
+        rates.append(code_length(model.coding.program([shape_of(tile)]), [tile], random) / tile.size)
     return rates
 
 
@@ -39,12 +39,16 @@ def sample(model: ImageModel, shape: tuple[int, int, int], n: int, seed: int) ->
 
     Raises InputError for models that have no program to sample from.
     """
-    if model.layered is not None:
-        raise InputError(f"model {model.name} cannot be sampled")
-    shapes = [shape] * n
-    program = model.program(shapes, b"") if model.latent is None else model.latent(shapes)
+    shapes, coding = [shape] * n, model.coding
+    match coding:
+        case ExplicitCoding():
+            program: Program[list[Tile]] = coding.program(shapes, b"")
+        case LatentCoding():
+            program = coding.program(shapes)
+        case _:
+            raise InputError(f"model {model.name} cannot be sampled")
     # 32 bits a sample are more than any model takes
-    tiles = draw((model.stack or stack.Stack)(noise(n * int(np.prod(shape)) + 64, seed)), program)
+    tiles = draw(model.stack(noise(n * int(np.prod(shape)) + 64, seed)), program)
     planes = [rgb_of(tile).transpose(1, 2, 0) if len(tile) == 3 else tile[0] for tile in tiles]
     return [np.clip(a, 0, 255).astype(np.uint8) for a in planes]
 
@@ -67,8 +71,3 @@ def code_length(program: Program[T], value: T, random: Stack) -> float:
 def noise(words: int, seed: int) -> Words:
     """Random words, none of them 0."""
     return np.random.Generator(np.random.PCG64(seed)).integers(1, 1 << 32, words, np.uint32)
-
-
-def _shape(tile: NDArray[np.int16]) -> tuple[int, int, int]:
-    C, H, W = tile.shape
-    return C, H, W

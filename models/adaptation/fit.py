@@ -19,9 +19,9 @@ from torch import Tensor
 
 from lgcodec.models.adaptation import deltas
 from lgcodec.models.errors import ModelError
-from lgcodec.models.families.causal import network as causal
-from lgcodec.models.families.causal.floats import Layers
 from lgcodec.models.layers.integer import Layer
+
+Layers = dict[str, tuple[Tensor, Tensor]]  # weight [O, I] and bias [O] of each layer, float32
 
 
 class Plan(NamedTuple):
@@ -37,12 +37,12 @@ START = 4.0  # spread of the right factors at first, in the same units; the left
 PENALTY = 8.0  # times log2(1 + |delta|), what a delta is held to cost in bits; dearer than it is, which fits better
 
 
-class Twin(Protocol):
+class FloatNetwork(Protocol):
     """A network of integers and what a family's training knows of it.
 
     tiles: int16 [C, H, W], those it can be fitted to. layers: the integers, in the order of deltas; floats: the same
     layers as trained; units: rows, columns and addends between the two. biases, matrices: layers of which these are
-    fitted. begin: of an adaptation without a class. machine: what codes tiles, of network and threads.
+    fitted. begin: of an adaptation without a class.
     """
 
     tiles: Sequence[NDArray[np.int16]]
@@ -52,7 +52,6 @@ class Twin(Protocol):
     biases: set[str]
     matrices: set[str]
     begin: bytes
-    machine: Callable[[Any, int], Any]
 
     def loss(self, place: int, random: np.random.Generator, layers: Layers) -> Tensor:
         """Bits per dim of crops of the tile at this place, with these layers."""
@@ -62,7 +61,7 @@ class Twin(Protocol):
 class Delta(torch.nn.Module):
     """The deltas of every layer as floats in units of their integers, with rounding that gradients pass through."""
 
-    def __init__(self, twin: Twin, rank: int) -> None:
+    def __init__(self, twin: FloatNetwork, rank: int) -> None:
         super().__init__()
         random = torch.Generator().manual_seed(0)
         self.names, self.base, self.fitted = list(twin.layers), twin.floats, twin.biases
@@ -105,38 +104,36 @@ class Delta(torch.nn.Module):
 
 
 def adapt(
-    make: Callable[[Any, Sequence[NDArray[np.int16]]], Twin],
+    make: Callable[[Any, Sequence[NDArray[np.int16]]], FloatNetwork],
     network: Any,
     tiles: Sequence[NDArray[np.int16]],
     effort: int,
     threads: int,
+    bits: Callable[[Sequence[NDArray[np.int16]], bytes], float],
     choice: bytes = b"",
 ) -> bytes:
     """The side information that makes tiles (int16 [C, H, W]) smallest: `choice`, one of the network's or empty, and
-    deltas where they pay. make: a family's Twin, of a network and tiles; effort: 7 to 9.
+    deltas where they pay. make: a family's FloatNetwork, of a network and tiles; effort: 7 to 9; bits: what
+    tiles take under side information.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        twin = make(network.adapted(choice), [tile for tile in tiles if len(tile) == causal.CHANNELS])
+        twin = make(network.adapted(choice), tiles)
         if not twin.tiles:
             return choice
         fitted = _fit(twin, PLANS[max(7, min(effort, 9))])
     finally:
         torch.set_num_threads(before)
     adaptation = (choice or twin.begin) + deltas.write(fitted)
-    machine = twin.machine(network, threads)
     try:
-        plain, better = (
-            sum(stream.ideal_bits for stream in machine.encode(twin.tiles, side)) + 8 * len(side)
-            for side in (choice, adaptation)
-        )
+        plain, better = (bits(twin.tiles, side) + 8 * len(side) for side in (choice, adaptation))
     except ModelError:
         return choice  # the fit left the exact range
     return adaptation if better < plain else choice
 
 
-def _fit(twin: Twin, plan: Plan) -> dict[str, deltas.Deltas]:
+def _fit(twin: FloatNetwork, plan: Plan) -> dict[str, deltas.Deltas]:
     random, delta = np.random.default_rng(0), Delta(twin, plan.rank)
     optimiser = torch.optim.Adam([p for p in delta.parameters() if p.requires_grad], lr=RATE, betas=(0.9, 0.98))
     sizes = np.array([tile.size for tile in twin.tiles], float)

@@ -4,12 +4,12 @@ and is sent the symbols. So encoder and decoder see equal distributions by const
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import TypeVar
 
 from lgcodec.models import interface
 from lgcodec.models.errors import ModelError
-from lgcodec.models.interface import Distribution, Explicit, IntArray
+from lgcodec.models.interface import Distribution, Explicit, ExplicitCoding, IntArray, Shape, Tile
 
 T = TypeVar("T")
 Loop = Generator[tuple[Distribution, IntArray], IntArray, T]
@@ -64,3 +64,18 @@ def pop_stream(stack: interface.Stack, program: Explicit[T]) -> T:
     if not stack.is_empty():
         raise ModelError("a stream holds more than its tile")
     return value
+
+
+def ideal_bits(coding: ExplicitCoding, tiles: Sequence[Tile], adaptation: bytes) -> float:
+    """What tiles (int16 [C, H, W]) take under an adaptation, in bits, by the integer tables."""
+    if coding.fast is not None:
+        return sum(stream.ideal_bits for stream in coding.fast.encode(tiles, adaptation))
+    programs = ((coding.program([shape_of(tile)], adaptation), [tile]) for tile in tiles)
+    known = (part for program, value in programs for part in program.symbols(value))
+    return sum(part.ideal_bits() for distribution, values in known for part in distribution.intervals(values))
+
+
+def shape_of(tile: Tile) -> Shape:
+    """C, H, W."""
+    C, H, W = tile.shape
+    return C, H, W

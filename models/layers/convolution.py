@@ -41,15 +41,15 @@ class Convolution:
         return int(self.layer.weight.shape[1]) // self.size**2
 
 
-class Machine(Protocol):
-    """Runs convolutions over float32 arrays that hold integers, [N, H, W, I] -> [N, H, W, O]. The arrays are the
-    machine's own, numpy's or torch's on any device: both know reshape, swapaxes, clip, slices and arithmetic.
+class Convolutions(Protocol):
+    """Runs convolutions over float32 arrays that hold integers, [N, H, W, I] -> [N, H, W, O]. The arrays are its
+    own, numpy's or torch's on any device: both know reshape, swapaxes, clip, slices and arithmetic.
     """
 
     name: str
 
     def array(self, a: Array) -> Any:
-        """An array of this machine from a numpy one."""
+        """An array of its own from a numpy one."""
         ...
 
     def zeros(self, *shape: int) -> Any: ...
@@ -65,7 +65,7 @@ class Machine(Protocol):
     def convolve(self, loaded: Any, a: Any) -> Any: ...
 
 
-class ExecutorMachine:
+class ExecutorConvolutions:
     """Convolutions by an integer.Executor: windows laid out as rows, some at a time, and one product."""
 
     def __init__(self, executor: Executor) -> None:

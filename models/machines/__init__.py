@@ -1,1 +1,3 @@
 """What models run on. The plain numpy version is the meaning of an operation; `choose` chooses."""
+
+DEVICES = ("auto", "cpu", "cuda")

@@ -1,44 +1,143 @@
-"""The one place that chooses what models run on."""
+"""The one place that chooses what models run on. A new machine is a folder beside this file and a row of MACHINES.
+
+All machines give the same bytes. A machine that is asked for by name and cannot serve raises; the automatic choice
+takes the next one, and says so once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 
-from lgcodec.models import interface
 from lgcodec.models.errors import ModelError
-from lgcodec.models.layers.convolution import ExecutorMachine, Machine
+from lgcodec.models.interface import NewStack
+from lgcodec.models.layers.convolution import Convolutions, ExecutorConvolutions
 from lgcodec.models.layers.integer import Executor
+from lgcodec.models.machines import DEVICES
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.machines.numpy.stack import Stack
 
-
-def machine(name: str) -> Machine:
-    """name: "numpy", "numba", "torch" or "cuda". Raises ModelError, ExactnessError where the device is not exact."""
-    if name == "numba":
-        from lgcodec.models.machines.numba.convolution import CompiledMachine
-
-        return CompiledMachine()
-    return ExecutorMachine(executor(name))
+_log = logging.getLogger(__name__)
 
 
-def executor(machine: str) -> Executor:
-    """The executor of a machine; of "numba", whose programs are compiled whole, numpy's. Raises ModelError, and
-    ExactnessError where the device rounds.
+@dataclass(frozen=True)
+class Machine:
+    """What models run on.
+
+    name: its row in MACHINES. executor: products of integer layers. convolutions: these over windows. stack: makes ANS
+    stacks. tiles: `families/X/on_{tiles}.py`, where there is one, codes whole tiles; None where there is none for any
+    family. threads: how many tiles run side by side on the processor.
     """
-    if machine in ("numpy", "numba"):
-        return NumpyExecutor()
-    if machine in ("torch", "cuda"):
-        from lgcodec.models.machines.torch.executor import TorchExecutor
 
-        return TorchExecutor("cpu" if machine == "torch" else "cuda")
-    raise ModelError(f"no machine {machine!r}: expected numpy, numba, torch or cuda")
+    name: str
+    executor: Executor
+    convolutions: Convolutions
+    stack: NewStack
+    tiles: str | None
+    threads: int
 
 
-def suited(machine: str) -> Callable[..., interface.Stack]:
-    """Makes the stacks of a machine: compiled by numba where that is there and not left out on purpose."""
-    if machine in ("numpy", "torch") or find_spec("numba") is None:
-        return Stack
+@dataclass(frozen=True)
+class Row:
+    """How a machine is made. needs: packages that must be installed, and the extra that brings them."""
+
+    device: str
+    build: Callable[[int], Machine]
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+
+
+def _numba(threads: int) -> Machine:
+    from lgcodec.models.machines.numba.convolution import CompiledConvolutions
     from lgcodec.models.machines.numba.stack import CompiledStack
 
-    return CompiledStack
+    return Machine("numba", NumpyExecutor(), CompiledConvolutions(), CompiledStack, "numba", threads)
+
+
+def _numpy(threads: int) -> Machine:
+    executor = NumpyExecutor()
+    return Machine("numpy", executor, ExecutorConvolutions(executor), Stack, None, threads)
+
+
+def _torch(threads: int) -> Machine:
+    from lgcodec.models.machines.torch.executor import TorchExecutor
+
+    executor = TorchExecutor("cpu")
+    return Machine("torch", executor, ExecutorConvolutions(executor), Stack, None, threads)
+
+
+def _cuda(threads: int) -> Machine:
+    from lgcodec.models.machines.torch.executor import TorchExecutor
+
+    executor = TorchExecutor("cuda")
+    # Bits-back has one stack for all tiles: it stays on the processor, beside the device's networks.
+    stack = choose("cpu", threads=threads).stack
+    tiles = None if find_spec("triton") is None else "triton"
+    return Machine("cuda", executor, ExecutorConvolutions(executor), stack, tiles, threads)
+
+
+MACHINES: Mapping[str, Row] = {  # of one device, the first that is there is chosen
+    "numba": Row("cpu", _numba, ("numba",), "fast"),
+    "numpy": Row("cpu", _numpy),
+    "torch": Row("cpu", _torch, ("torch",), "torch"),
+    "cuda": Row("cuda", _cuda, ("torch",), "torch"),
+}
+
+
+def choose(device: str = "auto", machine: str | None = None, threads: int | None = None) -> Machine:
+    """The machine for a device: "auto", "cpu" or "cuda"; or the one of this name. threads: None for all cores.
+
+    Raises ModelError where what is asked for is unknown or not there, ExactnessError where its arithmetic rounds.
+    """
+    if device not in DEVICES:
+        raise ModelError(f"no device {device!r}: expected {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
+    if machine is None:
+        machine = _first("cpu" if device == "auto" else device)
+    elif machine not in MACHINES:
+        *others, last = MACHINES
+        raise ModelError(f"no machine {machine!r}: expected {', '.join(others)} or {last}")
+    elif reason := missing(machine):
+        raise ModelError(f"machine {machine}: {reason}")
+    # Before torch may be loaded: its threads otherwise spin while they wait, ten times slower beside other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    return _built(machine, threads or os.cpu_count() or 1)
+
+
+def missing(machine: str) -> str | None:
+    """Why a machine of MACHINES cannot serve here, or None."""
+    row = MACHINES[machine]
+    lacking = [package for package in row.needs if find_spec(package) is None]
+    if lacking:
+        return f"needs {', '.join(lacking)}: pip install 'lgcodec[{row.extra}]'"
+    if row.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            return "torch finds no CUDA device here"
+    return None
+
+
+def _first(device: str) -> str:
+    rows = [name for name, row in MACHINES.items() if row.device == device]
+    for name in rows:
+        reason = missing(name)
+        if reason is None:
+            return name
+        if name == rows[-1]:
+            raise ModelError(f"device {device}: {reason}")
+        _say_once(f"machine {name} {reason}; without it models are many times slower")
+    raise ModelError(f"device {device}: no machine serves it")
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    _log.warning(message)
+
+
+@functools.cache
+def _built(machine: str, threads: int) -> Machine:
+    return MACHINES[machine].build(threads)

@@ -1,25 +1,34 @@
-"""`lgcodec train`: one command for each family."""
+"""`lgcodec train`: one command for each family, which is imported when it is asked for."""
 
 from __future__ import annotations
 
-import importlib
-
 import click
+
+from lgcodec.models.errors import ModelError
+from lgcodec.models.families import FAMILIES, part
+from lgcodec.models.optional import needs
 
 
 class Families(click.Group):
-    """`ar`, and the `command` of each other family's module, which is imported when it is asked for."""
+    """The `command` of each family's training module."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [*super().list_commands(context), "continuous", "flow", "vae", "vqvae"]
+        return list(FAMILIES)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name in self.commands or name not in self.list_commands(context):
-            return super().get_command(context, name)
-        command: click.Command = importlib.import_module(f"lgcodec.models.families.{name}.training").command
+        if name not in FAMILIES:
+            return None
+        try:
+            with needs("torch", "training"):
+                command: click.Command = part(name, "training").command
+        except ModelError as e:
+            raise click.ClickException(str(e)) from e
         return command
 
 
-@click.group(cls=Families)
-def main() -> None:
+@click.group(cls=Families, invoke_without_command=True)
+@click.pass_context
+def train(context: click.Context) -> None:
     """Train a model family on your own images."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())

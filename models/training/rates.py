@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models.interface import TOTAL, Distribution, IntArray
+from lgcodec.models.entropy.program import shape_of
+from lgcodec.models.errors import ModelError
+from lgcodec.models.interface import TOTAL, Distribution, ImageModel, IntArray, LatentCoding
 
 
-def net_bits(model: Any, tiles: list[NDArray[np.int16]], random: np.random.Generator) -> float:
+def net_bits(model: ImageModel, tiles: list[NDArray[np.int16]], random: np.random.Generator) -> float:
     """What bits-back adds for tiles [C, H, W] of one shape, by the integer tables, for latents drawn at random."""
 
     def read(cdf: NDArray[np.uint32]) -> NDArray[np.int64]:
@@ -35,7 +37,9 @@ def net_bits(model: Any, tiles: list[NDArray[np.int16]], random: np.random.Gener
         spent = bits(program.likelihood(z).symbols(value)) - bits(program.posterior(value).symbols(z))
         return spent + net(program.prior(), z)
 
-    return net(model.latent([(t.shape[0], t.shape[1], t.shape[2]) for t in tiles]), tiles)
+    if not isinstance(model.coding, LatentCoding):
+        raise ModelError("net bits are those of latent models")
+    return net(model.coding.program([shape_of(tile) for tile in tiles]), tiles)
 
 
 HELD_OUT = 1000  # of the images in an array

@@ -24,7 +24,6 @@ import click
 import torch
 from torch import nn
 
-from lgcodec.models.training.command import main
 from lgcodec.models.training.options import DEADLINE
 from lgcodec.models.weights import Weights
 
@@ -174,7 +173,3 @@ def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
     run.save()
     run.export(run)
     return True
-
-
-if __name__ == "__main__":
-    main()

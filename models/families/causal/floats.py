@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lgcodec.models.adaptation import fit
 from lgcodec.models.entropy import mixture
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.causal import network as causal
@@ -320,16 +321,15 @@ def grow(model: Causal, network: causal.Network) -> None:
             model.tables()[name][: old.classes, : table.shape[1]] = torch.tensor(table / unit)
 
 
-class Twin:
+class FloatNetwork(fit.FloatNetwork):
     """The floats of a network and its loss on some tiles, for `adaptation`. What sees features of other pixels keeps
     its matrix: a small change comes back larger from pixel to pixel.
     """
 
     LEAST, SIDE = 16, 64  # of a tile, of a crop
-    machine = compiled.CompiledCausal
 
     def __init__(self, network: causal.Network, tiles: Sequence[causal.Tile]) -> None:
-        self.tiles = [tile for tile in tiles if min(tile.shape[1:]) >= self.LEAST]
+        self.tiles = [tile for tile in tiles if len(tile) == causal.CHANNELS and min(tile.shape[1:]) >= self.LEAST]
         self.layers, self.units, self.floats = network.layers, scales(network.config), float_layers(network)
         self.biases = set(network.layers)
         self.begin = bytes([causal.NO_CLASS] if network.config.classes else [])

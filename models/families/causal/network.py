@@ -247,7 +247,7 @@ class Network:
         """The adaptations that are a class and no more."""
         return [bytes([i]) for i in range(self.config.classes)]
 
-    def still(self) -> Network:
+    def without_learning(self) -> Network:
         """The same integers, which do not learn, for the compiled machine: what learning gains is measured so."""
         return replace(self, config=replace(self.config, learning=0, rest=0))
 

@@ -22,6 +22,7 @@ from lgcodec.models.families.causal import online
 from lgcodec.models.families.causal.network import Network, Side
 from lgcodec.models.interface import Intervals, Stream
 from lgcodec.models.layers.integer import Layer, check_exact
+from lgcodec.models.machines.choose import Machine
 from lgcodec.models.machines.numba.convolution import Products
 from lgcodec.models.machines.numba.jit import jit
 from lgcodec.models.machines.numba.lanes import SLOTS, lanes_kernel
@@ -504,8 +505,13 @@ def _transposed(weights: list[NDArray[np.int16]], rows: int) -> NDArray[np.int16
     return np.ascontiguousarray(pairs.reshape(len(weights), rows // 2, 2 * columns))
 
 
+def load(network: Network, machine: Machine) -> CompiledCausal:
+    """What `families.tile_coder` gives."""
+    return CompiledCausal(network, machine.threads)
+
+
 class CompiledCausal:
-    """interface.Compiled for the causal family; tiles run on as many threads as asked for."""
+    """interface.TileCoder for the causal family; tiles run on as many threads as asked for."""
 
     def __init__(self, network: Network, threads: int) -> None:
         self.network, self.threads, self.batch = network, threads, 2 * threads

@@ -41,6 +41,7 @@ from lgcodec.models.families.causal.triton_kernels import (
     _truth,
 )
 from lgcodec.models.interface import PRECISION, Stream
+from lgcodec.models.machines.choose import Machine
 from lgcodec.models.machines.triton import learning as gpu_learning
 from lgcodec.models.machines.triton.layers import Heads, Products, extra, padded
 from lgcodec.models.machines.triton.learning import Learning, Trained
@@ -51,8 +52,13 @@ Shape = tuple[int, int, int]
 Tile = NDArray[np.int16]
 
 
+def load(network: Network, machine: Machine) -> GpuCausal:
+    """What `families.tile_coder` gives."""
+    return GpuCausal(network, "cuda")
+
+
 class GpuCausal:
-    """interface.Compiled for the causal family. products: how matrices are multiplied, gpu_layers.Products if None.
+    """interface.TileCoder for the causal family. products: how matrices are multiplied, gpu_layers.Products if None.
 
     Raises ExactnessError where the device rounds.
     """

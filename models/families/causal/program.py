@@ -95,15 +95,15 @@ class Program:
             predictions = np.clip(predictions, 8 * LOWEST, 8 * 255)
             anchor = np.floor((predictions[0] + predictions[1]) * 0.5)  # [3, T, n]
             spread = np.floor((predictions[0] - predictions[1]) * 0.5)
-            looks: list[NDArray[Any]] = []
+            side_features: list[NDArray[Any]] = []
             if self.sides:
                 picture = pictures[:, places[:, 0] + rows, places[:, 1] + cols]  # [T, places, n, 3]
                 relative = np.clip(picture - anchor.transpose(1, 2, 0)[:, None], -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
-                looks = [relative.swapaxes(1, 2), features[:, rows, cols]]
+                side_features = [relative.swapaxes(1, 2), features[:, rows, cols]]
             if net.config.grid:
-                looks.append(np.broadcast_to(grid(rows, cols), (T, n, GRID)))
+                side_features.append(np.broadcast_to(grid(rows, cols), (T, n, GRID)))
             around_at, errors_at = flat_p[:, :, around[:, None] + at], flat_e[..., error_places[:, None] + at]
-            h, linear = self._trunk(around_at, errors_at, anchor, spread, looks, passed, rows, cols)
+            h, linear = self._trunk(around_at, errors_at, anchor, spread, side_features, passed, rows, cols)
             coupling.merge(low, high)
             known = np.zeros((3, T, n))
             lessons: list[IntArray] = []
@@ -139,13 +139,14 @@ class Program:
         errors: NDArray[Any],
         anchor: NDArray[Any],
         spread: NDArray[Any],
-        looks: list[NDArray[Any]],
+        side_features: list[NDArray[Any]],
         passed: NDArray[np.float32],
         rows: IntArray,
         cols: IntArray,
     ) -> tuple[Any, NDArray[np.int64]]:
-        """around [3, T, neighbours, n], errors [2, 3, T, places, n] Q3, looks [T, n, ...] -> hidden [T n, width],
-        linear [T n, 3] in 1/64. passed [depth, fronts, T, 1 + H, context]: read, and this front's written.
+        """around [3, T, neighbours, n], errors [2, 3, T, places, n] Q3, side_features [T, n, ...] -> hidden
+        [T n, width], linear [T n, 3] in 1/64. passed [depth, fronts, T, 1 + H, context]: read, and this front's
+        written.
         """
         T, n = anchor.shape[1:]
         seen = np.clip(8 * around - anchor[:, :, None], -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
@@ -155,7 +156,7 @@ class Program:
         run = self.executor
         a = run.array(seen.astype(np.float32))
         linear = run.numpy(run.apply(self.loaded["linear"], a)).astype(np.int64)
-        parts = [other, apart, *(part.reshape(T * n, -1) for part in looks)]
+        parts = [other, apart, *(part.reshape(T * n, -1) for part in side_features)]
         inputs = run.array(np.concatenate(parts, axis=1).astype(np.float32))
         h = run.apply(self.loaded["first"], run.join([a, inputs]))
         for i, recent in enumerate(passed):

@@ -10,18 +10,19 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from torch import nn
 
 from lgcodec.models import registry
+from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal import online
 from lgcodec.models.families.causal.floats import Causal, Features, export, grow
-from lgcodec.models.families.causal.on_numba import CompiledCausal
+from lgcodec.models.families.causal.model import coding_of
 from lgcodec.models.interface import IntArray
-from lgcodec.models.training.command import main
+from lgcodec.models.machines.choose import choose
 from lgcodec.models.training.images import Pixels, augment, planes, read_images
 from lgcodec.models.training.losses import bits_per_dim
+from lgcodec.models.training.optimisers import optimisers
 from lgcodec.models.training.options import training_options
 from lgcodec.models.training.run import Run, lineage, train
 
@@ -80,21 +81,15 @@ def evaluate(model: Causal, held_out: Sequence[Features], device: torch.device) 
     return float(np.mean(rates))
 
 
-def optimisers(model: nn.Module) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the hidden matrices, AdamW for outputs, biases, classes and the linear path; each with its peak rate."""
-    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and not n.startswith(("out", "linear", "classes"))]
-    ids = {id(p) for p in hidden}
-    rest = [p for p in model.parameters() if id(p) not in ids]
-    return [
-        (torch.optim.Muon(hidden, lr=0.02, weight_decay=0.01, momentum=0.95), 0.02),
-        (torch.optim.AdamW(rest, lr=3e-3, betas=(0.9, 0.98), weight_decay=1e-4), 3e-3),
-    ]
-
-
 LEARNING, REST = 12, 2  # of a Config, where nothing else is asked for
 
 
-@main.command("ar")
+def is_other(name: str) -> bool:
+    """Whether a matrix is an output, a class or the linear path."""
+    return name.startswith(("out", "linear", "classes"))
+
+
+@click.command("causal")
 @training_options
 @click.option("--batch", default=16, show_default=True)
 @click.option("--crop", default=64, show_default=True, help="Side of a crop, pixels.")
@@ -115,7 +110,7 @@ LEARNING, REST = 12, 2  # of a Config, where nothing else is asked for
 @click.option("--classes", is_flag=True, help="Each --data is a class; held-out rates are those of the best or none.")
 @click.option("--start", help="Name or path of a smaller network to start from.")
 @click.option("--rate", default=1.0, show_default=True, help="Learning rates, times the usual ones.")
-def autoregressive(
+def command(
     folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
     seed: int, batch: int, crop: int, grid: bool, classes: bool, start: str | None, rate: float, **sizes: Any,
 ) -> None:  # fmt: skip
@@ -157,9 +152,10 @@ def autoregressive(
         return bits_per_dim(model(*parts[:5], labels=parts[5] if classes else None), parts[3][:, 0].numel())
 
     def integer_rate(network: causal.Network) -> float:
-        machine = CompiledCausal(network, torch.get_num_threads())
-        ideal = [[s.ideal_bits for s in machine.encode(tiles, choice)] for choice in (b"", *network.choices())]
-        return float(np.mean(np.min(ideal, axis=0) / [t.size for t in tiles]))
+        coding = coding_of(network, choose("cpu", threads=torch.get_num_threads()))
+        choices = (b"", *network.choices())
+        best = [min(ideal_bits(coding, [tile], choice) for choice in choices) / tile.size for tile in tiles]
+        return float(np.mean(best))
 
     def write(run: Run) -> None:
         weights = export(model, dict(facts))
@@ -167,9 +163,11 @@ def autoregressive(
         if config.learning:
             weights.card["learned_bpd"] = round(integer_rate(network), 4)
             click.echo(f"{weights.card['learned_bpd']:.4f} bits/dim with learning while decoding")
-        run.report(weights, evaluate(model, held, run.device), integer_rate(network.still()))
+        run.report(weights, evaluate(model, held, run.device), integer_rate(network.without_learning()))
 
-    run = Run(model, out, torch.device(device), [(o, peak * rate) for o, peak in optimisers(model)], loss, write)
+    run = Run(
+        model, out, torch.device(device), [(o, peak * rate) for o, peak in optimisers(model, is_other)], loss, write
+    )
     if resume and run.checkpoint.exists():
         run.resume()
     train(run, crops, minutes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.nn import functional
 from lgcodec.models.entropy import mixture
 from lgcodec.models.entropy.cells import Cells
 from lgcodec.models.families.continuous import network as continuous
+from lgcodec.models.families.continuous.model import load
 from lgcodec.models.families.continuous.network import GROUPS, HALF, SCALE_BITS, SCALE_UNIT, SEEN, Config
 from lgcodec.models.layers.integer import quantise
 from lgcodec.models.weights import Weights
@@ -26,7 +26,9 @@ class Floats(nn.Module):
 
     # Layers are matrices [O, size**2 I], columns ordered (dy, dx, I). y, z: in steps of samples.
 
-    family: ClassVar[ModuleType] = continuous
+    name: ClassVar[str] = "continuous"
+    config_type: ClassVar[type[Config]] = Config
+    load: Any = staticmethod(load)
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -121,8 +123,7 @@ def export(model: Floats, card: dict[str, Any]) -> Weights:
         row, add = np.array([kind.unit for kind in ends]), np.array([kind.add for kind in ends])
         layer = quantise(weight * row[:, None] * column, bias * row + add, *model.config.ends(spec))
         tensors |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias, f"{name}.shift": layer.shift}
-    name = model.family.__name__.rpartition(".")[2]
-    return Weights(name, asdict(model.config), tensors | tables(model.config), card)
+    return Weights(model.name, asdict(model.config), tensors | tables(model.config), card)
 
 
 def tables(config: Config) -> dict[str, NDArray[np.int32]]:

@@ -102,15 +102,15 @@ def _share(c: Int) -> Int:
 class Networks:
     """The networks that couplings and distributions ask. Arrays of cells, [N, h, w, channels]."""
 
-    def __init__(self, network: Network, machine: convolution.Machine) -> None:
-        self.network, self.machine = network, machine
-        self.loaded = {name: machine.load(layer) for name, layer in network.layers.items()}
+    def __init__(self, network: Network, run: convolution.Convolutions) -> None:
+        self.network, self.run = network, run
+        self.loaded = {name: run.load(layer) for name, layer in network.layers.items()}
 
     def ask(self, name: str, known: Int) -> Int:
         """What a network says of each cell, int64 [N, h, w, O], given y or z of some channels."""
         inside = np.full((*known.shape[:3], 1), SEEN)  # so that edges of the image are seen
         a = np.concatenate([np.clip(known >> self.network.config.bits - 2, -SEEN, SEEN), inside], -1)
-        run, layers = self.machine, self.loaded
+        run, layers = self.run, self.loaded
         h = run.convolve(layers[f"first.{name}"], run.array(a.astype(np.float32)))
         h = (h + run.convolve(layers[f"middle.{name}"], h)).clip(max=self.network.config.limit)
         return run.numpy(run.convolve(layers[f"out.{name}"], h)).astype(np.int64)

@@ -14,19 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lgcodec.models.families.causal.training import optimisers
 from lgcodec.models.families.continuous import network as continuous
 from lgcodec.models.families.continuous.floats import Floats, cells, export
 from lgcodec.models.families.continuous.network import CHANNELS
+from lgcodec.models.machines.choose import choose
 from lgcodec.models.training import run as train
+from lgcodec.models.training.optimisers import optimisers
 from lgcodec.models.training.options import training_options
 from lgcodec.models.training.rates import HELD_OUT, net_bits
-
-
-def model_of(kind: type[Floats]) -> Any:
-    from lgcodec.models.families.continuous.model import Model
-
-    return getattr(kind.family, "Model", Model)
 
 
 def batches(images: NDArray[np.uint8], rng: np.random.Generator, batch: int) -> Iterator[list[Tensor]]:
@@ -44,9 +39,14 @@ def evaluate(model: Floats, images: NDArray[np.uint8]) -> float:
     return float(nats / math.log(2) / images.size)
 
 
+def is_other(name: str) -> bool:
+    """Whether a matrix is an output."""
+    return name.startswith("out")
+
+
 def family_command(name: str, kind: type[Floats]) -> click.Command:
     """The training command of a family with these networks."""
-    defaults = kind.family.Config
+    defaults = kind.config_type
 
     @click.command(name, help=kind.__doc__)
     @training_options
@@ -84,14 +84,14 @@ def family_command(name: str, kind: type[Floats]) -> click.Command:
 
         def write(run: train.Run) -> None:
             weights = export(model, facts)
-            integers: Any = model_of(kind)(weights, str(out), 255, "numpy", torch.get_num_threads())
+            integers = kind.load(weights, choose(machine="numpy"))
             tiles = list(held[:, None].astype(np.int16))
             rates = [
                 net_bits(integers, tiles[i : i + 100], np.random.default_rng(i)) for i in range(0, len(tiles), 100)
             ]
             run.report(weights, evaluate(model, held), sum(rates) / held.size)
 
-        run = train.Run(model, out, torch.device(device), optimisers(model), loss, write)
+        run = train.Run(model, out, torch.device(device), optimisers(model, is_other), loss, write)
         if resume and run.checkpoint.exists():
             run.resume()
         train.train(run, batches(images[:-HELD_OUT], np.random.default_rng(seed), batch), minutes)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lgcodec.models.adaptation import fit
 from lgcodec.models.entropy import mixture
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.flow import network as flow
-from lgcodec.models.families.flow.on_numba import CompiledFlow
 from lgcodec.models.layers import integer
 from lgcodec.models.training.losses import COARSE, compand, logistic_mixture_nats
 from lgcodec.models.weights import Weights
@@ -324,14 +324,13 @@ def start(model: Flow, network: flow.Network) -> None:
         model.last.copy_(torch.from_numpy((network.last - addend) / rows))
 
 
-class Twin:
+class FloatNetwork(fit.FloatNetwork):
     """The floats of a network and its loss on some tiles, for `adaptation`. Networks of the first levels are fitted:
     those of others see a sixteenth of the samples.
     """
 
     CROPS = (2, 1)  # of levels 0, 1
     SIDE, begin = 64, b""
-    machine = CompiledFlow
 
     def __init__(self, network: flow.Network, tiles: Sequence[flow.Tile]) -> None:
         config, self.layers = network.config, network.named()

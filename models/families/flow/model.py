@@ -2,62 +2,57 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
+import functools
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lgcodec.models import interface
+from lgcodec.models import families
+from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.families.flow.network import Network
-from lgcodec.models.families.flow.program import Layers, Program
-from lgcodec.models.interface import Compiled
-from lgcodec.models.machines.choose import executor, suited
-from lgcodec.models.optional import fitted
+from lgcodec.models.families.flow.program import ExecutedTrunks, Program
+from lgcodec.models.interface import ExplicitCoding, ImageModel, Shape, Tile
+from lgcodec.models.machines.choose import Machine
+from lgcodec.models.optional import needs
 from lgcodec.models.weights import Weights
 
-Tile = NDArray[np.int16]
-Shape = tuple[int, int, int]
+
+def load(weights: Weights, machine: Machine) -> ImageModel:
+    """The model that these weights are. Raises ModelError where they are malformed."""
+    network = Network.of(weights)
+    block = network.config.block
+    fast = families.tile_coder("flow", network, machine)
+
+    def program(shapes: Sequence[Shape], adaptation: bytes) -> Program:
+        adapted = network.adapted(adaptation)
+        return Program(adapted, ExecutedTrunks(adapted, machine.executor), shapes)
+
+    coding = ExplicitCoding(program, fast)
+    return ImageModel(
+        digest=weights.digest(),
+        coding=coding,
+        stack=machine.stack,
+        batch=fast.batch if fast else 8,
+        planes=network.config.channels,
+        tile=(block, block * 512) if block else (1024, 256),
+        unit=block or 1,
+        adapt=functools.partial(adapt, network, coding, machine.threads),
+        network=network,
+    )
 
 
-class Model:
-    """interface.ImageModel of this family. machine: "numpy", "numba", "torch" or "cuda"."""
-
-    choices: Sequence[bytes] = ()
-    layered: None = None
-    latent: None = None
-
-    def __init__(self, weights: Weights, name: str, wire_id: int, machine: str, threads: int | None) -> None:
-        self.name, self.wire_id, self.weights = name, wire_id, weights
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see causal.Model
-        self.digest = weights.digest()
-        self.network = Network.of(weights)
-        self.threads = threads or os.cpu_count() or 1
-        block = self.network.config.block
-        self.tile, self.unit = ((block, block * 512), block) if block else ((1024, 256), 1)
-        self.planes = self.network.config.channels
-        self.stack: Callable[..., interface.Stack] | None = suited(machine)
-        self.executor = executor(machine)
-        self.compiled: Compiled | None = None
-        if machine == "cuda" and find_spec("triton") is not None:
-            from lgcodec.models.families.flow.on_triton import GpuFlow
-
-            self.compiled = GpuFlow(self.network, "cuda")
-        elif machine == "numba":
-            from lgcodec.models.families.flow.on_numba import CompiledFlow
-
-            self.compiled = CompiledFlow(self.network, self.threads)
-        self.batch = self.compiled.batch if self.compiled else 8
-
-    def program(self, shapes: Sequence[Shape], adaptation: bytes) -> Program:
-        network = self.network.adapted(adaptation)
-        return Program(network, Layers(network, self.executor), shapes)
-
-    def adapt(self, tiles: Sequence[Tile], effort: int, choice: bytes = b"") -> bytes:
-        """Deltas fitted to these tiles by gradient descent (needs torch and numba) where they pay; none of networks of
-        small images.
-        """
-        if self.network.config.block or self.network.config.channels == 1:
-            return b""
-        return fitted("flow", self.network, tiles, effort, self.threads)
+def adapt(
+    network: Network,
+    coding: ExplicitCoding,
+    threads: int,
+    tiles: Sequence[Tile],
+    effort: int,
+    choice: bytes = b"",
+) -> bytes:
+    """Deltas fitted to these tiles by gradient descent (needs torch) where they pay; none for networks of small
+    images.
+    """
+    if network.config.block or network.config.channels == 1:
+        return b""
+    with needs("torch", "effort 7 to 9"):
+        from lgcodec.models.adaptation import fit
+        from lgcodec.models.families.flow.floats import FloatNetwork
+    return fit.adapt(FloatNetwork, network, tiles, effort, threads, functools.partial(ideal_bits, coding))

@@ -24,6 +24,7 @@ from lgcodec.models.families.flow.network import NEAREST, ORIGINS, PHASES, SIZES
 from lgcodec.models.families.flow.program import Images
 from lgcodec.models.interface import TOTAL, Intervals, Stream
 from lgcodec.models.layers.integer import Layer
+from lgcodec.models.machines.choose import Machine
 from lgcodec.models.machines.numba.jit import jit
 from lgcodec.models.machines.numba.mixtures import SLOTS, mixtures, packed_sigmoids, shares
 from lgcodec.models.machines.numba.products import activate, activate_onto, look1, look3, multiply, packed
@@ -390,8 +391,13 @@ class _Tile:
                 _extend(self.x, place, self.planes, start)
 
 
+def load(network: Network, machine: Machine) -> CompiledFlow:
+    """What `families.tile_coder` gives."""
+    return CompiledFlow(network, machine.threads)
+
+
 class CompiledFlow:
-    """interface.Compiled of this family: one tile per thread."""
+    """interface.TileCoder of this family: one tile per thread."""
 
     def __init__(self, network: Network, threads: int) -> None:
         self.network, self.threads, self.batch, config = network, threads, 8 * threads, network.config

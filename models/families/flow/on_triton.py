@@ -27,6 +27,7 @@ from lgcodec.models.families.flow import network as flow
 from lgcodec.models.families.flow.network import Network, Shape, Tile
 from lgcodec.models.families.flow.program import Images
 from lgcodec.models.interface import PRECISION, TOTAL, Stream
+from lgcodec.models.machines.choose import Machine
 from lgcodec.models.machines.triton.layers import Heads, Loaded, Products, outputs
 from lgcodec.models.machines.triton.mixtures import Tables, column, store_mixtures
 from lgcodec.models.machines.triton.stack import Lanes, Words, in_batches, pop_one, push_one, share, to_device
@@ -255,8 +256,13 @@ class _Phase:
         self.heads = Heads(products, heads, outs, config.width)
 
 
+def load(network: Network, machine: Machine) -> GpuFlow:
+    """What `families.tile_coder` gives."""
+    return GpuFlow(network, "cuda")
+
+
 class GpuFlow:
-    """interface.Compiled for the flow family. products: how matrices are multiplied, gpu_layers.Products if None.
+    """interface.TileCoder for the flow family. products: how matrices are multiplied, gpu_layers.Products if None.
 
     Raises ExactnessError where the device rounds.
     """

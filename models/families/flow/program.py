@@ -63,11 +63,11 @@ class Trunk(Protocol):
         ...
 
 
-Machine = Callable[[int, int, View], Trunk]  # set, phase
+Trunks = Callable[[int, int, View], Trunk]  # set, phase
 
 
-class Layers:
-    """A Machine from an integer.Executor."""
+class ExecutedTrunks:
+    """Trunks by an integer.Executor."""
 
     def __init__(self, network: Network, executor: Executor) -> None:
         self.network, self.executor = network, executor
@@ -129,8 +129,8 @@ class Flow:
     it, and the positions of each tile are kept together.
     """
 
-    def __init__(self, network: Network, machine: Machine, tiles: int, shape: tuple[int, int, int, int]) -> None:
-        self.network, self.machine, self.tiles, self.shape = network, machine, tiles, shape
+    def __init__(self, network: Network, trunks: Trunks, tiles: int, shape: tuple[int, int, int, int]) -> None:
+        self.network, self.trunks, self.tiles, self.shape = network, trunks, tiles, shape
 
     def forward(self, x: Int) -> list[Int]:
         run, latents = self.run(x), []
@@ -219,7 +219,7 @@ class Flow:
                 place = places[strip].reshape(len(flat), 2 * config.absolute)
                 view = View(planes.reshape(-1, config.channels), flat, windows, nearest, place)
                 known = None if true is None else true[strip].reshape(-1, C)
-                found = yield from self._couple(self.machine(chosen, p, view), C, known)
+                found = yield from self._couple(self.trunks(chosen, p, view), C, known)
                 value[strip] = found.reshape(T, -1, C)
             x[:, py::2, px::2] = value.reshape(N, rows, cols, C)
             planes[2 * py + px, ..., :C] = _extend(x[:, py::2, px::2], h, w, m)
@@ -284,9 +284,9 @@ class Images:
 class Program:
     """The model of a batch of tiles of one shape [C, H, W]; one stream per tile."""
 
-    def __init__(self, network: Network, machine: Machine, shapes: Sequence[Shape]) -> None:
+    def __init__(self, network: Network, trunks: Trunks, shapes: Sequence[Shape]) -> None:
         self.network, self.images, self.tiles = network, Images(network.config, shapes), len(shapes)
-        self.flow = Flow(network, machine, self.tiles, self.images.shape)
+        self.flow = Flow(network, trunks, self.tiles, self.images.shape)
 
     def symbols(self, value: list[Tile]) -> Iterator[tuple[Distribution, IntArray]]:
         return program.symbols(self._steps(self.images.arrange(value).astype(np.int64)))

@@ -26,18 +26,13 @@ from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.training import images as training_images
 from lgcodec.models.training import run as train
 from lgcodec.models.training.images import augment, planes, read_images
+from lgcodec.models.training.optimisers import optimisers
 from lgcodec.models.training.options import training_options
 
 
-def optimisers(model: Flow) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the hidden matrices, AdamW for outputs, biases and the linear paths; each with its peak rate."""
-    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and ".out." not in n and ".linear." not in n]
-    ids = {id(p) for p in hidden}
-    rest = [p for p in model.parameters() if id(p) not in ids]
-    return [
-        (torch.optim.Muon(hidden, lr=0.02, weight_decay=0.01, momentum=0.95), 0.02),
-        (torch.optim.AdamW(rest, lr=3e-3, betas=(0.9, 0.98), weight_decay=1e-4), 3e-3),
-    ]
+def is_other(name: str) -> bool:
+    """Whether a matrix is an output or a linear path."""
+    return ".out." in name or ".linear." in name
 
 
 class Crops:
@@ -169,7 +164,7 @@ def command(
     def write(run: train.Run) -> None:
         weights = export(model, facts)
         network = flow.Network.of(weights)
-        machine = flow_program.Layers(network, NumpyExecutor())
+        machine = flow_program.ExecutedTrunks(network, NumpyExecutor())
         rates = []
         for tile in tiles:
             program = Program(network, machine, [tile.shape])
@@ -177,7 +172,7 @@ def command(
             rates.append(sum(part.ideal_bits() for part in parts) / tile.size)
         run.report(weights, evaluate(model, held), float(np.mean(rates)))
 
-    optimised = [(optimiser, peak * rate) for optimiser, peak in optimisers(model)]
+    optimised = [(optimiser, peak * rate) for optimiser, peak in optimisers(model, is_other)]
     run = train.Run(model, out, torch.device(device), optimised, model.bits, write)
     if resume and run.checkpoint.exists():
         run.resume()

@@ -21,7 +21,7 @@ from lgcodec.models.weights import Weights
 
 
 class Floats(nn.Module):
-    """The network, a vae.Machine of float tensors. Layers are matrices [O, size**2 I], columns ordered (dy, dx, I)."""
+    """The network, a network.Run of float tensors. Layers are matrices [O, size**2 I], columns ordered (dy, dx, I)."""
 
     def __init__(self, config: vae.Config) -> None:
         super().__init__()

@@ -176,11 +176,11 @@ def limits(config: Config, spec: Spec) -> tuple[NDArray[np.int32], NDArray[np.in
     return np.tile(seen, spec.size**2), ends[:, 0].copy(), ends[:, 1].copy()
 
 
-class Machine(Protocol):
+class Run(Protocol):
     """Runs layers on arrays [N, H, W, I]: float32 integers (`Integers`), or floats as trained (`vae_training`)."""
 
     def enter(self, kind: str, a: Any) -> Any:
-        """Integers -> clipped to what a layer's input of this kind may be, in this machine's units."""
+        """Integers -> clipped to what a layer's input of this kind may be, in this run's units."""
         ...
 
     def apply(self, name: str, *inputs: Any) -> Any:
@@ -212,13 +212,13 @@ def spread(a: Any) -> Any:
     return a.reshape(N, H, W, 2, 2, C // 4).swapaxes(2, 3).reshape(N, 2 * H, 2 * W, C // 4)
 
 
-def blocks(run: Machine, config: Config, name: str, h: Any) -> Any:
+def blocks(run: Run, config: Config, name: str, h: Any) -> Any:
     for b in range(config.blocks):
         h = run.add(h, run.apply(f"{name}.{b}.last", run.apply(f"{name}.{b}.first", h)))
     return h
 
 
-def encode(run: Machine, config: Config, x: Any) -> list[Any]:
+def encode(run: Run, config: Config, x: Any) -> list[Any]:
     """x [N, H, W, C] less CENTRE, H and W multiples of `config.unit` -> e of each grid, from fine to coarse."""
     cells = run.enter("sample", x)
     for _ in range(config.scales):
@@ -247,12 +247,12 @@ def groups(config: Config) -> Iterator[Group]:
             yield Group(f"{grid}.{g}", grid, n, f"up.{grid}" if grid and g == last else "")
 
 
-def posterior(run: Machine, group: Group, h: Any, e: Sequence[Any]) -> Any:
+def posterior(run: Run, group: Group, h: Any, e: Sequence[Any]) -> Any:
     """-> [N, H, W, 2 n]: means, then ratios."""
     return run.apply(f"out.posterior.{group.name}", run.apply(f"posterior.{group.name}", h, e[group.grid]))
 
 
-def descend(run: Machine, config: Config, group: Group, h: Any, z: Any) -> Any:
+def descend(run: Run, config: Config, group: Group, h: Any, z: Any) -> Any:
     """h below the group, on the grid of the next one. z: the latents' values, as `enter` gives them."""
     h = blocks(run, config, f"decode.{group.name}", run.add(h, run.apply(f"merge.{group.name}", z)))
     return spread(run.apply(group.up, h)) if group.up else h
@@ -272,7 +272,7 @@ class Pixels:
     out: Any
 
 
-def pixels(run: Machine, config: Config, h: Any) -> Generator[Pixels, Any, Any]:
+def pixels(run: Run, config: Config, h: Any) -> Generator[Pixels, Any, Any]:
     """Yields what each channel of each phase is made of, is sent its values, integers [N, H, W]; the image in the end,
     less CENTRE as all values here.
     """

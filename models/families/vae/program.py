@@ -35,20 +35,20 @@ Int = NDArray[np.int64]
 
 
 class Integers:
-    """The network in integers: a vae.Machine of the arrays of a convolution.Machine."""
+    """The network in integers: a network.Run of the arrays of a convolution.Convolutions."""
 
-    def __init__(self, network: Network, machine: convolution.Machine) -> None:
-        self.network, self.machine = network, machine
-        self.loaded = {name: machine.load(layer) for name, layer in network.layers.items()}
+    def __init__(self, network: Network, run: convolution.Convolutions) -> None:
+        self.network, self.run = network, run
+        self.loaded = {name: run.load(layer) for name, layer in network.layers.items()}
         self.kinds = network.config.kinds()
 
-        self.join = machine.join
+        self.join = run.join
 
     def enter(self, kind: str, a: Any) -> Any:
         return a.clip(self.kinds[kind].low, self.kinds[kind].high)
 
     def apply(self, name: str, *inputs: Any) -> Any:
-        return self.machine.convolve(self.loaded[name], inputs[0] if len(inputs) == 1 else self.join(inputs))
+        return self.run.convolve(self.loaded[name], inputs[0] if len(inputs) == 1 else self.join(inputs))
 
     def add(self, h: Any, change: Any) -> Any:
         return self.enter("stream", h + change)
@@ -62,7 +62,7 @@ class Integers:
 
     def latents(self, z: Int) -> Any:
         """The values of cells z."""
-        return self.enter("latent", self.machine.array(self.network.cells.values[z].astype(np.float32)))
+        return self.enter("latent", self.run.array(self.network.cells.values[z].astype(np.float32)))
 
 
 def follow(
@@ -108,11 +108,11 @@ class PosteriorProgram:
 
     def steps(self) -> Generator[Distribution, IntArray, list[Int]]:
         config, cells = self.run.network.config, self.run.network.cells
-        machine = self.run.machine
-        e = encode(self.run, config, machine.array(self.x))
+        host = self.run.run
+        e = encode(self.run, config, host.array(self.x))
         h, value = 0 * e[-1], []
         for group in groups(config):
-            q = machine.numpy(posterior(self.run, group, h, e)).astype(np.int64)
+            q = host.numpy(posterior(self.run, group, h, e)).astype(np.int64)
             mean, ratio = q[..., : group.n], q[..., group.n :]
             z = yield Posterior(cells, mean.ravel(), ratio.ravel(), np.array([mean.size]))
             value.append(np.asarray(z, np.int64).reshape(mean.shape))
@@ -138,8 +138,8 @@ class LikelihoodProgram:
         return follow(self.steps(), (plane.ravel() for plane in planes if plane.size))
 
     def steps(self) -> Generator[Distribution, IntArray, list[Tile]]:
-        run, config, machine = self.run, self.run.network.config, self.run.machine
-        h = machine.zeros(*self.latents[0].shape[:3], config.width)
+        run, config, host = self.run, self.run.network.config, self.run.run
+        h = host.zeros(*self.latents[0].shape[:3], config.width)
         for group, z in zip(groups(config), self.latents, strict=True):
             h = descend(run, config, group, h, run.latents(z))
         C, H, W = self.shapes[0]
@@ -149,7 +149,7 @@ class LikelihoodProgram:
             while True:
                 N, high, wide = step.anchor.shape
                 if step.channel >= C:  # grey tiles
-                    step = steps.send(machine.zeros(N, high, wide))
+                    step = steps.send(host.zeros(N, high, wide))
                     continue
                 cell = 2 << (config.scales - 1 - step.scale)
                 height, width = (
@@ -160,14 +160,14 @@ class LikelihoodProgram:
                     inside = np.reshape(values, (N, height, width)).astype(np.float32) - CENTRE[step.channel]
                     plane = np.pad(inside, ((0, 0), (0, high - height), (0, wide - width)), "edge")
                 else:
-                    plane = np.floor(machine.numpy(step.anchor) / 4)
-                step = steps.send(machine.array(plane))
+                    plane = np.floor(host.numpy(step.anchor) / 4)
+                step = steps.send(host.array(plane))
         except StopIteration as stop:
-            image = machine.numpy(stop.value)[:, :H, :W, :C] + np.array(CENTRE[:C], np.float32)
+            image = host.numpy(stop.value)[:, :H, :W, :C] + np.array(CENTRE[:C], np.float32)
             return list(image.transpose(0, 3, 1, 2).astype(np.int16))
 
     def _mixture(self, step: Pixels, height: int, width: int) -> mixture.Mixture:
-        K, near, numpy = self.run.network.config.components, np.s_[:, :height, :width], self.run.machine.numpy
+        K, near, numpy = self.run.network.config.components, np.s_[:, :height, :width], self.run.run.numpy
         out = numpy(step.out[near]).astype(np.int64).reshape(-1, 3 * K).T
         mean = 16 * numpy(step.anchor[near]).astype(np.int64).ravel() + CENTRE[step.channel] * mixture.MEAN_UNIT
         if step.linear is not None:

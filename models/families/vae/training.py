@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lgcodec.models.families.causal.training import optimisers
 from lgcodec.models.families.vae import network as vae
 from lgcodec.models.families.vae.floats import Floats, Objective, bounds, export
-from lgcodec.models.families.vae.model import Model
+from lgcodec.models.families.vae.model import load
+from lgcodec.models.machines.choose import choose
 from lgcodec.models.training import run as train
 from lgcodec.models.training.images import Pixels, augment, planes, read_images
+from lgcodec.models.training.optimisers import optimisers
 from lgcodec.models.training.options import training_options
 from lgcodec.models.training.rates import HELD_OUT, net_bits
 
@@ -89,6 +90,11 @@ def small(images: NDArray[np.uint8]) -> NDArray[np.int16]:
 BOUND_SAMPLES = 8  # of the bound that is reported beside the -ELBO
 
 
+def is_other(name: str) -> bool:
+    """Whether a matrix is an output or a linear path."""
+    return name.startswith(("out", "linear"))
+
+
 @click.command("vae")
 @training_options
 @click.option("--batch", default=32, show_default=True)
@@ -145,18 +151,14 @@ def command(
         facts[f"iwae_{BOUND_SAMPLES}_bpd"] = round(bound, 4)
         click.echo(f"held out {bound:.4f} bits/dim as the importance-weighted bound of {BOUND_SAMPLES} samples")
         weights = export(model, facts)
-        integers = Model(weights, str(out), 255, "numpy", torch.get_num_threads())
+        integers = load(weights, choose(machine="numpy"))
         random = np.random.default_rng(seed)
         rates = [net_bits(integers, first_channels(batch), random) / batch.size for batch in held]
         run.report(weights, elbo, float(np.mean(rates)))
 
     objective = Objective(model, warm_up, free_bits, samples)
-    run = train.Run(model, out, torch.device(device), optimisers(model), objective, write)
+    run = train.Run(model, out, torch.device(device), optimisers(model, is_other), objective, write)
     if resume and run.checkpoint.exists():
         run.resume()
     objective.step = run.step
     train.train(run, batches, minutes)
-
-
-if __name__ == "__main__":
-    command()

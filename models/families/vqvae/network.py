@@ -39,7 +39,7 @@ from lgcodec.models.errors import ModelError
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal.network import Shape, Side, Tile
 from lgcodec.models.interface import TOTAL
-from lgcodec.models.layers.convolution import Convolution, Machine
+from lgcodec.models.layers.convolution import Convolution, Convolutions
 from lgcodec.models.layers.integer import EXACT, Layer
 from lgcodec.models.weights import Weights
 
@@ -186,7 +186,7 @@ def spread(a: NDArray[Any], n: int) -> NDArray[Any]:
 class Network:
     """The integers of one model, checked, and the convolutions loaded on a machine."""
 
-    def __init__(self, weights: Weights, run: Machine) -> None:
+    def __init__(self, weights: Weights, run: Convolutions) -> None:
         """Raises ModelError where tensors are missing, misshapen or out of the exact range."""
         self.config = config = Config.of(weights.config)
         self.run, self.loaded = run, {}

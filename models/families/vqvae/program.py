@@ -14,7 +14,7 @@ from lgcodec.models.entropy.program import pop_stream, push_value
 from lgcodec.models.families.causal.network import Shape, Side, Tile
 from lgcodec.models.families.causal.program import Program
 from lgcodec.models.families.vqvae.network import PAD, PHASES, Codes, Network, phases
-from lgcodec.models.interface import Distribution, IntArray, Stack, Stream, Table
+from lgcodec.models.interface import Distribution, IntArray, LayeredCoding, Stack, Stream, Table
 from lgcodec.models.layers.integer import Executor
 from lgcodec.models.parallel import each
 
@@ -62,10 +62,10 @@ class BaseProgram:
         return codes
 
 
-class Layers:
-    """interface.Layered: the codes of a tile are its base, its pixels given these are its words.
+class Layers(LayeredCoding):
+    """The codes of a tile are its base, its pixels given these are its words.
 
-    new: makes a stack. pixels, executor: see causal.machines.
+    new: makes a stack. pixels: codes whole tiles given sides, or None; executor: of their programs.
     """
 
     def __init__(

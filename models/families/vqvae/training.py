@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 import numpy as np
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lgcodec.models import registry
+from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.families.causal import network as causal
-from lgcodec.models.families.causal import training as causal_training
-from lgcodec.models.families.causal.model import Model
-from lgcodec.models.families.causal.on_numba import CompiledCausal
-from lgcodec.models.families.causal.training import LEARNING, REST, optimisers
+from lgcodec.models.families.causal.model import on_machine
+from lgcodec.models.families.causal.program import Program
+from lgcodec.models.families.causal.training import LEARNING, REST, is_other
 from lgcodec.models.families.vqvae import network as vqvae
 from lgcodec.models.families.vqvae.floats import (
     SAMPLE_UNIT,
@@ -38,11 +38,13 @@ from lgcodec.models.families.vqvae.floats import (
 )
 from lgcodec.models.families.vqvae.network import PATCH
 from lgcodec.models.families.vqvae.program import BaseProgram
+from lgcodec.models.interface import ExplicitCoding
 from lgcodec.models.layers import learning
-from lgcodec.models.machines.choose import machine
+from lgcodec.models.machines.choose import choose
 from lgcodec.models.training import run as train
 from lgcodec.models.training.images import augment, planes, read_images
 from lgcodec.models.training.losses import bits_per_dim
+from lgcodec.models.training.optimisers import optimisers
 from lgcodec.models.training.options import training_options
 from lgcodec.models.weights import Weights
 
@@ -88,12 +90,7 @@ def psnr(mse: float) -> float:
 
 def train_base(base: Base, data: Data, held: Sequence[Tile], out: Path, minutes: float, batch: int, size: int) -> bool:
     """The first stage: the codes and the picture that they show. Returns what train.train does."""
-    hidden = [p for n, p in base.named_parameters() if p.ndim == 2 and not n.startswith(("patch", "picture", "z_"))]
-    rest = [p for n, p in base.named_parameters() if p.ndim != 2 or n.startswith(("patch", "picture", "z_"))]
-    optimisers: list[tuple[torch.optim.Optimizer, float]] = [
-        (torch.optim.Muon(hidden, lr=0.008, weight_decay=0.01, momentum=0.95), 0.008),
-        (torch.optim.AdamW(rest, lr=2e-3, betas=(0.9, 0.98), weight_decay=1e-4), 2e-3),
-    ]
+    by = optimisers(base, lambda name: name.startswith(("patch", "picture", "z_")), 0.008, 2e-3)
 
     def batches() -> Iterator[list[Tensor]]:
         while True:
@@ -111,7 +108,7 @@ def train_base(base: Base, data: Data, held: Sequence[Tile], out: Path, minutes:
         base.train()
         click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  held out {json.dumps(facts)}")
 
-    run = train.Run(base, out, device_of(base), optimisers, loss, write)
+    run = train.Run(base, out, device_of(base), by, loss, write)
     if run.checkpoint.exists():
         run.resume()
     return train.train(run, batches(), minutes)
@@ -156,19 +153,29 @@ class Stage:
 
     def integers(self) -> tuple[Weights, vqvae.Network]:
         weights = export(self.base, self.prior, self.pixels, self.facts)
-        return weights, vqvae.Network(weights, machine("numba"))
+        return weights, vqvae.Network(weights, choose("cpu").convolutions)
+
+
+def pixel_bits(network: causal.Network, tile: Tile, side: causal.Side) -> float:
+    """What a tile takes given what its codes show."""
+    machine, fast = on_machine(network, choose("cpu", threads=1))
+    if fast is not None:
+        (stream,) = fast.encode([tile], b"", [side])  # type: ignore[call-arg]
+        return float(stream.ideal_bits)
+    coding = ExplicitCoding(lambda shapes, _: Program(network, machine.executor, shapes, [side]))
+    return ideal_bits(coding, [tile], b"")
 
 
 def pixel_rates(network: vqvae.Network, tiles: Sequence[Tile]) -> dict[str, float]:
     """A card's bits per dim of the pixels' integers, without learning, and with it where they learn."""
     sides = [network.side(network.quantise(tile), tile.shape) for tile in tiles]
-    machines = {"integer": network.pixels.still()}
+    machines = {"integer": network.pixels.without_learning()}
     if network.config.pixels.learning:
         machines["learned"] = network.pixels
     rates = {}
     for name, pixels in machines.items():
-        streams = CompiledCausal(pixels, 1).encode(tiles, b"", sides)
-        rate = float(np.mean([s.ideal_bits / t.size for s, t in zip(streams, tiles, strict=True)]))
+        bits = [pixel_bits(pixels, tile, side) for tile, side in zip(tiles, sides, strict=True)]
+        rate = float(np.mean([b / tile.size for b, tile in zip(bits, tiles, strict=True)]))
         rates[f"pixels_{name}_bpd"] = round(rate, 4)
     return rates
 
@@ -216,8 +223,8 @@ def train_pixels(
         stage.facts |= facts
         click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  held out {json.dumps(facts)}")
 
-    optimisers = [(optimiser, peak * rate) for optimiser, peak in causal_training.optimisers(pixels)]
-    run = train.Run(pixels, out, device_of(pixels), optimisers, loss, write)
+    by = [(optimiser, peak * rate) for optimiser, peak in optimisers(pixels, is_other)]
+    run = train.Run(pixels, out, device_of(pixels), by, loss, write)
     if run.checkpoint.exists():
         run.resume()
     return train.train(run, batches(), minutes)
@@ -274,7 +281,7 @@ def train_prior(
         stage.facts |= {name: round(value, 5) for name, value in facts.items()}
         click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  held out {json.dumps(facts)}")
 
-    run = train.Run(prior, out, device_of(prior), optimisers(prior), loss, write)
+    run = train.Run(prior, out, device_of(prior), optimisers(prior, is_other), loss, write)
     if run.checkpoint.exists():
         run.resume()
     return train.train(run, batches(), minutes)
@@ -332,7 +339,7 @@ def command(
     data = Data(images, rows, np.random.default_rng(seed))
     base, prior, network = Base(config), Prior(config), Pixels(config)
     if start != "none":
-        network.start(cast(Model, registry.load(start, machine="numpy")).network)
+        network.start(registry.load(start, machine="numpy").network)
     for model in (base, prior, network):
         model.to(device)
     parts = [out.with_suffix(f".{name}.safetensors") for name in ("base", "pixels", "prior")]

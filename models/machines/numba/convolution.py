@@ -72,8 +72,8 @@ class Products(OnHost):
         return sums[: len(a)].astype(np.float32)
 
 
-class CompiledMachine(OnHost):
-    """convolution.Machine by numba; releases the GIL, so tiles may run on threads."""
+class CompiledConvolutions(OnHost):
+    """convolution.Convolutions by numba; releases the GIL, so tiles may run on threads."""
 
     name = "numba"
 

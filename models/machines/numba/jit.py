@@ -18,8 +18,8 @@ _SOURCES = _stamp(Path(__file__).parents[2])
 
 
 def jit(function: Any) -> Any:
-    """numba's, with a cache that goes stale when any module here changes. numba looks at the function's own module,
-    though what it calls, and constants, are compiled into it.
+    """numba's, with a cache that goes stale when any module here changes. numba looks at the function's own
+    module, though what it calls, and constants, are compiled into it.
     """
     compiled: Any = nb.njit(cache=True, nogil=True, error_model="numpy")(function)
     compiled._cache._cache_file._source_stamp = _SOURCES

@@ -1,0 +1,159 @@
+"""A file to an image: the tiles that are wanted, by the methods that the index names, to where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgcodec import colour, plain
+from lgcodec.boxes import Box, area_of, intersection
+from lgcodec.colour import Component
+from lgcodec.container import ChainReference, File, ModelReference, digest_of
+from lgcodec.errors import InputError, IntegrityError
+from lgcodec.image import Samples
+from lgcodec.models.interface import ImageModel, Shape, Tile
+from lgcodec.models.parallel import each
+from lgcodec.options import Options
+from lgcodec.work import Coded, Decode, DecodeChain, Meter, Progress, Request, batches, words_of
+
+Give = Callable[[Component, Box, Samples], None]  # takes the samples of a component's tile
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stream to decode, and where its samples go. is_first: of the component that the adaptation is for."""
+
+    place: int
+    component: Component
+    is_first: bool
+    box: Box
+
+    @property
+    def tile_shape(self) -> tuple[int, int, int]:
+        """H, W, C."""
+        x0, y0, x1, y1 = self.box
+        return y1 - y0, x1 - x0, self.component.planes
+
+    @property
+    def planes_shape(self) -> Shape:
+        height, width, planes = self.tile_shape
+        return planes, height, width
+
+    def work(self, channels: int) -> float:
+        return area_of(self.box) * self.component.share(channels)
+
+
+def decode(
+    file: File, options: Options, region: Box | None, progress: Progress | None
+) -> Generator[Request, Any, Samples]:
+    """The samples of the region, None for all, uint8 [H, W, channels].
+
+    Raises IntegrityError where the digest of all pixels is another than the file says.
+    """
+    header = file.header
+    x0, y0, x1, y1 = region or (0, 0, header.width, header.height)
+    samples = np.zeros((y1 - y0, x1 - x0, header.mode.channels), np.uint8)
+
+    def place(component: Component, box: Box, part: Samples) -> None:
+        left, top, right, bottom = intersection(box, (x0, y0, x1, y1))
+        cut = part[top - box[1] : bottom - box[1], left - box[0] : right - box[0]]
+        samples[top - y0 : bottom - y0, left - x0 : right - x0, component.first : component.stop] = cut
+
+    yield from decode_tiles(file, options, region, place, Meter(progress, header.width * header.height, 1))
+    if region is None and digest_of([samples]) != header.digest:
+        raise IntegrityError("the decoded pixels have another digest than the file says: it is damaged")
+    return samples
+
+
+def decode_tiles(
+    file: File, options: Options, region: Box | None, give: Give, meter: Meter
+) -> Generator[Request, Any, None]:
+    """Decodes the tiles under the region (None for all) and passes their samples to `give`."""
+    header, parts = file.header, file.components()
+    model = options.find(header.model) if header.model is not None else None
+    jobs = [
+        Job(place, parts[component], component == 0, box)
+        for place, (component, box) in enumerate(header.boxes())
+        if region is None or area_of(intersection(box, region)) > 0
+    ]
+
+    def finish(job: Job, planes: Tile) -> None:
+        give(job.component, job.box, job.component.give(colour.inverse(planes, header.transform)))
+
+    for job in jobs:
+        method = header.index[job.place].method
+        if method != plain.MODEL:
+            tile = plain.decode(method, file.stream(job.place), job.tile_shape)
+            give(job.component, job.box, job.component.give(tile))
+            meter.add(job.work(header.mode.channels))
+    if model is None or header.model is None:
+        return
+    if header.chain is not None:
+        yield from decode_chain(file, options, model, header.chain, region, give, meter)
+        return
+    modelled = [job for job in jobs if header.index[job.place].method == plain.MODEL]
+    for first in (True, False):
+        adaptation = header.model.adaptation if first else b""
+        for batch in batches([job for job in modelled if job.is_first == first], model.batch):
+            items = [Coded(job.planes_shape, file.stream(job.place), file.base(job.place)) for job in batch]
+            each(options.workers(), finish, batch, (yield Decode(model, adaptation, items)))
+            for job in batch:
+                meter.add(job.work(header.mode.channels))
+
+
+def decode_chain(
+    file: File,
+    options: Options,
+    model: ImageModel,
+    chain: ChainReference,
+    region: Box | None,
+    give: Give,
+    meter: Meter,
+) -> Generator[Request, Any, None]:
+    """As `decode_tiles` for the tiles of a chain, which are decoded all or not at all."""
+    header, parts = file.header, file.components()
+    jobs = [
+        Job(0, parts[place], place == 0, box)
+        for entry, (place, box) in zip(header.index, header.boxes(), strict=True)
+        if entry.method == plain.MODEL
+    ]
+    seed = options.find(ModelReference(chain.seed_id, chain.seed_digest, b"", 0))
+    shapes = [job.planes_shape for job in jobs]
+    tiles = yield DecodeChain(model, seed, shapes, chain.seeds, words_of(file.chain()))
+    for job, planes in zip(jobs, tiles, strict=True):
+        if region is None or area_of(intersection(job.box, region)) > 0:
+            give(job.component, job.box, job.component.give(colour.inverse(planes, header.transform)))
+        meter.add(job.work(header.mode.channels))
+
+
+def preview(file: File, options: Options) -> NDArray[np.uint8]:
+    """A picture from the bases alone, uint8 [H, W] or [H, W, 3]; tiles that no model coded are grey.
+
+    Raises InputError for a file without bases.
+    """
+    from lgcodec.coding import coder
+
+    header = file.header
+    if header.model is None or header.base_size == 0:
+        raise InputError("the file has no preview: only models with a base make one (--model vqvae)")
+    model, component = options.find(header.model), file.components()[0]
+    picture = np.full((header.height, header.width, component.planes), 128, np.uint8)
+    jobs = [(i, box) for i, (place, box) in enumerate(header.boxes()) if place == 0 and header.index[i].base]
+    for batch in batches(jobs, model.batch):
+        shapes = [(component.planes, y1 - y0, x1 - x0) for _, (x0, y0, x1, y1) in batch]
+        bases = [words_of(file.base(i) or b"") for i, _ in batch]
+        for (_, (x0, y0, x1, y1)), planes in zip(batch, coder.preview(model, shapes, bases), strict=True):
+            picture[y0:y1, x0:x1] = colour.inverse(planes, header.transform, clip=True)
+    return picture[..., 0] if component.planes == 1 else picture
+
+
+def check_region(region: Box, file: File) -> None:
+    """Raises InputError for a region that is empty or reaches beyond the image."""
+    x0, y0, x1, y1 = region
+    width, height = file.header.width, file.header.height
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise InputError(f"region {region} is not x0 < x1 <= {width}, y0 < y1 <= {height}, from 0 on")

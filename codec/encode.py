@@ -1,0 +1,243 @@
+"""An image to a file: plan -> choose the colours' order and the class -> adapt -> code -> write -> check.
+
+Only what asks a model for work is a generator (`work`); a reader follows one image from `encode` down and back once.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lgcodec import boxes, colour, container, decode, plain
+from lgcodec.boxes import Box, tile_boxes
+from lgcodec.colour import Component
+from lgcodec.container import ChainReference, ModelReference, digest_of
+from lgcodec.errors import IntegrityError
+from lgcodec.image import Picture, Samples
+from lgcodec.models.interface import ImageModel, LatentCoding, Stream, Tile
+from lgcodec.models.parallel import each
+from lgcodec.options import Options, is_tile
+from lgcodec.plan import Plan, modelled, plans, without_model
+from lgcodec.work import Encode, EncodeChain, Meter, Progress, Request, batches, bytes_of_words
+
+if TYPE_CHECKING:
+    from lgcodec.coding.chain import Chain
+
+_ADAPT_AREA = 1 << 23  # pixels that a model is shown to adapt to
+_ADAPT_EFFORT = 7
+_CHOICE_EFFORT = 3
+_SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its classes, are tried on
+_CHAINED = Stream(np.zeros(0, np.uint32), 0.0)  # stands for a tile whose bits are in a chain
+
+Code = tuple[int, bytes]  # a method's wire id and its bytes
+
+
+@dataclass
+class Body:
+    """What coding gives, in the index's order. bases: by the place of their stream. chained: tiles for the chain."""
+
+    streams: list[Code] = field(default_factory=list)
+    bases: dict[int, bytes] = field(default_factory=dict)
+    chained: list[Tile] = field(default_factory=list)
+    ideal_bits: float = 0.0
+
+
+def encode(
+    picture: Picture, options: Options, progress: Progress | None, *, chain: bool = False
+) -> Generator[Request, Any, bytes]:
+    """The smallest file of those that the plans worth trying make.
+
+    chain: the tiles of a latent model go into a chain that other images share.
+    """
+    tried = plans(picture, options)
+    latent = tried[-1].uses_model and isinstance(options.load().coding, LatentCoding)
+    if latent and chain and len(tried) > 1:  # what is in a common chain cannot be left out again
+        tried = [likely(picture, options)]
+    meter = Meter(progress, picture.area, len(tried) + options.verify)
+    digest = digest_of(picture.strips())
+    files = []
+    for plan in tried:
+        files.append((yield from encode_plan(picture, plan, digest, options, meter)))
+    if latent and not chain and len(files[0]) > picture.area * picture.mode.channels:
+        files.append((yield from encode_plan(picture, without_model(picture), digest, options, meter)))
+    best = min(files, key=len)
+    if options.verify:
+        yield from check(picture, best, options, meter)
+    return best
+
+
+def encode_plan(
+    picture: Picture, plan: Plan, digest: bytes, options: Options, meter: Meter
+) -> Generator[Request, Any, bytes]:
+    """The file that one plan makes. digest: of the picture's samples."""
+    model, adaptation = None, b""
+    if plan.uses_model:
+        model = options.load()
+        plan, adaptation = yield from choose(picture, plan, model, options)
+        if options.effort >= _ADAPT_EFFORT:
+            adaptation = adapt(picture, plan, model, options, adaptation)
+    body = Body()
+    for place in range(len(plan.components)):
+        yield from code(picture, plan, place, model, b"" if place else adaptation, body, options, meter)
+    chain = None
+    if body.chained and model is not None:
+        chain = yield from code_chain(model, body, options)
+    reference = None
+    if model is not None and any(method == plain.MODEL for method, _ in body.streams):
+        short = model.digest[: container.MODEL_DIGEST_SIZE]
+        reference = ModelReference(model.wire_id, short, adaptation, round(body.ideal_bits))
+    return container.write(
+        mode=picture.mode,
+        depth=picture.depth,
+        size=(picture.width, picture.height),
+        transform=plan.transform,
+        digest=digest,
+        chunks=picture.chunks,
+        model=reference,
+        tiles=plan.tiles,
+        streams=body.streams,
+        bases=body.bases,
+        chain=chain,
+    )
+
+
+def likely(picture: Picture, options: Options) -> Plan:
+    """The plan without a model or the one with it, by what squares of the image take."""
+    from lgcodec.coding import likelihood
+
+    with_model = modelled(picture, options)
+    tiles = _squares(picture, with_model)
+    rates = likelihood.score(options.load(), [colour.forward(tile, with_model.transform) for tile in tiles])
+    bits = sum(rate * tile.size for rate, tile in zip(rates, tiles, strict=True))
+    cheap = 8 * sum(len(plain.encode(tile, plain.HASTE)[1]) for tile in tiles)
+    return with_model if bits < cheap else without_model(picture)
+
+
+def choose(
+    picture: Picture, plan: Plan, model: ImageModel, options: Options
+) -> Generator[Request, Any, tuple[Plan, bytes]]:
+    """The plan with the order of channels under which squares of the image take the fewest bits, and then which of the
+    model's choices does, or none.
+    """
+    orders = colour.MIDDLES if plan.transform == colour.STANDARD else (plan.transform,)
+    latent = isinstance(model.coding, LatentCoding)
+    best, fewest = (plan.transform, b""), math.inf
+    if options.effort < _CHOICE_EFFORT or latent or len(orders) + len(model.choices) == 1:
+        return plan, b""
+    tiles = _squares(picture, plan)
+    for choice in (b"", *model.choices):
+        streams = yield Encode(model, choice, [colour.forward(tile, order) for order in orders for tile in tiles])
+        bits = np.reshape([stream.ideal_bits for stream in streams], (len(orders), -1)).sum(axis=1)
+        if bits.min() < fewest:
+            best, fewest = (orders[int(bits.argmin())], choice), bits.min()
+        orders = best[:1]
+    transform, choice = best
+    return replace(plan, transform=transform), choice
+
+
+def adapt(picture: Picture, plan: Plan, model: ImageModel, options: Options, choice: bytes) -> bytes:
+    """Side information that fits the model to the image, from a choice on."""
+    width, height = plan.tiles[0]
+    places = list(tile_boxes(picture.width, picture.height, width, height))
+    shown = max(1, _ADAPT_AREA // (width * height))
+    spread = np.unique(np.linspace(0, len(places) - 1, min(shown, len(places))).round().astype(int))
+    tiles = [plan.components[0].take(picture.samples(places[i])) for i in spread]
+    return model.adapt([colour.forward(tile, plan.transform) for tile in tiles], options.effort, choice)
+
+
+def code(
+    picture: Picture,
+    plan: Plan,
+    place: int,
+    model: ImageModel | None,
+    adaptation: bytes,
+    body: Body,
+    options: Options,
+    meter: Meter,
+) -> Generator[Request, Any, None]:
+    """Codes the tiles of the component at `place` into the body, each by whichever method is shortest."""
+    component, size = plan.components[place], plan.tiles[place]
+    if not is_tile(size):
+        model = None
+    chains = model is not None and isinstance(model.coding, LatentCoding)
+    for batch in batches(list(tile_boxes(picture.width, picture.height, *size)), model.batch if model else 1):
+        tiles = [component.take(picture.samples(box)) for box in batch]
+        cheap: list[Code | None] = [None] * len(tiles)
+        if not chains:
+            cheap = each(options.workers(), lambda tile, alone=model is None: _cheap(tile, alone, options), tiles)
+        wanted = [i for i, code in enumerate(cheap) if code is None or not plain.is_final(code[0])]
+        coded: dict[int, Stream] = {}
+        if model is not None and wanted:
+            turned = [tiles[i] for i in wanted]
+            planes = each(options.workers(), lambda tile: colour.forward(tile, plan.transform), turned)
+            if chains:
+                body.chained += planes
+                answer = [_CHAINED] * len(planes)
+            else:
+                answer = yield Encode(model, adaptation, planes)
+            coded = dict(zip(wanted, answer, strict=True))
+        for i, tile in enumerate(tiles):
+            _add_shortest(body, tile, cheap[i], coded.get(i))
+        meter.add(sum(map(boxes.area_of, batch)) * component.share(picture.mode.channels))
+
+
+def code_chain(
+    model: ImageModel, body: Body, options: Options
+) -> Generator[Request, Any, tuple[ChainReference, bytes]]:
+    """Codes the body's tiles for the chain."""
+    seed = options.seed()
+    links: Chain = yield EncodeChain(model, seed, body.chained)
+    body.ideal_bits = links.seed_bits + links.net_bits
+    data = bytes_of_words(links.words)
+    short = seed.digest[: container.MODEL_DIGEST_SIZE]
+    return ChainReference(seed.wire_id, short, links.seeds, len(data), zlib.crc32(data)), data
+
+
+def check(picture: Picture, data: bytes, options: Options, meter: Meter) -> Generator[Request, Any, None]:
+    """Decodes a file and compares. Raises IntegrityError where anything would not come back."""
+    file = container.read(data, max_pixels=picture.area)
+    if file.chunks != tuple(picture.chunks):
+        raise IntegrityError("the metadata would not come back: please report this")
+
+    def compare(component: Component, box: Box, part: Samples) -> None:
+        if not np.array_equal(part, picture.samples(box)[..., component.first : component.stop]):
+            raise IntegrityError(f"the pixels at {box[:2]} would not come back: please report this")
+
+    yield from decode.decode_tiles(file, options, None, compare, meter)
+
+
+def _squares(picture: Picture, plan: Plan) -> list[Samples]:
+    """Tiles of the first component, spread over the image."""
+    places = boxes.squares(picture.width, picture.height, _SIDE, _SQUARES)
+    return [plan.components[0].take(picture.samples(box)) for box in places]
+
+
+def _cheap(tile: Samples, alone: bool, options: Options) -> Code | None:
+    """A plain code, None where a model is there as well and sure to be better."""
+    if alone:
+        return plain.encode(tile, options.effort)
+    return plain.encode(tile, plain.HASTE) if plain.is_promising(tile) else None
+
+
+def _add_shortest(body: Body, tile: Samples, cheap: Code | None, coded: Stream | None) -> None:
+    """Puts whichever code of the tile is shortest into the body."""
+    if coded is None:
+        body.streams.append(cheap or plain.encode(tile, plain.HASTE))
+        return
+    data = bytes_of_words(coded.words)
+    base = None if coded.base is None else bytes_of_words(coded.base)
+    size = len(data) + len(base or b"")
+    if cheap is None and size > tile.size:
+        cheap = plain.encode(tile, plain.HASTE)  # noise, or something else that no model expects
+    if cheap is not None and len(cheap[1]) <= size:
+        body.streams.append(cheap)
+        return
+    if base is not None:
+        body.bases[len(body.streams)] = base
+    body.streams.append((plain.MODEL, data))
+    body.ideal_bits += coded.ideal_bits

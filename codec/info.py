@@ -1,0 +1,105 @@
+"""What a file's header says."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from lgcodec import colour, container, plain
+from lgcodec.files import Data
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a file's header says. Sizes in bytes, `ideal_bits` and bpsp in bits.
+
+    channels: samples a pixel. tile_sizes: (width, height) for each component. methods: how many streams use each.
+    model_id, model_digest (the first 16 bytes, hexadecimal): None where no stream needs a model.
+    ideal_bits: the exact code length of the model's streams; overhead of these is 8 * model_bytes - ideal_bits.
+    base_bytes: how many of the model_bytes a preview takes.
+    """
+
+    width: int
+    height: int
+    mode: str
+    channels: int
+    depth: int
+    transform: str
+    tile_sizes: tuple[tuple[int, int], ...]
+    methods: dict[str, int]
+    model_id: int | None
+    model_digest: str | None
+    adaptation_bytes: int
+    ideal_bits: int
+    file_bytes: int
+    header_bytes: int
+    chunk_bytes: int
+    model_bytes: int
+    base_bytes: int
+    plain_bytes: int
+    chunks: tuple[str, ...]
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def tiles(self) -> int:
+        return sum(self.methods.values())
+
+    @property
+    def bpsp(self) -> float:
+        """Bits per sub-pixel of the whole file."""
+        return 8 * self.file_bytes / (self.pixels * self.channels)
+
+
+def inspect(data: Data) -> Info:
+    """What a file's header says: no pixel is decoded, no model loaded, and of a file no more is read than its header.
+
+    Raises FormatError; of the streams only the lengths are checked.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        with Path(data).open("rb") as file:
+            return _inspect(file)
+    return _inspect(io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data)
+
+
+def _inspect(file: IO[bytes]) -> Info:
+    start = file.read(20)
+    need = container.header_size(start)
+    start += file.read(need - len(start)) if need > len(start) else b""
+    header = container.read_header(start, max_pixels=1 << 62)
+    end = header.size + header.chunks[0]
+    start += file.read(end - len(start)) if end > len(start) else b""
+    chunks = container.read_chunks(header, start)
+    size = file.seek(0, os.SEEK_END) if file.seekable() else len(start) + len(file.read())
+    container.check_size(header, size)
+    model = header.model
+    lengths = Counter[bool]()
+    for entry in header.index:
+        lengths[entry.method == plain.MODEL] += entry.length
+    return Info(
+        width=header.width,
+        height=header.height,
+        mode=header.mode.pillow,
+        channels=header.mode.subpixels,
+        depth=header.depth,
+        transform=colour.NAMES[header.transform],
+        tile_sizes=header.tiles,
+        methods=dict(Counter(plain.NAMES[entry.method] for entry in header.index)),
+        model_id=None if model is None else model.wire_id,
+        model_digest=None if model is None else model.digest.hex(),
+        adaptation_bytes=0 if model is None else len(model.adaptation),
+        ideal_bits=0 if model is None else model.ideal_bits,
+        file_bytes=size,
+        header_bytes=header.size,
+        chunk_bytes=header.chunks[0],
+        model_bytes=lengths[True] + header.base_size + (0 if header.chain is None else header.chain.length),
+        base_bytes=header.base_size,
+        plain_bytes=lengths[False],
+        chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),
+    )

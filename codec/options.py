@@ -1,0 +1,87 @@
+"""What a codec is set to: one frozen dataclass, and the models that it means."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Union
+
+from lgcodec import container
+from lgcodec.errors import InputError, LimitError
+from lgcodec.models.interface import ImageModel
+
+if TYPE_CHECKING:
+    from lgcodec.container import ModelReference
+    from lgcodec.image import Picture
+
+EFFORT = 3
+Model = Union[str, "os.PathLike[str]", ImageModel]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings only, so they may be shared by threads and sent to worker processes.
+
+    model: a name that `lgcodec models` lists, a weights file's path, or an ImageModel. Decoding takes the model that a
+    file names, wherever it is found, and this one only if it is that one.
+    device: "auto", "cpu" or "cuda". threads: of the model; None for all cores.
+    effort: 1 to 9, encoding time for size; from 7 on the model is adapted to each image.
+    verify: decode what was compressed and compare, before returning it.
+    tile: (width, height) of the tiles that the model codes, None for the default.
+    max_pixels: the largest image accepted, None for twice PIL.Image.MAX_IMAGE_PIXELS.
+    """
+
+    model: Model = "default"
+    device: str = "auto"
+    threads: int | None = None
+    effort: int = EFFORT
+    verify: bool = True
+    tile: tuple[int, int] | None = None
+    max_pixels: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.effort not in range(1, 10):
+            raise InputError(f"effort is a whole number from 1 to 9, not {self.effort!r}")
+        if self.tile is not None and not is_tile(self.tile):
+            limit = container.MODEL_TILE_AREA
+            raise InputError(f"tile is (width, height), both at least 1, together at most {limit}, not {self.tile!r}")
+
+    def workers(self) -> int:
+        """How many threads work on tiles."""
+        return self.threads or os.cpu_count() or 1
+
+    def load(self) -> ImageModel:
+        """The model that encodes. Raises ModelError."""
+        if not isinstance(self.model, (str, os.PathLike)):
+            return self.model
+        return self._named(self.model)
+
+    def seed(self) -> ImageModel:
+        """The explicit model that codes the first tiles of a latent model's chain."""
+        return self._named("default")
+
+    def find(self, reference: ModelReference) -> ImageModel:
+        """The model that a file names: this codec's own if it is that one, or the registry's. Raises ModelError."""
+        if self.model != "default":
+            own = self.load()
+            if own.wire_id == reference.wire_id and own.digest[: len(reference.digest)] == reference.digest:
+                return own
+        from lgcodec.models import registry
+
+        return self._named(registry.find(reference.wire_id, reference.digest))
+
+    def check_size(self, picture: Picture) -> None:
+        """Raises LimitError for an image of more pixels than `max_pixels`."""
+        limit = container.default_max_pixels() if self.max_pixels is None else self.max_pixels
+        if limit is not None and picture.area > limit:
+            raise LimitError(f"the image has {picture.width} x {picture.height} pixels, more than the limit of {limit}")
+
+    def _named(self, name: str | os.PathLike[str]) -> ImageModel:
+        from lgcodec.models import registry
+
+        return registry.load(name, device=self.device, threads=self.threads)
+
+
+def is_tile(size: tuple[int, int]) -> bool:
+    """Whether a model may code tiles of this width and height."""
+    return len(size) == 2 and min(size) >= 1 and size[0] * size[1] <= container.MODEL_TILE_AREA
