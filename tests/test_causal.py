@@ -65,7 +65,7 @@ def build(weights: Weights, machine: str, threads: int = 1) -> ImageModel:
 
 @functools.lru_cache
 def shipped(name: str) -> Weights:
-    weights: Weights = registry.load(name, machine="numpy").weights  # type: ignore[attr-defined]
+    weights: Weights = registry.read(name)
     return weights
 
 
@@ -574,7 +574,7 @@ def test_adapting_to_nothing_costs_nothing() -> None:
 def test_models_say_who_they_are() -> None:
     weights = random_weights(SMALL, 3)
     model = on_machine(weights, "numpy", 1)
-    assert (model.name, model.wire_id, model.digest) == ("mine", 255, weights.digest())
+    assert (model.name, model.wire_id, model.digest) == ("test", 255, weights.digest())
     assert model.batch > 0
     assert model.coding.fast is None
     with pytest.raises(ModelError, match="abacus"):

@@ -22,11 +22,12 @@ from lgcodec.models.entropy.cells import Cells
 from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.continuous import network as continuous
-from lgcodec.models.families.continuous.network import CHANNELS, ORIGIN, SCALE_UNIT, SEEN, SIZE, Config
+from lgcodec.models.families.continuous.network import CHANNELS, ORIGIN, SCALE_UNIT, SEEN, SIZE, Config, Network
 from lgcodec.models.families.continuous.program import Flow, LatentTiles, Logistics, transform
 from lgcodec.models.interface import TOTAL, ImageModel
 from lgcodec.models.layers import convolution
 from lgcodec.models.layers.integer import quantise
+from lgcodec.models.machines.choose import choose
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
@@ -66,9 +67,7 @@ def model(config: Config, machine: str = "numpy") -> ImageModel:
 
 
 def flow(config: Config) -> Flow:
-    networks = model(config).networks
-    assert isinstance(networks, Flow)
-    return networks
+    return Flow(Network.of(WEIGHTS[config]), choose(machine="numpy").convolutions)
 
 
 def tiles(random: np.random.Generator, n: int, shape: tuple[int, int, int]) -> list[Tile]:

@@ -87,7 +87,7 @@ SIZES = "--batch 4 --crop 16 --width 16 --depth 1 --hidden 8 --components 2 --ro
 def test_trains_in_slices(script: Any, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def here(words: list[str], stdout: Any, **_: object) -> SimpleNamespace:
         """In this process, which has everything imported."""
-        result = CliRunner().invoke(main, words[3:], catch_exceptions=False)
+        result = CliRunner().invoke(main, words[4:], catch_exceptions=False)
         stdout.write(result.output)
         return SimpleNamespace(returncode=result.exit_code)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import on_machine
 from test_causal import (
     SMALL,
     Tile,
@@ -30,6 +28,7 @@ from test_causal import (
 )
 
 from lgcodec.coding import coder
+from lgcodec.models import registry
 from lgcodec.models.adaptation import deltas
 from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.errors import ExactnessError, ModelError
@@ -37,6 +36,7 @@ from lgcodec.models.families.causal import floats as causal_training
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal.network import Config, Network
 from lgcodec.models.families.causal.on_numba import CompiledCausal
+from lgcodec.models.interface import ExplicitCoding
 from lgcodec.models.layers import learning
 from lgcodec.models.layers.integer import EXACT, LearningLayer
 from lgcodec.models.machines import choose
@@ -195,7 +195,7 @@ def test_steps_follow_the_gradient_of_the_loss(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(Learner, "_step", gather)
     model, tile = random_model(LEARNING, 1, 1.5), soft_tile(32)
-    program = build(random_weights(LEARNING, 1, 1.5), "numpy").program([tile.shape], b"")
+    program = build(random_weights(LEARNING, 1, 1.5), "numpy").coding.program([tile.shape], b"")
     assert len(list(program.symbols([tile]))) == 3 * (32 + 2 * 31)
     layers = {name: (weight.detach().requires_grad_(), bias) for name, (weight, bias) in model.layers().items()}
     batch = [torch.from_numpy(part.copy())[None] for part in causal_training.Features(tile).crop(0, 0, 32, 32)]
@@ -390,9 +390,10 @@ def test_fronts_that_rest_teach_nothing() -> None:
     assert bits(third, tile[:, :2, :1]) == bits(every, tile[:, :2, :1])  # the second front is empty
 
 
-def test_without_triton_learning_stays_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "find_spec", lambda name: None if name == "triton" else find_spec(name))
-    model = on_machine(random_weights(LEARNING, 1), "cuda", 1)
+def test_without_triton_learning_stays_on_the_processor() -> None:
+    on_a_device = replace(choose.choose(machine="torch", threads=1), name="cuda")
+    model = registry.build(random_weights(LEARNING, 1), on_a_device)
+    assert isinstance(model.coding, ExplicitCoding)
     assert isinstance(model.coding.fast, CompiledCausal)
 
 

@@ -136,8 +136,9 @@ def test_files_of_the_shipped_model_preview_from_their_beginning() -> None:
 def test_the_specification_decodes_it(config: vqvae.Config, shape: tuple[int, int, int]) -> None:
     one, value = model(config), tile(6, shape)
     (stream,) = coder.encode(one, [value])
-    tensors = {name: tensor.tolist() for name, tensor in one.weights.tensors.items()}
-    decoder = reference_vqvae.Decoder(one.weights.config, tensors)
+    weights = random_weights(config)
+    tensors = {name: tensor.tolist() for name, tensor in weights.tensors.items()}
+    decoder = reference_vqvae.Decoder(weights.config, tensors)
     assert stream.base is not None
     assert decoder.decode(stream.base.tobytes(), stream.words.tobytes(), *shape) == value.tolist()
 

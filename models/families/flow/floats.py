@@ -335,7 +335,8 @@ class FloatNetwork(fit.FloatNetwork):
     def __init__(self, network: flow.Network, tiles: Sequence[flow.Tile]) -> None:
         config, self.layers = network.config, network.named()
         least = 4 * config.margin + 8
-        self.tiles, self.model = [tile for tile in tiles if min(tile.shape[1:]) >= least], Flow(config)
+        self.tiles = [tile for tile in tiles if len(tile) == config.channels and min(tile.shape[1:]) >= least]
+        self.model = Flow(config)
         keys = {name: name.split(".", 2) for name in self.layers}
         self.units = {name: scales(config, int(p))[key] for name, (_, p, key) in keys.items()}
         parts = {name: floats(layer, *self.units[name]) for name, layer in self.layers.items()}
