@@ -11,7 +11,9 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
+import house
 import pytest
+from house import PACKAGES, ROOT, module_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,8 +22,6 @@ else:
 
 from lgcodec.models.families import FAMILIES
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = {"codec": "lgcodec", "models": "lgcodec.models", "cli": "lgcodec.cli"}
 LIGHT = ("import lgcodec", "import lgcodec.cli.main", "import lgcodec.models")
 HEAVY = ("torch", "numba", "matplotlib", "imagecodecs")
 
@@ -51,12 +51,6 @@ class Import(NamedTuple):
     importer: str
     imported: str
     lazy: bool = False
-
-
-def module_of(path: Path) -> str:
-    """The name under which a file is imported."""
-    folder, *rest = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join([PACKAGES[folder], *(part for part in rest if part != "__init__")])
 
 
 FILES = sorted(path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py"))
@@ -203,6 +197,12 @@ def test_library_code_reports_by_exceptions(path: Path) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id != "print", f"line {node.lineno}: the library is silent, the cli uses click.echo"
         assert not (isinstance(node, ast.Name) and node.id == "NotImplementedError"), f"line {node.lineno}: a stub"
+
+
+def test_the_map_in_readme_is_true() -> None:
+    text = (ROOT / "README.md").read_text()
+    drawn = text[text.index(house.BEGIN) + len(house.BEGIN) : text.index(house.END)]
+    assert drawn == house.drawing(), "python tests/house.py draws it anew"
 
 
 def test_every_package_is_installed() -> None:
