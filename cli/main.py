@@ -420,7 +420,7 @@ def models(as_json: bool) -> int:
     """List the models in this installation."""
     from lgcodec.models import registry
 
-    click.echo(report.models_json(registry.records()) if as_json else report.models(registry.records()))
+    click.echo(report.models_json(registry.RECORDS) if as_json else report.models(registry.RECORDS))
     return 0
 
 

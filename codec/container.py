@@ -35,7 +35,6 @@ MODEL_TILE_AREA = 1 << 21  # pixels of the largest tile that a model may code
 _MAX_SIDE = (1 << 31) - 1
 _MAX_LINKS = 1 << 20  # streams of a file with a chain, whose index takes less than a byte each
 _ENTRY_SIZE = 6  # the least an index entry takes: method, length, CRC
-_PREFIX = len(MAGIC) + 2
 Data = bytes | bytearray | memoryview
 
 

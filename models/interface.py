@@ -18,7 +18,6 @@ PRECISION = 24
 TOTAL = 1 << PRECISION
 OWN = 255  # wire id of weights that do not ship: the digest alone names them
 T = TypeVar("T")
-Z = TypeVar("Z")
 IntArray = NDArray[np.integer]
 Words = NDArray[np.uint32]
 Shape = tuple[int, int, int]  # of a tile: C, H, W

@@ -36,11 +36,6 @@ def altered(by: int) -> Weights:
     return replace(content, tensors={**content.tensors, "out.0.bias": bias})
 
 
-def test_names_are_those_of_the_records() -> None:
-    assert registry.names() == [record.name for record in registry.records()]
-    assert "default" in registry.names()
-
-
 def test_ids_digests_and_names_are_unique() -> None:
     for facts in ("name", "wire_id", "digest", "weights"):
         values = [getattr(record, facts) for record in RECORDS]

@@ -56,7 +56,7 @@ def compile_kernels(capability: int) -> None:
     # Nothing runs, so nothing is exact.
     checks = [mock.patch.object(module, "check_exact") for module in (gpu_layers, gpu_learning)]
     with mock.patch.object(JITFunction, "run", build), checks[0], checks[1]:
-        for name in registry.names():
+        for name in registry.NAMES:
             model: Any = registry.load(name, machine="numpy")
             network = getattr(model.network, "pixels", model.network)
             side = getattr(getattr(network, "config", None), "side", 0)

@@ -17,14 +17,14 @@ from lgcodec.models import registry
 from lgcodec.models.interface import Stream
 from lgcodec.models.training.images import planes, read_images
 
-TIMED = [name for name in ("fast", "flow", "default", "vqvae", "best") if name in registry.names()]
+TIMED = [name for name in ("fast", "flow", "default", "vqvae", "best") if name in registry.NAMES]
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--out", type=PATH, required=True)
 @click.option("--model", "models", multiple=True, default=TIMED, show_default=True, help="To be timed.")
-@click.option("--exact", default=",".join(registry.names()), help="To be compared with the CPU, comma separated.")
+@click.option("--exact", default=",".join(registry.NAMES), help="To be compared with the CPU, comma separated.")
 @click.option("--megabytes", default=200.0, show_default=True, help="Of pixels in a timed batch: photographs repeat.")
 @click.option("--side", default=0, help="Most pixels of a photograph's sides; 0 for all.")
 @click.option("--repeats", default=3, show_default=True)

@@ -23,13 +23,13 @@ T = TypeVar("T")
 _PLENTY = float(1 << 40)
 
 
-def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]], seed: int = 0) -> list[float]:
+def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]]) -> list[float]:
     """Bits per dim of each tile [C, H, W]: ideal bits; of latent models net bits, -ELBO for one draw of the latents."""
     if not isinstance(model.coding, LatentCoding):
         return [stream.ideal_bits / tile.size for stream, tile in zip(coder.encode(model, tiles), tiles, strict=True)]
     rates = []
     for tile in tiles:
-        random = model.stack(noise(tile.size // 2 + 64, seed))
+        random = model.stack(noise(tile.size // 2 + 64, 0))
         rates.append(code_length(model.coding.program([shape_of(tile)]), [tile], random) / tile.size)
     return rates
 

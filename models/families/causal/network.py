@@ -32,6 +32,7 @@ from lgcodec.models.families.causal import online
 from lgcodec.models.interface import IntArray
 from lgcodec.models.layers import learning
 from lgcodec.models.layers.integer import Layer, LearningLayer
+from lgcodec.models.layers.kinds import check_bounds
 from lgcodec.models.weights import Weights
 
 Shape = tuple[int, int, int]
@@ -97,10 +98,7 @@ class Config:
         }  # fmt: skip
         if self.learning:  # so that products of bytes have exact sums in float32
             bounds["hidden"] = 256
-        for name, high in bounds.items():
-            value, least = getattr(self, name), int(name not in OPTIONAL)
-            if type(value) is not int or not least <= value <= high:
-                raise ModelError(f"causal model: {name} is {value!r}, expected {least} to {high}")
+        check_bounds("causal", self, {name: (int(name not in OPTIONAL), high) for name, high in bounds.items()})
         if self.rest % 2:
             raise ModelError(f"causal model: rest is {self.rest}, expected an even number")
         if self.learning and self.fraction != learning.ACTIVATION:
