@@ -1,4 +1,4 @@
-"""The VAE family: a hierarchy of latents and pixels that see them, coded by bits-back (`lgcodec/bits_back.py`).
+"""The VAE family: a hierarchy of latents and pixels that see them, coded by bits-back (`codec/coding/bits_back.py`).
 
 References: Kingma & Welling 2014; Townsend et al. 2019 (BB-ANS), 2020 (HiLLoC: top-down inference, fully
 convolutional); Kingma et al. 2019 (Bit-Swap); Vahdat & Kautz 2020 (NVAE: posteriors relative to the prior);
