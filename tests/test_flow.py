@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from strategies import on_machine
 
 from lgcodec.coding import coder
@@ -28,6 +29,7 @@ from lgcodec.models.families.flow.network import Config, Network
 from lgcodec.models.families.flow.program import ExecutedTrunks, Flow
 from lgcodec.models.interface import ImageModel, Stream
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
+from lgcodec.models.training.images import find
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
@@ -313,10 +315,10 @@ def test_malformed_weights() -> None:
         on_machine(content, "abacus", 1)
 
 
-def test_training_data() -> None:
+def test_training_data(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    images = [random.integers(0, 256, (300, 300, 3)).astype(np.uint8)]
-    batch = next(iter(flow_training.Crops(images, random, COLOUR)))
+    Image.fromarray(random.integers(0, 256, (300, 300, 3)).astype(np.uint8)).save(tmp_path / "noise.png")
+    batch = next(iter(flow_training.Crops(find([tmp_path], 140), random, COLOUR)))
     model = random_flow(COLOUR)
     with torch.inference_mode():
         assert 7 < float(model.bits([x[:1] for x in batch])) < 14
