@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from lgcodec.decode import check_region, decode, preview
 from lgcodec.encode import encode
 from lgcodec.errors import InputError
 from lgcodec.files import Data, bytes_of
-from lgcodec.image import Picture, Samples, Source, array_of, read
+from lgcodec.image import Picture, Samples, Source, array_of
 from lgcodec.models.interface import LatentCoding
 from lgcodec.options import Options
 from lgcodec.plan import modelled
+from lgcodec.readers import read
 from lgcodec.work import Progress, Request, run, run_in_windows
 
 
@@ -54,7 +55,7 @@ class Codec(Options):
         """
         file = self._parse(data)
         if region is not None:
-            check_region(region, file)
+            region = check_region(region, file)
         return array_of(run([decode(file, self, region, progress)])[0], file.header.mode)
 
     def decompress_batch(self, data: Iterable[Data], *, chain: bool = False) -> list[NDArray[Any]]:
@@ -68,13 +69,20 @@ class Codec(Options):
             return run([pixels(file) for file in files], chain=True)
         return run_in_windows(files, lambda file: file.header.width * file.header.height, pixels)
 
-    def compress_set(self, images: Mapping[str, Source | Picture]) -> bytes:
-        """One file of many images, by name: those of a latent model as one chain. As `compress` for each.
+    def compress_set(self, images: Mapping[str, Source | Picture] | Iterable[tuple[str, Source | Picture]]) -> bytes:
+        """One file of many images, by name or in pairs: those of a latent model as one chain. As `compress` for each.
 
         Raises InputError for names that are not relative paths.
         """
-        chain = isinstance(self.load().coding, LatentCoding)
-        return sets.write(dict(zip(images, self.compress_batch(images.values(), chain=chain), strict=True)))
+        names: list[str] = []
+
+        def sources() -> Iterator[Source | Picture]:
+            for name, image in images.items() if isinstance(images, Mapping) else images:
+                names.append(name)
+                yield image
+
+        parts = self.compress_batch(sources(), chain=isinstance(self.load().coding, LatentCoding))
+        return sets.write(dict(zip(names, parts, strict=True)))
 
     def decode_set(self, data: Data) -> dict[str, Picture]:
         """The inverse of `compress_set`; raises before anything is returned where any image is damaged."""

@@ -22,7 +22,8 @@ from PIL import Image
 from lgcodec.boxes import Box, tile_boxes
 from lgcodec.colour import PLAIN, Component, components
 from lgcodec.errors import FormatError, IntegrityError, LimitError, TruncatedError, VersionError
-from lgcodec.image import MODES, Chunk, Mode, Samples, check_chunks, palette_of
+from lgcodec.image import MODES, Mode, Samples, palette_of
+from lgcodec.metadata import MAX_CHUNKS, Chunk, check
 from lgcodec.plain import METHODS, MODEL, deflate, inflate
 
 MAGIC = b"\x89LGC\r\n\x1a\n"
@@ -30,7 +31,6 @@ VERSION = 1
 HAS_MODEL, HAS_BASE, HAS_CHAIN = 1, 2, 4  # the feature bits of this version
 DIGEST_SIZE = 8
 MODEL_DIGEST_SIZE = 16
-MAX_CHUNKS = 1 << 26  # bytes of PNG chunks
 MODEL_TILE_AREA = 1 << 21  # pixels of the largest tile that a model may code
 _MAX_SIDE = (1 << 31) - 1
 _MAX_LINKS = 1 << 20  # streams of a file with a chain, whose index takes less than a byte each
@@ -198,6 +198,8 @@ def write(
     if chain is not None and len(streams) > _MAX_LINKS:
         raise LimitError(f"a chain of more than {_MAX_LINKS} tiles: take larger ones")
     listed = _pack_chunks(chunks)
+    if len(listed) > MAX_CHUNKS:
+        raise LimitError(f"more than {MAX_CHUNKS >> 20} MiB of metadata")
     packed = min(listed, deflate(listed), key=len)
     body = [bytes([mode.wire_id, depth]), varint(size[0]), varint(size[1]), bytes([transform]), digest]
     body.append(varint(len(packed)))
@@ -301,7 +303,7 @@ def read_chunks(header: Header, data: Data) -> tuple[Chunk, ...]:
     if zlib.crc32(packed) != crc:
         raise IntegrityError("the checksum of the PNG chunks is wrong: the file is damaged")
     chunks = _unpack_chunks(bytes(packed) if stored == size else inflate(bytes(packed), size))
-    check_chunks(chunks)
+    check(chunks)
     return chunks
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -151,9 +152,13 @@ def preview(file: File, options: Options) -> NDArray[np.uint8]:
     return picture[..., 0] if component.planes == 1 else picture
 
 
-def check_region(region: Box, file: File) -> None:
-    """Raises InputError for a region that is empty or reaches beyond the image."""
-    x0, y0, x1, y1 = region
+def check_region(region: Any, file: File) -> Box:
+    """The region in plain integers. Raises InputError for one that is empty or reaches beyond the image."""
     width, height = file.header.width, file.header.height
+    try:
+        x0, y0, x1, y1 = (operator.index(side) for side in region)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"region is four whole numbers, x0, y0, x1, y1, not {region!r}") from error
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise InputError(f"region {region} is not x0 < x1 <= {width}, y0 < y1 <= {height}, from 0 on")
+        raise InputError(f"region {(x0, y0, x1, y1)} is not x0 < x1 <= {width}, y0 < y1 <= {height}, from 0 on")
+    return x0, y0, x1, y1

@@ -7,10 +7,10 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from lgcodec import colour, container, plain
-from lgcodec.files import Data
+from lgcodec.files import Data, bytes_of
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def inspect(data: Data) -> Info:
     if isinstance(data, (str, os.PathLike)):
         with Path(data).open("rb") as file:
             return _inspect(file)
-    return _inspect(io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data)
+    opened: Any = data
+    return _inspect(opened if hasattr(data, "seekable") else io.BytesIO(bytes_of(data)))
 
 
 def _inspect(file: IO[bytes]) -> Info:

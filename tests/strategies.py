@@ -38,6 +38,9 @@ TAILS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("uint8", (3,)),
     ("uint8", (4,)),
     ("uint16", ()),
+    ("uint16", (2,)),
+    ("uint16", (3,)),
+    ("uint16", (4,)),
 )
 sizes = st.one_of(
     st.tuples(st.integers(1, 20), st.integers(1, 20)),
@@ -70,8 +73,8 @@ def arrays(draw: st.DrawFn, tails: tuple[tuple[str, tuple[int, ...]], ...] = TAI
 
 @st.composite
 def tiles(draw: st.DrawFn) -> NDArray[np.uint8]:
-    """A plain tile, uint8 [H, W, 1 to 4], its values sometimes below 2, 4 or 16."""
-    array: NDArray[np.uint8] = draw(arrays(tuple(("uint8", (c,)) for c in (1, 2, 3, 4))))
+    """A plain tile, uint8 [H, W, 1 to 4, 6 or 8], its values sometimes below 2, 4 or 16."""
+    array: NDArray[np.uint8] = draw(arrays(tuple(("uint8", (c,)) for c in (1, 2, 3, 4, 6, 8))))
     return array % np.uint8(draw(st.sampled_from([2, 4, 16, 255])))
 
 
