@@ -464,6 +464,7 @@ def compress(
 @_MODEL
 @_LIMIT
 @click.option("--strip", is_flag=True, help="Leave metadata out (EXIF, profiles, texts).")
+@click.option("--keep-going", is_flag=True, help="Restore what is whole of a damaged file, the rest in grey.")
 @_LOUDNESS
 def decompress(
     model: str,
@@ -471,6 +472,7 @@ def decompress(
     threads: int,
     max_pixels: int | None,
     strip: bool,
+    keep_going: bool,
     quiet: bool,
     verbose: bool,
     **options: Any,
@@ -480,8 +482,8 @@ def decompress(
     The suffix of -o chooses the format, of those that keep every pixel: png, webp, tiff, bmp, ppm, tga.
     """
     outputs = Outputs(**options)
-    if strip and outputs.remove:
-        raise click.UsageError("--rm and --strip exclude each other: the metadata would be lost")
+    if outputs.remove and (strip or keep_going):
+        raise click.UsageError("--rm excludes --strip and --keep-going: something would be lost")
     codec = _codec(model, device, threads, quiet, max_pixels)
     found = [name for name in outputs.inputs if name.endswith(files.SET)]
     code = _each(_walk(found, False, ()).sources(), _restore(codec, outputs, quiet))
@@ -491,11 +493,22 @@ def decompress(
     outputs = dataclasses.replace(outputs, inputs=others)
     from lgcodec.cli import formats
 
+    def rescue(data: bytes, target: Path | None, like: os.stat_result | None) -> tuple[str, ...]:
+        picture, damaged = codec.rescue(data)
+        with outputs.writing(target, like) as out:
+            lost = formats.write(picture.stripped() if strip else picture, out, formats.suffix_of(target), check=False)
+        if damaged:
+            places = ", ".join(f"{x1 - x0}x{y1 - y0} at {x0},{y0}" for x0, y0, x1, y1 in damaged)
+            raise InputError(f"{len(damaged)} tiles are damaged, and grey: {places}")
+        return lost
+
     def work(source: Source, target: Path | None) -> tuple[str, ...]:
         start = time.perf_counter()
         suffix = formats.suffix_of(target)
         like = source.state()
         with source.opened() as file:
+            if keep_going:
+                return rescue(file.read(), target, like)
             info, size = lgcodec.inspect(file), files.size_of(file)
             with report.Progress(source.name, enabled=not quiet) as progress:
                 picture = codec.decode(file, progress=progress)

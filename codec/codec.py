@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from lgcodec import colour, container, sets
 from lgcodec.boxes import Box, tile_boxes
 from lgcodec.container import File
-from lgcodec.decode import check_region, decode, preview
+from lgcodec.decode import check_region, decode, preview, rescue
 from lgcodec.encode import encode
-from lgcodec.errors import InputError
+from lgcodec.errors import InputError, MetadataWarning
 from lgcodec.files import Data, bytes_of
 from lgcodec.image import Picture, Samples, Source, array_of
 from lgcodec.models.interface import LatentCoding
@@ -95,6 +96,15 @@ class Codec(Options):
         file = self._parse(data)
         return _picture(file, run([decode(file, self, None, progress)])[0])
 
+    def rescue(self, data: Data) -> tuple[Picture, list[Box]]:
+        """What is whole of a damaged file, whose header must be; and the tiles that are not, which are grey.
+
+        Raises FormatError where nothing can be told apart, LimitError, ModelError.
+        """
+        file = container.read(bytes_of(data), max_pixels=self.max_pixels, partial=True, rescue=True)
+        samples, damaged = rescue(file, self)
+        return _picture(file, samples), damaged
+
     def preview(self, data: Data) -> NDArray[np.uint8]:
         """A picture from the bases alone: uint8 [H, W] or [H, W, 3], near the image. The file may end after its bases.
 
@@ -132,8 +142,13 @@ class Codec(Options):
         return likelihood.sample(model, (model.planes, size[1], size[0]), n, seed)
 
     def _read(self, image: Source | Picture) -> Picture:
-        picture = image if isinstance(image, Picture) else read(image)
+        if isinstance(image, Picture):
+            self.check_size(image)
+            return image
+        picture = read(image)
         self.check_size(picture)
+        if picture.lost:
+            warnings.warn(f"not kept: {', '.join(picture.lost)}", MetadataWarning, stacklevel=3)
         return picture
 
     def _parse(self, data: Data) -> File:

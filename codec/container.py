@@ -237,16 +237,17 @@ def write(
     )
 
 
-def read(data: Data, *, max_pixels: int | None = None, partial: bool = False) -> File:
+def read(data: Data, *, max_pixels: int | None = None, partial: bool = False, rescue: bool = False) -> File:
     """The contents of a file. Streams are cut out, but neither checked nor decoded.
 
     max_pixels: the largest image accepted; None for `default_max_pixels()`. partial: the file may end early, and what
-    is missing is found by `File.stream` and `File.base`.
+    is missing is found by `File.stream` and `File.base`. rescue: it may go on after its end, and damaged metadata
+    count as none.
     Raises FormatError (its subclasses say how the bytes are wrong) and LimitError.
     """
     view = memoryview(data)
     header = read_header(view, max_pixels=max_pixels)
-    if not partial or len(view) > header.file_size:
+    if not rescue and (not partial or len(view) > header.file_size):
         check_size(header, len(view))
     place = header.size + header.chunks[0]
     parts = []
@@ -254,7 +255,13 @@ def read(data: Data, *, max_pixels: int | None = None, partial: bool = False) ->
         parts.append(view[place : place + length])
         place += length
     bases, streams = parts[: len(header.index)], parts[len(header.index) :]
-    return File(header, read_chunks(header, view), streams, bases, view[place : header.file_size])
+    try:
+        chunks = read_chunks(header, view)
+    except FormatError:
+        if not rescue or header.mode.has_palette:  # whose indices say nothing without it
+            raise
+        chunks = ()
+    return File(header, chunks, streams, bases, view[place : header.file_size])
 
 
 def check_size(header: Header, size: int) -> None:

@@ -67,7 +67,7 @@ def may_be_smaller(picture: Picture, size: int) -> bool:
         return False
     few = plain.share_of_colours(_sample(picture)) < _FEW_COLOURS
     pixels = joined.shape[0] * joined.shape[1]
-    return size / picture.area > (_REPEATING if few else _UNREPEATING) * len(code) / pixels
+    return bool(size / picture.area > (_REPEATING if few else _UNREPEATING) * len(code) / pixels)
 
 
 def modelled(picture: Picture, options: Options) -> Plan:
