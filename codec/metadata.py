@@ -169,13 +169,13 @@ def write_chunk(file: IO[bytes], kind: bytes, data: bytes) -> None:
 # -- Pillow's info -----------------------------------------------------------------------------------------------------
 
 
-def of_image(image: Image.Image) -> tuple[Chunk, ...]:
-    """The chunks of a PNG of one pixel with this loaded image's palette and metadata, as its `info` says them.
+def of_image(image: Image.Image, info: dict[Any, Any]) -> tuple[Chunk, ...]:
+    """The chunks of a PNG of one pixel with this loaded image's palette, and metadata as this `info` says them.
 
     Raises InputError for metadata that Pillow cannot write.
     """
     pixel = image.crop((0, 0, 1, 1))
-    info = image.info
+    pixel.info = dict(info)
     extra = PngImagePlugin.PngInfo()
     try:
         for kind, content in _colorimetry(info):

@@ -138,15 +138,20 @@ def _raw_mode(image: Image.Image) -> str:
     return image.mode
 
 
-def _whole(image: Image.Image, lost: tuple[str, ...] = (), extra: tuple[Chunk, ...] = ()) -> Picture:
-    """The picture of an image that Pillow reads whole, with what its `info` says."""
+def _whole(
+    image: Image.Image,
+    lost: tuple[str, ...] = (),
+    extra: tuple[Chunk, ...] = (),
+    info: dict[Any, Any] | None = None,
+) -> Picture:
+    """The picture of an image that Pillow reads whole, with what its `info` says, or another one."""
     image.load()
     mode = BY_PILLOW.get("I;16" if image.mode.startswith("I;16") else image.mode)
     if mode is None:
         raise InputError(f"mode {image.mode} cannot be kept exactly: convert to one of {', '.join(BY_PILLOW)}")
     if 0 in image.size:
         raise InputError("an image without pixels")
-    chunks = metadata.of_image(image)
+    chunks = metadata.of_image(image, image.info if info is None else info)
     return Picture(mode, *image.size, mode.depths[-1], (*chunks, *extra), image, lost)
 
 
@@ -154,24 +159,42 @@ def _of_image(image: Image.Image) -> Picture:
     """The picture that a Pillow image is when it is handed over."""
     _refuse_several(getattr(image, "n_frames", 1), "images")
     unread = getattr(image, "fp", None) is not None and bool(getattr(image, "tile", None))
+    info, lost = dict(image.info), []
     with _decoding():
-        if unread and image.format not in ("PNG", "PPM", "TIFF"):
-            if (image.mode, _raw_mode(image)) not in WHOLE.get(str(image.format), set()):
-                raise InputError(f"a {image.format} image of mode {image.mode} is not known to be read whole")
-        elif unread and _is_cut(image):
-            raise InputError(
-                f"mode {image.mode} with 16 bits a channel, of which Pillow reads 8: give the file, not the image"
-            )
+        if unread:
+            _check_unread(image)
+        tags = getattr(image, "tag_v2", {})
+        if image.format == "TIFF":
+            lost += [f"TIFF tag {tag}" for tag in tiff.beyond_pixels(tags)]
+            if tiff.X_RESOLUTION not in tags:
+                info.pop("dpi", None)  # Pillow has made it up
+        if image.format == "JPEG" and info.get("jfif_unit") not in (1, 2) and info.get("dpi") == (72, 72):
+            info.pop("dpi")
         image.load()
+        if "photoshop" in info:
+            lost.append("IPTC")
         if image.mode == "I" and _was_deep_grey(image):
-            image = _copied(Image.fromarray(np.asarray(image).astype(np.uint16)), image)
-        lost = ("IPTC",) if "photoshop" in image.info else ()
-        return _whole(image, lost)
+            image = Image.fromarray(np.asarray(image).astype(np.uint16))
+        return _whole(image, tuple(lost), info=info)
 
 
-def _copied(image: Image.Image, source: Image.Image) -> Image.Image:
-    image.info = dict(source.info)
-    return image
+def _check_unread(image: Image.Image) -> None:
+    """Raises InputError for an image that Pillow has opened, and would not read whole."""
+    if image.format == "TIFF":
+        file: Any = image.fp  # type: ignore[attr-defined]
+        place = file.tell()
+        file.seek(0)
+        data = file.read()
+        file.seek(place)
+        cut = _tiff_mode(tiff.read(data)[0]).deep
+    elif image.format in ("PNG", "PPM"):
+        cut = _is_cut(image)
+    else:
+        cut = False
+        if (image.mode, _raw_mode(image)) not in WHOLE.get(str(image.format), set()):
+            raise InputError(f"a {image.format} image of mode {image.mode} is not known to be read whole")
+    if cut:
+        raise InputError(f"mode {image.mode} with 16 bits a channel, of which Pillow reads 8: give the file itself")
 
 
 def _was_deep_grey(image: Image.Image) -> bool:
@@ -181,11 +204,11 @@ def _was_deep_grey(image: Image.Image) -> bool:
 
 
 def _is_cut(image: Image.Image) -> bool:
-    """Whether Pillow is about to cut 16-bit channels to 8 bits, or drop or multiply one."""
+    """Whether Pillow is about to cut 16-bit channels to 8 bits."""
     for tile in getattr(image, "tile", []):
         arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
         raw = next((argument for argument in arguments if isinstance(argument, str)), "")
-        if not image.mode.startswith("I") and (";16" in raw or "a" in raw or "X" in raw):
+        if not image.mode.startswith("I") and ";16" in raw:
             return True
         if tile[0] in ("ppm", "ppm_plain") and image.mode != "I" and isinstance(arguments[-1], int):
             return arguments[-1] > 255

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -102,6 +102,11 @@ def described(directory: Directory) -> dict[int, Any]:
     own = {number: (tag.type, tag.count, tag.data if tag.order == "<" else tag.swapped)
            for number, tag in directory.tags.items() if number not in (*_LAYOUT, *POINTERS)}  # fmt: skip
     return own | {number: described(inner) for number, inner in directory.inner.items()}
+
+
+def beyond_pixels(tags: Iterable[int]) -> list[int]:
+    """Which of these tags describe an image, and have no place of their own in Pillow's `info`."""
+    return sorted(set(tags) - _LAYOUT - _ELSEWHERE - _RESOLUTION)
 
 
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:

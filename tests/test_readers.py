@@ -191,6 +191,19 @@ def test_a_pillow_image_is_what_it_says_when_it_is_handed_over() -> None:
     assert read(image).image().info["icc_profile"] == b"another"
 
 
+def test_an_unread_tiff_is_checked_and_its_tags_named() -> None:
+    fields = layout(7, 5, 2, 8, 8, 8) | {33550: (4, (1, 2, 3))}
+    image = Image.open(io.BytesIO(tif(noise(5, 7, 3).tobytes(), fields)))
+    picture = read(image)
+    assert picture.lost == ("TIFF tag 33550",)
+    assert picture.chunks == ()
+    assert image.info["dpi"] == (1, 1)  # the caller's own is as it was
+    for bits, word in (((8, 8, 8, 8), "bands"), ((16, 16, 16), "of which Pillow reads 8")):
+        fields = layout(7, 5, 2, *bits) | ({338: (3, (0,))} if len(bits) == 4 else {})
+        with pytest.raises(InputError, match=word):
+            read(Image.open(io.BytesIO(tif(noise(5 * 7 * 8).tobytes(), fields))))
+
+
 def test_jpeg_metadata_is_kept_or_named() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
