@@ -408,8 +408,6 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
         raise FormatError(f"the header goes on for {reader.left()} bytes after its end")
     if any(entry.method == MODEL for entry in index) != has_model or (has_model and transform == PLAIN):
         raise FormatError("a file names a model if, and only if, it holds streams of that model")
-    if chain is not None and len(chain.seeds) > sum(entry.method == MODEL for entry in index):
-        raise FormatError("a chain begins with more tiles than there are")
     return Header(mode, depth, width, height, transform, digest, model, chain, tiles, index, chunks, size)
 
 
