@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -26,10 +27,17 @@ from lgcodec.models.interface import (
     Stream,
     Table,
 )
-from lgcodec.models.machines.choose import choose
+from lgcodec.models.machines.choose import MACHINES, choose, missing
 from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
 
+each_machine = pytest.mark.parametrize("machine", [
+    pytest.param(name, marks=[
+        *[pytest.mark.gpu][: row.device == "cuda"],
+        pytest.mark.skipif(missing(name) is not None, reason=str(missing(name))),
+    ])
+    for name, row in MACHINES.items()
+])  # fmt: skip
 TAILS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("bool", ()),
     ("uint8", ()),

@@ -24,7 +24,6 @@ from lgcodec import Codec, colour, container
 from lgcodec.errors import FormatError, InputError, IntegrityError, LgcodecError, LimitError
 from lgcodec.models.interface import ExplicitCoding, Stream
 
-GOLDEN = Path(__file__).parent / "golden"
 SMALL_TILES = Codec(FakeModel(), tile=(8, 8))
 
 
@@ -239,20 +238,6 @@ def test_plain_files_need_neither_models_nor_their_packages() -> None:
         assert loaded <= {f"lgcodec.models.{m}" for m in ("interface", "errors", "parallel", "ycocg")}, loaded
     """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
-
-
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("plain-*.lgc")), ids=lambda path: path.stem)
-def test_golden_files_decode_for_ever(path: Path) -> None:
-    """Made once by tests/golden/make_plain.py; a change of the format gets new files beside these."""
-    pixels = np.load(path.with_suffix(".npy"))
-    again = lgcodec.decompress(path)
-    assert (again.dtype, again.shape) == (pixels.dtype, pixels.shape)
-    assert np.array_equal(again, pixels)
-
-
-def test_there_is_a_golden_file_for_every_plain_method() -> None:
-    methods = {name for path in GOLDEN.glob("plain-*.lgc") for name in lgcodec.inspect(path).methods}
-    assert methods >= {"raw", "solid", "deflate", "lzma", "webp"}
 
 
 LAYERED = Codec(FakeLayered(), tile=(12, 8))
