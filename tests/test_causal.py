@@ -300,13 +300,6 @@ def photograph(side: int, seed: int) -> Tile:
     return planes(rgb)
 
 
-def test_colours_for_training_are_those_of_the_codec() -> None:
-    from lgcodec import colour
-
-    rgb = np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(np.uint8)
-    assert np.array_equal(planes(rgb), colour.forward(rgb, colour.STANDARD))
-
-
 class Dequantised(causal_training.Causal):
     """The float network that the integers stand for."""
 

@@ -20,11 +20,23 @@ from PIL import Image
 from strategies import FakeLatent, FakeLayered, FakeModel, arrays, texture
 
 import lgcodec
-from lgcodec import Codec, colour, container
+from lgcodec import Codec, colour, container, errors
 from lgcodec.errors import FormatError, InputError, IntegrityError, LgcodecError, LimitError
 from lgcodec.models.interface import ExplicitCoding, Stream
 
 SMALL_TILES = Codec(FakeModel(), tile=(8, 8))
+
+
+def test_public_names_are_those_of_the_package() -> None:
+    """All that raises, and what `inspect` gives, can be named without knowing a module."""
+    assert all(getattr(lgcodec, name) is not None for name in lgcodec.__all__)
+    raised = {name for name, what in vars(errors).items() if isinstance(what, type) and issubclass(what, LgcodecError)}
+    assert raised == set(errors.__all__) <= set(lgcodec.__all__) <= set(dir(lgcodec))
+    assert lgcodec.errors is errors
+    assert issubclass(lgcodec.FormatError, lgcodec.LgcodecError)
+    assert isinstance(lgcodec.inspect(SMALL_TILES.compress(texture(5, 6))), lgcodec.Info)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = lgcodec.nothing  # type: ignore[attr-defined]
 
 
 @settings(deadline=None)

@@ -188,20 +188,18 @@ def test_tables_are_exact() -> None:
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_damage_is_refused_or_decodes_to_a_tile(name: str) -> None:
+def test_damage_is_refused(name: str) -> None:
     one, shape = model(name=name), (3, 20, 18)
     (stream,) = coder.encode(one, [tile(7, shape)])
     random = np.random.default_rng(3)
     assert stream.base is not None
+    assert np.array_equal(coder.decode(one, [shape], [stream.words], bases=[stream.base])[0], tile(7, shape))
     for _ in range(8):
         base, words = (a.copy() for a in (stream.base, stream.words))
         part = base if random.random() < 0.6 else words
         part[random.integers(len(part))] ^= np.uint32(1 << random.integers(32))
-        try:
-            (back,) = coder.decode(one, [shape], [words], bases=[base])
-        except FormatError:
-            continue
-        assert back.shape == shape
+        with pytest.raises(FormatError):
+            coder.decode(one, [shape], [words], bases=[base])
     for base in (stream.base[:-1], stream.base[:0], np.zeros(3, np.uint32), np.full(40, 2**32 - 1, np.uint32)):
         with pytest.raises(FormatError):
             coder.decode(one, [shape], [stream.words], bases=[base])
