@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.errors import FormatError, IntegrityError
+from lgcodec.image import Mode
 from lgcodec.models.ycocg import rgb_of, ycocg
 
 Samples = NDArray[np.uint8]
@@ -58,20 +59,20 @@ class Component:
         return np.broadcast_to(tile, (*tile.shape[:2], self.stop - self.first))
 
 
-def components(mode: str, channels: int, transform: int, palette: Samples | None = None) -> tuple[Component, ...]:
-    """The components of an image of Pillow mode `mode` with `channels` bytes a pixel.
+def components(mode: Mode, transform: int, palette: Samples | None = None) -> tuple[Component, ...]:
+    """The components of an image of a mode.
 
-    palette: uint8 [n, 3], for mode P only. Raises FormatError where mode and transform do not go together.
+    palette: uint8 [n, 3], where the mode has one. Raises FormatError where mode and transform do not go together.
     """
     if transform == PLAIN:
-        return (Component(0, channels, channels),)
-    alpha = (Component(channels - 1, channels, 1),) if mode in ("LA", "RGBA") else ()
-    colours = channels - len(alpha)
-    if transform == GREY and mode in ("L", "LA", "RGB", "RGBA", "P"):
+        return (Component(0, mode.channels, mode.channels),)
+    colours = mode.channels - mode.has_alpha
+    alpha = (Component(colours, mode.channels, 1),) if mode.has_alpha else ()
+    if mode.modelled and transform == GREY:
         return (Component(0, colours, 1, palette), *alpha)
-    if transform in PERMUTATIONS and mode in ("RGB", "RGBA", "P"):
+    if mode.modelled and transform in PERMUTATIONS and not mode.is_grey:
         return (Component(0, colours, 3, palette), *alpha)
-    raise FormatError(f"mode {mode} has no transform {transform}")
+    raise FormatError(f"mode {mode.pillow} has no transform {transform}")
 
 
 def is_reversible(indices: NDArray[np.intp], palette: Samples) -> bool:

@@ -137,7 +137,7 @@ class File:
     def components(self) -> tuple[Component, ...]:
         mode, transform = self.header.mode, self.header.transform
         palette = palette_of(self.chunks) if mode.has_palette else None
-        return components(mode.pillow, mode.channels, transform, palette)
+        return components(mode, transform, palette)
 
     def stream(self, place: int) -> bytes:
         """The bytes of one stream. Raises TruncatedError, or IntegrityError where their checksum is wrong."""
@@ -397,7 +397,7 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
     chunks = _read_chunk_sizes(reader)
     model = _read_model(reader) if has_model else None
     chain = _read_chain(reader) if features & HAS_CHAIN else None
-    parts = components(mode.pillow, mode.channels, transform)
+    parts = components(mode, transform)
     tiles = tuple((reader.varint(1, width), reader.varint(1, height)) for _ in parts)
     counts = [-(-width // w) * -(-height // h) for w, h in tiles]
     if (sum(counts) > _MAX_LINKS) if chain is not None else (sum(counts) * _ENTRY_SIZE > reader.left()):

@@ -59,6 +59,11 @@ class Mode:
         return self.png_colour in (4, 6)
 
     @property
+    def has_bits(self) -> bool:
+        """Whether its samples are 0 and 1."""
+        return self.dtype == "?"
+
+    @property
     def has_palette(self) -> bool:
         return self.png_colour == 3
 
@@ -90,7 +95,7 @@ MODES = {
     )
 }
 BY_PILLOW = {mode.pillow: mode for mode in reversed(MODES.values()) if not mode.deep}
-BY_ARRAY = {(mode.dtype, mode.tail): mode for mode in reversed(MODES.values()) if mode.pillow != "P"}
+BY_ARRAY = {(mode.dtype, mode.tail): mode for mode in reversed(MODES.values()) if not mode.has_palette}
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ class Picture:
         if isinstance(self.pixels, Image.Image):
             image = self.pixels.copy()
             image.info = {}
-        elif self.mode.pillow == "1":
+        elif self.mode.has_bits:
             image = Image.frombytes("1", size, pack_rows(self.pixels[..., 0], 1).tobytes())
         else:
             image = Image.frombytes(self.mode.pillow, size, np.ascontiguousarray(self.pixels).data)
@@ -252,7 +257,7 @@ def _png_bytes(samples: Samples, mode: Mode, depth: int) -> Samples:
     if depth >= 8:
         return np.ascontiguousarray(samples).reshape(len(samples), -1)
     values = samples[..., 0]
-    scale = 255 // ((1 << depth) - 1) if mode.pillow == "L" else 1
+    scale = 1 if mode.has_bits or mode.has_palette else 255 // ((1 << depth) - 1)
     if bool((values % scale).any()) or int(values.max()) // scale >= 1 << depth:
         raise FormatError(f"pixels that do not fit into {depth} bits a sample, as the file says they do")
     return pack_rows(values // np.uint8(scale), depth)

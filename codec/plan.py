@@ -90,7 +90,7 @@ def model_tile(picture: Picture, options: Options) -> tuple[int, int]:
 def _plan(
     picture: Picture, transform: int, palette: Samples | None, tile: tuple[int, int], *, uses_model: bool
 ) -> Plan:
-    parts = colour.components(picture.mode.pillow, picture.mode.channels, transform, palette)
+    parts = colour.components(picture.mode, transform, palette)
     size = (min(tile[0], picture.width), min(tile[1], picture.height))
     sizes = [size] * len(parts)
     if len(parts) > 1 and plain.is_promising(parts[-1].take(_sample(picture, alpha=True))):

@@ -215,7 +215,7 @@ def test_every_family_has_its_parts() -> None:
     folders = {path.parent.name for path in (ROOT / "models" / "families").glob("*/__init__.py")}
     assert folders == set(FAMILIES)
     for family in FAMILIES:
-        for part in ("network", "program", "floats", "training", "model"):
+        for part in ("network", "program", "training", "model"):
             assert f"lgcodec.models.families.{family}.{part}" in MODULES
 
 

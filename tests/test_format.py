@@ -58,8 +58,8 @@ def file_of(
     """The file of uint8 [H, W], [H, W, 1] or [H, W, 3] all whose tiles are coded by the model: nothing is chosen."""
     mode = MODES[MODE_OF[pixels.shape[2:]]]
     samples = pixels.reshape(*pixels.shape[:2], -1)
-    height, width, channels = samples.shape
-    (component,) = colour.components(mode.pillow, channels, transform)
+    height, width = samples.shape[:2]
+    (component,) = colour.components(mode, transform)
     boxes = tile_boxes(width, height, *tile)
     tiles = [colour.forward(component.take(samples[y0:y1, x0:x1]), transform) for x0, y0, x1, y1 in boxes]
     streams = [coder.encode(model, [planes], adaptation)[0] for planes in tiles]
