@@ -1,0 +1,132 @@
+"""Training of the zoo: `lgcodec train zoo NAME --data mnist.npz --out weights.safetensors --minutes 20`.
+
+The .npz holds `train` and `test`, uint8 [N, H, W]. Systems of bits are trained on pixels drawn anew for each batch,
+white with the probability grey / 255, and tested on one fixed draw (`binarise`), as is usual for MNIST.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lgcodec.models import zoo
+from lgcodec.models.families.masked.floats import Masks, Twin, bits, export
+from lgcodec.models.families.masked.network import Network
+from lgcodec.models.families.masked.program import Program, Schedule
+from lgcodec.models.integer import NumpyExecutor
+from lgcodec.models.train import Run, train
+from lgcodec.models.weights import Weights
+
+SEED = 0  # of the test images' draw
+SHOWN = 500  # images that the rates are measured on while training
+
+
+def binarise(x: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Grey values -> 1 where x is above an integer drawn from 0 .. 254, so with the probability x / 255."""
+    return (x > rng.integers(0, 255, x.shape, np.uint8)).astype(np.uint8)
+
+
+def test_images(x: NDArray[np.uint8], data: str) -> NDArray[np.uint8]:
+    """The images of a test set that rates are of: as they are, or drawn once."""
+    return binarise(x, np.random.Generator(np.random.PCG64(SEED))) if data == "bits" else x
+
+
+def batches(x: NDArray[np.uint8], system: zoo.System, batch: int, seed: int) -> Iterator[list[torch.Tensor]]:
+    """Samples int64 [batch, units], and which order they are trained in."""
+    rng = np.random.default_rng(seed)
+    flat = x.reshape(len(x), -1)
+    while True:
+        rows = flat[rng.integers(len(flat), size=batch)]
+        some = binarise(rows, rng) if system.data == "bits" else rows
+        yield [torch.from_numpy(some.astype(np.int64)), torch.tensor(rng.integers(system.orders))]
+
+
+def integer_rate(weights: Weights, x: NDArray[np.uint8]) -> float:
+    """Ideal bits per dim of images [N, H, W]."""
+    schedule = Schedule(Network.of(weights), NumpyExecutor())
+    tile = x.reshape(1, -1, x.shape[2]).astype(np.int16)
+    steps = Program(schedule, [tile.shape]).symbols([tile])
+    return sum(part.ideal_bits() for known in steps for part in known[0].intervals(known[1])) / x.size
+
+
+@torch.inference_mode()
+def float_rate(twin: Twin, x: NDArray[np.uint8]) -> float:
+    """Bits per dim of images [N, H, W], in float32."""
+    parts = np.array_split(x.reshape(len(x), -1).astype(np.int64), max(1, len(x) // 50))
+    return sum(bits(twin.graph, twin(p), p).mean().item() * len(p) for p in map(torch.from_numpy, parts)) / len(x)
+
+
+def optimisers(twin: Twin, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Muon for the windows' and cells' matrices but the last one's, AdamW for all else; each with its peak rate."""
+    graph = twin.graph
+    hidden = [twin.weights[str(i)] for i, node in enumerate(graph.nodes[:-1], 2) if node.kind in ("window", "cell")]
+    ids = {id(p) for p in hidden}
+    rest = [p for p in twin.parameters() if id(p) not in ids]
+    result: list[tuple[torch.optim.Optimizer, float]] = [
+        (torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.98), weight_decay=decay), peak)
+    ]
+    if hidden:
+        result.append((torch.optim.Muon(hidden, lr=7 * peak, weight_decay=decay, momentum=0.95), 7 * peak))
+    return result
+
+
+@click.command("zoo")
+@click.argument("name")
+@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option("--minutes", type=float, help="As the system says, if not given.")
+@click.option("--batch", type=int, help="Likewise.")
+@click.option("--rate", type=float, help="Likewise: learning rates, times the usual ones.")
+@click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint beside --out.")
+@click.option("--seed", default=0, show_default=True)
+def command(
+    name: str, data: Path, out: Path, minutes: float | None, batch: int | None, rate: float | None, threads: int,
+    resume: bool, seed: int,
+) -> None:  # fmt: skip
+    """One of the lectures' systems (the masked family), on small grey images."""
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        system = zoo.system(name)
+    except KeyError as e:
+        raise click.UsageError(f"no system {name!r}: expected one of {', '.join(zoo.names())}") from e
+    with np.load(data) as file:
+        images, held = file["train"], test_images(file["test"], system.data)[:SHOWN]
+    graph = system.graph(0)
+    if images.ndim != 3 or images.shape[1:] != graph.shape:
+        raise click.ClickException(f"{data}: expected images of {graph.shape[0]} x {graph.shape[1]} pixels")
+    torch.manual_seed(seed)
+    twin = Twin(graph, seed)
+    masks = [twin.masks] + [Masks(system.graph(number), torch.device("cpu")) for number in range(1, system.orders)]
+    facts: dict[str, Any] = {
+        "system": name,
+        "title": system.title,
+        "published": system.published,
+        "images": len(images),
+        "machine": f"cpu, {torch.get_num_threads()} threads, torch {torch.__version__}",
+    }
+    click.echo(f"{system.title}: {sum(p.numel() for p in twin.parameters())} parameters")
+
+    def loss(parts: list[torch.Tensor]) -> torch.Tensor:
+        return bits(graph, twin(parts[0], masks[int(parts[1])]), parts[0]).mean()
+
+    def write(run: Run) -> None:
+        weights = export(twin, dict(facts))
+        run.report(weights, float_rate(twin, held), integer_rate(weights, held))
+
+    peak = 3e-3 * (system.rate if rate is None else rate)
+    run = Run(twin, out, torch.device("cpu"), optimisers(twin, peak, system.decay), loss, write)
+    if resume and run.checkpoint.exists():
+        run.resume()
+    train(run, batches(images, system, batch or system.batch, seed), system.minutes if minutes is None else minutes)
+
+
+if __name__ == "__main__":
+    command()
