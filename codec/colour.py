@@ -21,9 +21,10 @@ Plane = NDArray[np.int16]
 PLAIN = 0  # one component, all channels, plain methods only
 GREY = 1  # R = G = B, or one channel: coded once
 PERMUTATIONS = {2: (0, 1, 2), 3: (1, 0, 2), 4: (0, 2, 1), 5: (2, 1, 0), 6: (2, 0, 1), 7: (1, 2, 0)}
+BITS = 8  # one component of 0 and 1
 STANDARD = 2
 MIDDLES = (2, 3, 4)  # one for each channel in green's place; to exchange the other two changes little
-NAMES = {PLAIN: "plain", GREY: "grey"} | {
+NAMES = {PLAIN: "plain", GREY: "grey", BITS: "bits"} | {
     wire_id: "YCoCg-R of " + "".join("RGB"[c] for c in order) for wire_id, order in PERMUTATIONS.items()
 }
 
@@ -65,6 +66,8 @@ def components(mode: str, channels: int, transform: int, palette: Samples | None
     """
     if transform == PLAIN:
         return (Component(0, channels, channels),)
+    if transform == BITS and mode == "1":
+        return (Component(0, 1, 1),)
     alpha = (Component(channels - 1, channels, 1),) if mode in ("LA", "RGBA") else ()
     colours = channels - len(alpha)
     if transform == GREY and mode in ("L", "LA", "RGB", "RGBA", "P"):

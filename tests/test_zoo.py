@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import reference_masked
 import torch
 
 from lgcodec import coder
@@ -58,6 +59,17 @@ def test_systems_come_back_with_the_same_words_everywhere(name: str) -> None:
         assert 32 * len(a.words) < a.ideal_bits + 64
     for p in programs:
         assert np.array_equal(coder.pop_program(p, [s.words for s in streams[0]]), tiles)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_decoder_written_from_the_format_gets_the_same(name: str) -> None:
+    g = graph(name, (4, 3), levels=16)
+    weights = floats.export(twin_of(g), {})
+    x = pictures(g, 5, 4)
+    stream = coder.push_program(Program(Schedule(Network.of(weights), executor("numpy")), [x.shape]), [x])[0]
+    tensors = {key: a.tolist() for key, a in weights.tensors.items()}
+    again = reference_masked.Decoder(weights.config, tensors).decode(stream.words.astype("<u4").tobytes(), 5, 4)
+    assert again == x[0].tolist()
 
 
 def difference(g: Graph, twin: floats.Twin) -> float:

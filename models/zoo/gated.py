@@ -11,7 +11,7 @@ from lgcodec.models.zoo import System
 from lgcodec.models.zoo.build import DIGIT, HERE, SAMPLES, Build, above, left, raster, rows, square
 
 
-def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 24, depth: int = 4) -> Graph:
+def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 20, depth: int = 3) -> Graph:
     g = Build(shape, raster(shape), rows=rows(shape))
     v = g.gate(g.window(SAMPLES, 2 * width, above(3), "rows"), width, "rows")
     h = g.gate(g.window(SAMPLES, 2 * width, left(3)), width)

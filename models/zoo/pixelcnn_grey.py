@@ -7,7 +7,7 @@ from lgcodec.models.zoo import System
 from lgcodec.models.zoo.build import DIGIT, PLACES, SAMPLES, Build, before, raster
 
 
-def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 48, depth: int = 4, levels: int = 256) -> Graph:
+def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 32, depth: int = 3, levels: int = 256) -> Graph:
     g = Build(shape, raster(shape))
     h = g.window([g.window(SAMPLES, width, before(3, own=False)), PLACES], width)
     for _ in range(depth):

@@ -11,7 +11,7 @@ from lgcodec.models.zoo import System
 from lgcodec.models.zoo.build import DIGIT, PLACES, SAMPLES, Build, before, raster
 
 
-def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 32, depth: int = 2, heads: int = 4) -> Graph:
+def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 24, depth: int = 2, heads: int = 4) -> Graph:
     g = Build(shape, raster(shape))
     near = before(3, own=False)
     h = g.window([g.window(SAMPLES, width, near), PLACES], width)

@@ -12,7 +12,7 @@ from lgcodec.models.zoo import System
 from lgcodec.models.zoo.build import DIGIT, PLACES, SAMPLES, Build, raster
 
 
-def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 24, depth: int = 9) -> Graph:
+def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 16, depth: int = 9) -> Graph:
     line = (1, math.prod(shape))
     g = Build(shape, raster(shape))
     h = g.window([SAMPLES, PLACES], width, ((0, -2), (0, -1), (0, 0)), grid=line)
