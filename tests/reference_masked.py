@@ -25,7 +25,7 @@ class Decoder:
         tile = [W * [0] for _ in range(H)]
         for t in sorted({t for name, degree in self.tensors.items() if name.startswith("degrees.") for t in degree}):
             for values in pictures:
-                for number in range(2, len(self.nodes) + 2):
+                for number in range(3, len(self.nodes) + 3):
                     self.compute(values, number, t)
             coded = []
             for values, (top, left) in zip(pictures, corners, strict=True):
@@ -53,7 +53,7 @@ class Decoder:
             for y in range(h)
             for x in range(w)
         ]
-        given = [[[0] for _ in self.order], places]
+        given = [[[0] for _ in self.order], places, []]
         return given + [[n["channels"] * [0] for _ in self.degrees(n)] for n in self.nodes]
 
     def degrees(self, node: dict[str, Any]) -> list[int]:
@@ -61,7 +61,7 @@ class Decoder:
         return degrees
 
     def compute(self, values: list[list[list[int]]], number: int, t: int) -> None:
-        node = self.nodes[number - 2]
+        node = self.nodes[number - 3]
         new = {u: self.unit(values, number, node, u) for u, d in enumerate(self.degrees(node)) if d == t}
         for u, value in new.items():
             values[number][u] = value
@@ -80,7 +80,7 @@ class Decoder:
 
     def ends(self, number: int, node: dict[str, Any]) -> list[tuple[int, int]]:
         K, n = self.config["components"], node["channels"]
-        if number < len(self.nodes) + 1:
+        if number < len(self.nodes) + 2:
             return n * [(node["low"], node["high"])]
         heads = {
             "bernoulli": [(-1023, 1023)],
@@ -98,7 +98,7 @@ class Decoder:
             y = self.layer(number, [v for a in inputs for near in self.around(a, node, u) for v in near])
             return [clip(v, *end) for v, end in zip(y, ends, strict=True)]
         if node["kind"] == "dense":
-            y = self.layer(number, [v for a in inputs for unit in a for v in unit], slice(u, u + 1))
+            y = self.layer(number, [v for a in inputs for unit in a for v in unit], slice(u * n, u * n + n))
             return [clip(v, *end) for v, end in zip(y, ends, strict=True)]
         if node["kind"] == "table":
             index = sum((near[0] > 0) << k for k, near in enumerate(self.around(inputs[0], node, u)))
@@ -121,7 +121,7 @@ class Decoder:
     def attend(self, node: dict[str, Any], inputs: list[list[list[int]]], u: int) -> list[int]:
         q, k, v = inputs
         own, size = self.degrees(node)[u], node["channels"] // node["heads"]
-        keys = self.degrees(self.nodes[node["inputs"][1] - 2])
+        keys = self.degrees(self.nodes[node["inputs"][1] - 3])
         known, result = [j for j, degree in enumerate(keys) if degree <= own], []
         for start in range(0, node["channels"], size):
             head = slice(start, start + size)

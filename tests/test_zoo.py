@@ -34,7 +34,7 @@ def twin_of(g: Graph) -> floats.Twin:
     twin = floats.Twin(g, 1)
     for p in twin.parameters():
         p.data += 0.1 * torch.randn_like(p)
-    last = twin.weights[str(len(g.nodes) + 1)]
+    last = twin.weights[str(len(g.nodes) + 2)]
     last.data *= (0.5 if g.levels == 2 else 0.2) / last.data.std()
     return twin
 
@@ -155,6 +155,7 @@ HOSTILE = [
     {"shape": [1 << 20, 1 << 20]},
     {"shape": [5, 4.0]},
     {"levels": 3},
+    {"given": -1},
     {"head": "mixture"},
     {"head": ["bernoulli"]},
     {"components": 0},
@@ -167,8 +168,9 @@ HOSTILE = [
 BAD_NODES = [
     {"kind": "loop"},
     {"kind": ["window"]},
-    {"inputs": [3]},
+    {"inputs": [4]},
     {"inputs": [2]},
+    {"inputs": [3]},
     {"inputs": [-1]},
     {"inputs": []},
     {"inputs": ["0"]},
@@ -207,14 +209,14 @@ def test_hostile_graphs_are_refused() -> None:
     for bad in (degrees[:-1], degrees - 1, degrees.astype(np.int16), degrees + (1 << 25), degrees.reshape(5, 4)):
         with pytest.raises(ModelError):
             Network.of(changed(good, **{"degrees.order": bad}))
-    weight = good.tensors["2.weight"]
+    weight = good.tensors["3.weight"]
     for bad in (weight[:-1], weight.astype(np.int32), weight * 0 + 32767):
         with pytest.raises(ModelError):
-            Network.of(changed(good, **{"2.weight": bad}))
+            Network.of(changed(good, **{"3.weight": bad}))
     with pytest.raises(ModelError):
         Network.of(changed(good, **{"table.bernoulli": good.tensors["table.bernoulli"] * 0}))
     with pytest.raises(ModelError):
-        Network.of(Weights(good.family, good.config, {k: a for k, a in good.tensors.items() if k != "3.bias"}, {}))
+        Network.of(Weights(good.family, good.config, {k: a for k, a in good.tensors.items() if k != "4.bias"}, {}))
 
 
 def test_graphs_that_need_too_much_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

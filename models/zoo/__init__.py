@@ -28,7 +28,7 @@ class System:
     orders: int = 1
     batch: int = 64
     rate: float = 1.0
-    decay: float = 0.0
+    decay: float = 0.02
     minutes: float = 10.0
 
 

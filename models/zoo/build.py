@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models.families.masked.network import LIMIT, PLACES, SAMPLES, Graph, Node
+from lgcodec.models.families.masked.network import FIRST, GIVEN, LIMIT, PLACES, SAMPLES, Graph, Node
 
 Degrees = NDArray[np.int32]
 Offsets = tuple[tuple[int, int], ...]
@@ -15,23 +15,25 @@ Offsets = tuple[tuple[int, int], ...]
 DIGIT = (28, 28)
 HERE: Offsets = ((0, 0),)
 __all__ = [
-    "DIGIT", "HERE", "PLACES", "SAMPLES", "Build", "above", "before", "diagonal", "left", "raster", "rows", "square",
+    "DIGIT", "GIVEN", "HERE", "PLACES", "SAMPLES", "Build", "above", "before", "left", "raster", "rows", "square",
 ]  # fmt: skip
 
 
 class Build:
     """A graph in the making: each method adds a node and returns its number.
 
-    shape: of a picture; degrees: by name, "order" is that of the samples. Pass LAST on with `head`.
+    shape: of a picture; degrees: by name, "order" is that of the samples; given: how many numbers are known beforehand.
     """
 
-    def __init__(self, shape: tuple[int, int], order: Degrees, **others: Degrees) -> None:
-        self.shape, self.nodes = shape, list[Node]()
-        self.degrees = {"order": order, **others}
+    def __init__(
+        self, shape: tuple[int, int], order: Degrees, given: int = 0, others: dict[str, Degrees] | None = None
+    ) -> None:
+        self.shape, self.given, self.nodes = shape, given, list[Node]()
+        self.degrees = {"order": order, **(others or {})}
 
     def add(self, kind: str, inputs: Iterable[int], channels: int, degrees: str = "order", **rest: object) -> int:
         self.nodes.append(Node(kind, tuple(inputs), degrees, channels, **rest))  # type: ignore[arg-type]
-        return len(self.nodes) + 1
+        return len(self.nodes) + FIRST - 1
 
     def window(
         self, inputs: int | Iterable[int], channels: int, offsets: Offsets = HERE, degrees: str = "order", *,
@@ -45,7 +47,7 @@ class Build:
         return self.add("gate", [i], channels, degrees)
 
     def sum(self, i: int, j: int, degrees: str = "order") -> int:
-        return self.add("add", [i, j], self.nodes[i - 2].channels, degrees)
+        return self.add("add", [i, j], self.nodes[i - FIRST].channels, degrees)
 
     def bits(self) -> Graph:
         """The last node is a sample's logit."""
@@ -59,8 +61,12 @@ class Build:
         """The last node has a logit for each level."""
         return self._graph(levels, "categorical", 1)
 
+    def normal(self, bits: int) -> Graph:
+        """The last node has mean and precision of a sample, a latent that is one of 2**bits cells."""
+        return self._graph(1 << bits, "normal", 1)
+
     def _graph(self, levels: int, head: str, components: int) -> Graph:
-        return Graph(self.shape, levels, head, components, "order", tuple(self.nodes), self.degrees)
+        return Graph(self.shape, levels, self.given, head, components, "order", tuple(self.nodes), self.degrees)
 
 
 def _places(shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -75,12 +81,6 @@ def raster(shape: tuple[int, int]) -> Degrees:
 def rows(shape: tuple[int, int]) -> Degrees:
     """When a row begins: the vertical stack."""
     return (_places(shape)[0] * shape[1]).astype(np.int32)
-
-
-def diagonal(shape: tuple[int, int]) -> Degrees:
-    """Fronts x + y."""
-    y, x = _places(shape)
-    return (y + x).astype(np.int32)
 
 
 def square(reach: int) -> Offsets:

@@ -12,7 +12,7 @@ from lgcodec.models.zoo.build import DIGIT, HERE, SAMPLES, Build, above, left, r
 
 
 def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 20, depth: int = 3) -> Graph:
-    g = Build(shape, raster(shape), rows=rows(shape))
+    g = Build(shape, raster(shape), others={"rows": rows(shape)})
     v = g.gate(g.window(SAMPLES, 2 * width, above(3), "rows"), width, "rows")
     h = g.gate(g.window(SAMPLES, 2 * width, left(3)), width)
     up = tuple(o for o in square(1) if o[0] <= 0)

@@ -19,7 +19,7 @@ def graph(number: int = 0, shape: tuple[int, int] = DIGIT, hidden: int = 1000, d
     if number:
         order = rng.permutation(order)
     drawn = {f"hidden{d}": rng.integers(1, len(order), hidden).astype(np.int32) for d in range(depth)}
-    g = Build(shape, order, **drawn)
+    g = Build(shape, order, others=drawn)
     h = SAMPLES
     for name in drawn:
         h = g.add("dense", [h], 1, name, low=0)

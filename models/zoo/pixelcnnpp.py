@@ -11,7 +11,7 @@ from lgcodec.models.zoo.build import DIGIT, HERE, PLACES, SAMPLES, Build, above,
 
 
 def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 24, depth: int = 2, mixed: int = 5) -> Graph:
-    g = Build(shape, raster(shape), rows=rows(shape))
+    g = Build(shape, raster(shape), others={"rows": rows(shape)})
     v = g.gate(g.window(SAMPLES, 2 * width, above(3), "rows"), width, "rows")
     h = g.gate(g.window([SAMPLES, PLACES], 2 * width, (*left(3), *HERE)), width)
     up = tuple(o for o in square(1) if o[0] <= 0)

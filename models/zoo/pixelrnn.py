@@ -21,7 +21,7 @@ def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 24) -> G
     y, x = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
     forth = ((2 * y + 1) * shape[1] + x).astype(np.int32)
     back = (2 * y * shape[1] + shape[1] - 1 - x).astype(np.int32)
-    g = Build(shape, forth, back=back)
+    g = Build(shape, forth, others={"back": back})
     a = g.window(SAMPLES, width, before(3, own=False))
     b = g.window(SAMPLES, width, above(3), "back")
     a = g.add("cell", [a], 2 * width, offsets=((0, -1), (-1, 0)), grid=shape)

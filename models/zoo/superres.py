@@ -17,7 +17,7 @@ def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 24, dept
     y, x = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
     small = (y % 2 == 0) & (x % 2 == 0)
     order = np.argsort(np.argsort(~small, kind="stable")).astype(np.int32)  # small first, in raster order
-    g = Build(shape, order, small=np.full(len(y), small.sum(), np.int32))
+    g = Build(shape, order, others={"small": np.full(len(y), small.sum(), np.int32)})
     c = g.window(SAMPLES, width, square(3), "small", relu=True)
     c = g.window(c, width, square(1), "small", relu=True)
     h = g.window([g.window(SAMPLES, width, square(4)), c], width)

@@ -14,6 +14,9 @@ from torch.nn import functional as F  # noqa: N812 - as the field calls it
 
 from lgcodec.models import mixture
 from lgcodec.models.families.masked.network import (
+    CELLS,
+    FIRST,
+    GIVEN,
     LAYERS,
     LOGIT_UNIT,
     ONE,
@@ -25,6 +28,7 @@ from lgcodec.models.families.masked.network import (
     Tables,
 )
 from lgcodec.models.integer import quantise
+from lgcodec.models.vae import LATENT_UNIT, RATIO_UNIT, Cells
 from lgcodec.models.weights import Weights
 
 SPARSE = 3  # a window is a convolution where its box has at most so many places for each offset
@@ -40,7 +44,7 @@ class Masks:
         self.sources: dict[int, Tensor] = {}
         self.shared: dict[int, list[int] | None] = {}  # of windows whose mask is the same everywhere: what it leaves
         self.levels: dict[int, list[tuple[Int, Int]]] = {}  # of cells
-        for i, node in enumerate(graph.nodes, 2):
+        for i, node in enumerate(graph.nodes, FIRST):
             own, allowed = graph.degree(i)[:, None], {}
             if node.kind in ("dense", "attend"):
                 allowed = {j: _allowed(j, graph.degree(j)[None], own) for j in node.inputs}
@@ -105,7 +109,7 @@ class Twin(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.graph = graph
         self.weights, self.biases = nn.ParameterDict(), nn.ParameterDict()
-        for i, node in enumerate(graph.nodes, 2):
+        for i, node in enumerate(graph.nodes, FIRST):
             if node.kind in LAYERS:
                 inputs, outputs = len(graph.inputs_limit(i)), len(graph.ends(i)[0])
                 gain = 0.1 if node is graph.nodes[-1] else 1.0
@@ -115,7 +119,7 @@ class Twin(nn.Module):
             if node.kind == "table":
                 self.weights[str(i)] = nn.Parameter(torch.zeros(1 << len(node.offsets), node.channels))
         if graph.head == "mixture":
-            K, last = graph.components, self.biases[str(len(graph.nodes) + 1)]
+            K, last = graph.components, self.biases[str(len(graph.nodes) + FIRST - 1)]
             last.data[K : 2 * K], last.data[2 * K :] = torch.linspace(-1, 1, K), 3.0
         self.row, self.offset = _scales(graph)
         self.masks = Masks(graph, torch.device("cpu"))
@@ -128,16 +132,21 @@ class Twin(nn.Module):
         self.register_buffer("seen", torch.from_numpy(seen.astype(np.float32)), persistent=False)
         self.register_buffer("places", torch.from_numpy(places.astype(np.float32)), persistent=False)
 
-    def forward(self, x: Tensor, masks: Masks | None = None) -> Tensor:
-        """x: samples int64 [B, units] -> what the head takes, [B, units, channels], as floats."""
+    def forward(self, x: Tensor, masks: Masks | None = None, given: Tensor | None = None) -> Tensor:
+        """x: samples int64 [B, units], normal ones as floats; given: [B, units], activations -> what the head takes,
+        [B, units, channels], as floats.
+        """
         masks = masks or self.masks
-        arrays = {SAMPLES: self.seen[x][:, None], PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
-        for i, node in enumerate(self.graph.nodes, 2):
+        seen = 2 * x if self.graph.head == "normal" else self.seen[x]
+        arrays = {SAMPLES: seen[:, None], PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
+        if given is not None:
+            arrays[GIVEN] = given[:, None]
+        for i, node in enumerate(self.graph.nodes, FIRST):
             y = getattr(self, f"_{node.kind}")(i, node, [arrays[j] for j in node.inputs], masks)
             if node.kind in ("window", "dense", "add") and node is not self.graph.nodes[-1]:
                 y = y.clamp(node.low / ONE, node.high / ONE)
             arrays[i] = y
-        return arrays[len(self.graph.nodes) + 1].transpose(1, 2).float()
+        return arrays[len(self.graph.nodes) + FIRST - 1].transpose(1, 2).float()
 
     def _window(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         weight, bias, K = self.weights[str(i)], self.biases[str(i)], len(node.offsets)
@@ -167,7 +176,9 @@ class Twin(nn.Module):
     def _dense(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         rows = torch.cat([a.transpose(1, 2).flatten(1) for a in inputs], dim=1)
         mask = [masks.of[i, j].repeat_interleave(a.shape[1], 1) for j, a in zip(node.inputs, inputs, strict=True)]
-        return F.linear(rows, self.weights[str(i)] * torch.cat(mask, dim=1), self.biases[str(i)])[:, None]
+        weight = self.weights[str(i)] * torch.cat(mask, dim=1).repeat_interleave(node.channels, 0)
+        y: Tensor = F.linear(rows, weight, self.biases[str(i)]).unflatten(1, (-1, node.channels))
+        return y.transpose(1, 2)
 
     def _table(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         bits = self._near(inputs[0], masks.sources[i], masks.of[i, SAMPLES]) > 0
@@ -213,6 +224,8 @@ def _scales(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if graph.head == "mixture":
         row = np.repeat([mixture.LOGIT_UNIT, mixture.MEAN_UNIT * graph.levels / 2, mixture.LOG_SCALE_UNIT], K)
         return row, np.repeat([0.0, 0.0, 4.0 * mixture.LOG_SCALE_UNIT], K)
+    if graph.head == "normal":
+        return np.array([float(LATENT_UNIT), RATIO_UNIT]), np.zeros(2)
     unit = {"bernoulli": LOGIT_UNIT, "categorical": mixture.LOGIT_UNIT}[graph.head]
     size = len(graph.head_ends()[0])
     return np.full(size, float(unit)), np.zeros(size)
@@ -247,7 +260,10 @@ def export(twin: Twin, card: dict[str, Any], graph: Graph | None = None) -> Weig
     masks = Masks(graph, torch.device("cpu"))
     tensors: dict[str, NDArray[Any]] = {f"degrees.{name}": a for name, a in graph.degrees.items()}
     tensors |= Tables.make().tensors()
-    for i, node in enumerate(graph.nodes, 2):
+    if graph.head == "normal":
+        cells = Cells.make(graph.levels.bit_length() - 1)
+        tensors |= {f"table.{name}": getattr(cells, name) for name in CELLS}
+    for i, node in enumerate(graph.nodes, FIRST):
         is_last = node is graph.nodes[-1]
         low, high = graph.ends(i)
         row = twin.row if is_last else np.full(node.channels, float(ONE))
@@ -257,16 +273,15 @@ def export(twin: Twin, card: dict[str, Any], graph: Graph | None = None) -> Weig
             tensors[f"{i}.table"] = np.clip(table, low, high).astype(np.int16)
         if node.kind not in LAYERS:
             continue
-        if node.kind != "window":  # of one channel, or a cell's gates
-            row, offset = np.full(len(low), row[0]), np.full(len(low), offset[0])
+        row, offset = (np.resize(a, len(low)) for a in (row, offset))  # of a cell's gates, of each unit
         weight, bias = (p[str(i)].detach().double().cpu().numpy() for p in (twin.weights, twin.biases))
         if node.kind == "dense":
             used = [masks.of[i, j].numpy().repeat(graph.channels(j), axis=1) for j in node.inputs]
-            weight = weight * np.concatenate(used, axis=1)
+            weight = weight * np.concatenate(used, axis=1).repeat(node.channels, axis=0)
         if node.kind == "window":
             used = [masks.of[i, j].numpy().any(axis=0).repeat(graph.channels(j)) for j in node.inputs]
             weight = weight * np.concatenate(used)
         layer = quantise(weight * row[:, None] / ONE, bias * row + offset, graph.inputs_limit(i), low, high)
         tensors |= {f"{i}.weight": layer.weight, f"{i}.bias": layer.bias, f"{i}.shift": layer.shift}
-    work = sum(graph.work(i) for i in range(2, len(graph.nodes) + 2))
+    work = sum(graph.work(i) for i in range(FIRST, len(graph.nodes) + FIRST))
     return Weights("masked", graph.written(), tensors, {**card, "multiply_adds": work})

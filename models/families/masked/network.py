@@ -1,10 +1,10 @@
 """The masked family: small pictures by any graph of causal layers. The graph is data of the weights file.
 
 References: Germain et al. 2015 (MADE: masks from degrees), van den Oord et al. 2016 (PixelRNN, PixelCNN, gated
-PixelCNN, WaveNet), Jain et al. 2020 (one network, any order). A picture has H W samples. Nodes 0 and 1 are given, the
-samples and their places; each further node has units of C channels, computed from nodes before it. Every unit, and
-every sample, has a degree, a number that says when it is computed. One rule makes masks, orders, stacks, fronts and
-caches:
+PixelCNN, WaveNet), Jain et al. 2020 (one network, any order). A picture has H W samples. Nodes 0, 1 and 2 are the
+samples, their places, and whatever is given beforehand; each further node has units of C channels, computed from nodes
+before it. Every unit, and every sample, has a degree, a number that says when it is computed. One rule makes masks,
+orders, stacks, fronts and caches:
 
     memory of all nodes = 0
     for each degree t, ascending:
@@ -37,15 +37,17 @@ from lgcodec.models import mixture
 from lgcodec.models.errors import ModelError
 from lgcodec.models.integer import Layer
 from lgcodec.models.interface import TOTAL
+from lgcodec.models.vae import Cells
 from lgcodec.models.weights import Weights
 
 Int = NDArray[np.int64]
 
 ONE = 128  # activations in 1/128
 LIMIT = 1023  # of what gates and cells take
-SAMPLES, PLACES = 0, 1  # the nodes that are given
+SAMPLES, PLACES, GIVEN, FIRST = 0, 1, 2, 3  # nodes that are there, and the first that is computed
 LOGIT_UNIT, LOGIT_LIMIT = 64, 1023  # Bernoulli
 SOFTMAX_LIMIT = 4095  # in 1/32
+NORMAL_LIMIT, RATIO_LIMIT = 1023, 95  # 1/256; 1/16
 MEAN_LIMIT, SCALE_LIMIT = 32767, 160  # mixtures: 1/64 of a level around the middle one; 1/16
 EXPONENTS = 384
 SCORE_BITS = 10  # of q k, below 1/32
@@ -54,7 +56,10 @@ MAX_MEMORY = 1 << 24  # activations of one picture
 MAX_WORK = 1 << 36  # multiply-adds of one picture
 KINDS = ("window", "dense", "table", "gate", "attend", "cell", "add")
 LAYERS = ("window", "dense", "cell")
-HEADS = ("bernoulli", "categorical", "mixture")
+CELLS = ("edges", "values", "normal", "precision")
+LEVELS = {  # of each head
+    "bernoulli": (2,), "categorical": range(3, 257), "mixture": range(16, 257, 16), "normal": (64, 256, 1024, 4096),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,27 +102,30 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """What is computed. shape: rows and columns of a picture; levels: of its samples; head: what the last node says
-    of a sample, components its mixture's; order: the name of the samples' degrees. degrees: int32 [units] by name.
+    """What is computed. shape: rows and columns of a picture; levels: of its samples; given: how many numbers are known
+    beforehand; head: what the last node says of a sample, components its mixture's; order: the name of the samples'
+    degrees. degrees: int32 [units] by name.
 
     Raises ModelError for graphs beyond the limits, and for those whose nodes do not fit together.
     """
 
     shape: tuple[int, int]
     levels: int
+    given: int
     head: str
     components: int
     order: str
     nodes: tuple[Node, ...]
     degrees: Mapping[str, NDArray[np.int32]] = field(repr=False)
-    NAMES: ClassVar = ("shape", "levels", "head", "components", "order", "nodes")
+    NAMES: ClassVar = ("shape", "levels", "given", "head", "components", "order", "nodes")
 
     def __post_init__(self) -> None:
-        numbers = [*self.shape, self.levels, self.components] if len(self.shape) == 2 else [None]
+        numbers = [*self.shape, self.levels, self.given, self.components] if len(self.shape) == 2 else [None]
         if any(type(n) is not int for n in numbers) or min(self.shape) < 1 or math.prod(self.shape) > MAX_UNITS:
             raise ModelError("masked model: malformed graph")
-        few = {"bernoulli": (2,), "categorical": range(3, 257), "mixture": range(16, 257, 16)}.get(self.head, ())
-        if self.levels not in few or not 1 <= self.components <= 16 or not 1 <= len(self.nodes) <= MAX_NODES:
+        if not 0 <= self.given <= MAX_UNITS or self.levels not in LEVELS.get(self.head, ()):
+            raise ModelError("masked model: malformed graph")
+        if not 1 <= self.components <= 16 or not 1 <= len(self.nodes) <= MAX_NODES:
             raise ModelError("masked model: malformed graph")
         for name, degree in self.degrees.items():
             if degree.dtype != np.int32 or degree.ndim != 1 or not 1 <= len(degree) <= MAX_UNITS:
@@ -126,12 +134,12 @@ class Graph:
                 raise ModelError(f"masked model: degrees {name!r} beyond their limit")
         if len(self.degrees.get(self.order, ())) != math.prod(self.shape):
             raise ModelError("masked model: samples without degrees")
-        for i, node in enumerate(self.nodes, 2):
+        for i, node in enumerate(self.nodes, FIRST):
             self._check(i, node)
         last = self.nodes[-1]
         if last.degrees != self.order or last.kind not in KINDS[:3] or last.channels != len(self.head_ends()[0]):
             raise ModelError("masked model: the last node is not what the head needs")
-        if self.memory() > MAX_MEMORY or sum(map(self.work, range(2, len(self.nodes) + 2))) > MAX_WORK:
+        if self.memory() > MAX_MEMORY or sum(map(self.work, range(FIRST, len(self.nodes) + FIRST))) > MAX_WORK:
             raise ModelError("masked model: the graph needs too much memory or work")
 
     def _check(self, i: int, node: Node) -> None:
@@ -153,13 +161,12 @@ class Graph:
             need(units * len(node.offsets) <= 1 << 22, "too many offsets")
         if node.kind in ("window", "table"):
             need(all(self.units(j) == units for j in node.inputs), "inputs with other units")
-        if node.kind == "dense":
-            need(node.channels == 1, "expected one channel")
         if node.kind == "table":
             need(node.inputs == (SAMPLES,) and self.levels == 2 and len(node.offsets) <= 16, "expected bits")
         if node.kind in ("gate", "attend", "cell", "add"):
             need(all(self.named(j) == node.degrees for j in node.inputs[:1]), "an input with other degrees")
             need(SAMPLES not in node.inputs, "samples must come through a layer")
+        need(all(self.units(j) > 0 for j in node.inputs), "an input that is not there")
         if node.kind == "gate":
             need(sizes == [2 * node.channels], "expected one input of twice its channels")
         if node.kind in ("gate", "cell"):
@@ -168,7 +175,7 @@ class Graph:
             need(all(self.named(j) == node.degrees for j in node.inputs), "an input with other degrees")
             need(set(sizes) == {node.channels}, "inputs of other channels")
         if node.kind == "attend":
-            need(sizes == [node.channels] * 3 and PLACES not in node.inputs, "expected three inputs of its channels")
+            need(sizes == [node.channels] * 3 and min(node.inputs) >= FIRST, "expected three inputs of its channels")
             need(1 <= node.heads <= node.channels and node.channels % node.heads == 0, "heads that do not divide it")
             need(self.named(node.inputs[1]) == self.named(node.inputs[2]), "keys and values with other degrees")
             need(units * self.units(node.inputs[1]) <= 1 << 22, "too many pairs")
@@ -193,14 +200,16 @@ class Graph:
         return {**config, "shape": list(self.shape), "nodes": [node.written() for node in self.nodes]}
 
     def named(self, i: int) -> str | None:
-        """The name of a node's degrees; None for the places, which are always known."""
-        return self.order if i == SAMPLES else None if i == PLACES else self.nodes[i - 2].degrees
+        """The name of a node's degrees; None for what is always known."""
+        return self.order if i == SAMPLES else None if i < FIRST else self.nodes[i - FIRST].degrees
 
     def units(self, i: int) -> int:
-        return math.prod(self.shape) if i < 2 else len(self.degrees[self.nodes[i - 2].degrees])
+        if i < FIRST:
+            return self.given if i == GIVEN else math.prod(self.shape)
+        return len(self.degrees[self.nodes[i - FIRST].degrees])
 
     def channels(self, i: int) -> int:
-        return (1, 2)[i] if i < 2 else self.nodes[i - 2].channels
+        return (1, 2, 1)[i] if i < FIRST else self.nodes[i - FIRST].channels
 
     def degree(self, i: int) -> Int:
         """When the units of a node are computed, int64 [units]."""
@@ -209,9 +218,10 @@ class Graph:
 
     def limit(self, i: int) -> NDArray[np.int32]:
         """The largest absolute value of each channel, int32 [channels]."""
-        if i < 2:
-            return np.full(self.channels(i), ONE, np.int32)
-        node = self.nodes[i - 2]
+        if i < FIRST:
+            is_normal = i == GIVEN or (i == SAMPLES and self.head == "normal")
+            return np.full(self.channels(i), LIMIT if is_normal else ONE, np.int32)
+        node = self.nodes[i - FIRST]
         if node.kind == "gate":
             return np.full(node.channels, ONE, np.int32)
         if node.kind == "cell":
@@ -223,12 +233,13 @@ class Graph:
 
     def ends(self, i: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The lowest and highest value of what a node's layer makes, int32 [outputs]."""
-        node = self.nodes[i - 2]
+        node = self.nodes[i - FIRST]
         if node is self.nodes[-1]:
-            times = self.units(i) if node.kind == "dense" else 1
-            low, high = (np.repeat(end, times) for end in self.head_ends())
+            count = self.units(i) if node.kind == "dense" else 1
+            low, high = (np.tile(end, count) for end in self.head_ends())
             return low, high
-        n = {"dense": self.units(i), "cell": (3 + len(node.offsets)) * node.channels // 2}.get(node.kind, node.channels)
+        times = {"dense": self.units(i), "cell": (3 + len(node.offsets)) / 2}.get(node.kind, 1)
+        n = int(times * node.channels)
         low_, high_ = (-LIMIT, LIMIT) if node.kind == "cell" else (node.low, node.high)
         return np.full(n, low_, np.int32), np.full(n, high_, np.int32)
 
@@ -238,13 +249,14 @@ class Graph:
             "bernoulli": [LOGIT_LIMIT],
             "categorical": [SOFTMAX_LIMIT] * self.levels,
             "mixture": np.repeat([SOFTMAX_LIMIT, MEAN_LIMIT, SCALE_LIMIT], self.components),
+            "normal": [NORMAL_LIMIT, RATIO_LIMIT],
         }[self.head]
         ends = np.array(high, np.int32)
-        return np.where(ends == SCALE_LIMIT, 0, -ends).astype(np.int32), ends
+        return np.where(ends <= SCALE_LIMIT, 0, -ends).astype(np.int32), ends
 
     def inputs_limit(self, i: int) -> NDArray[np.int32]:
         """The largest absolute value of each input of a node's layer, int32 [inputs]."""
-        node = self.nodes[i - 2]
+        node = self.nodes[i - FIRST]
         times = {"window": len(node.offsets), "cell": 1}
         parts = [np.tile(self.limit(j), times.get(node.kind, self.units(j))) for j in node.inputs]
         states = [np.full(node.channels // 2, ONE, np.int32)] * (len(node.offsets) if node.kind == "cell" else 0)
@@ -252,7 +264,7 @@ class Graph:
 
     def work(self, i: int) -> int:
         """Multiply-adds of a node for one picture."""
-        node = self.nodes[i - 2]
+        node = self.nodes[i - FIRST]
         if node.kind == "attend":
             return 2 * self.units(i) * self.units(node.inputs[1]) * node.channels
         if node.kind not in LAYERS:
@@ -264,11 +276,11 @@ class Graph:
 
     def memory(self) -> int:
         """Activations of one picture."""
-        return sum(self.units(i) * node.channels for i, node in enumerate(self.nodes, 2) if not self.is_local(i))
+        return sum(self.units(i) * node.channels for i, node in enumerate(self.nodes, FIRST) if not self.is_local(i))
 
     def sources(self, i: int) -> Int:
         """Which units of its inputs a unit reads, int64 [units, offsets]; `units`, one too many, beyond the grid."""
-        node = self.nodes[i - 2]
+        node = self.nodes[i - FIRST]
         rows, columns = node.grid
         y, x = (a[:, None] + np.array(d) for a, d in zip(np.divmod(np.arange(rows * columns), columns),
                                                          zip(*node.offsets, strict=True), strict=True))  # fmt: skip
@@ -276,12 +288,12 @@ class Graph:
 
     def is_local(self, i: int) -> bool:
         """Whether a node is read in the step that computes it alone, so that no memory keeps it."""
-        for node in self.nodes[max(i - 1, 0) :]:
+        for node in self.nodes[max(i + 1 - FIRST, 0) :]:
             if i in node.inputs:
                 own = node.kind in ("gate", "add", "cell") or (node.kind == "attend" and i not in node.inputs[1:])
                 if not (own or (node.kind == "window" and node.offsets == ((0, 0),))) or node.degrees != self.named(i):
                     return False
-        return i >= 2 and self.nodes[i - 2].kind != "cell"
+        return i >= FIRST and self.nodes[i - FIRST].kind != "cell"
 
 
 @dataclass(frozen=True)
@@ -335,12 +347,15 @@ class Tables:
 
 @dataclass(frozen=True)
 class Network:
-    """The integers of one model, checked. layers, entries: of the nodes that have a layer or a table."""
+    """The integers of one model, checked. layers, entries: of the nodes that have a layer or a table; cells: of normal
+    samples.
+    """
 
     graph: Graph
     layers: dict[int, Layer]
     entries: dict[int, NDArray[np.int16]]
     tables: Tables
+    cells: Cells | None
 
     @classmethod
     def of(cls, weights: Weights) -> Network:
@@ -348,7 +363,7 @@ class Network:
         graph, tensors = Graph.of(weights), weights.tensors
         layers, entries = {}, {}
         try:
-            for i, node in enumerate(graph.nodes, 2):
+            for i, node in enumerate(graph.nodes, FIRST):
                 if node.kind in LAYERS:
                     weight, bias, shift = (tensors[f"{i}.{part}"] for part in ("weight", "bias", "shift"))
                     layers[i] = Layer(weight, bias, shift, graph.inputs_limit(i), *graph.ends(i))
@@ -359,6 +374,9 @@ class Network:
                     low, high = graph.ends(i)
                     if (a < low).any() or (a > high).any():
                         raise ModelError(f"masked model: malformed table of node {i}")
+            cells = Cells(*(tensors[f"table.{name}"] for name in CELLS)) if graph.head == "normal" else None
         except KeyError as e:
             raise ModelError(f"masked model: tensor {e} is missing") from e
-        return cls(graph, layers, entries, Tables.of(tensors))
+        if cells is not None:
+            cells.check(graph.levels.bit_length() - 1)
+        return cls(graph, layers, entries, Tables.of(tensors), cells)

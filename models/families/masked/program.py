@@ -14,9 +14,12 @@ from lgcodec.models import program
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.network import (
     EXPONENTS,
+    FIRST,
+    GIVEN,
     LAYERS,
     LIMIT,
     LOGIT_LIMIT,
+    NORMAL_LIMIT,
     ONE,
     PLACES,
     SAMPLES,
@@ -27,6 +30,7 @@ from lgcodec.models.families.masked.network import (
 from lgcodec.models.integer import Executor, Layer
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Table
 from lgcodec.models.mixture import Mixture
+from lgcodec.models.vae import Posterior
 
 Shape = tuple[int, int, int]
 Tile = NDArray[np.int16]
@@ -34,6 +38,7 @@ Step = tuple[Distribution, IntArray]
 
 MAX_STACK = 1 << 30  # activations of a batch
 CHUNK = 1 << 23  # inputs of a product that are laid out at a time
+UNKNOWN = np.zeros(0, np.int64)
 ROWS = 64  # of a softmax that are made at a time, in the cache
 
 
@@ -83,17 +88,18 @@ class Schedule:
 
     def __init__(self, network: Network, executor: Executor) -> None:
         self.network, self.executor, graph = network, executor, network.graph
-        self.local = [graph.is_local(i) for i in range(len(graph.nodes) + 2)]
-        self.sources = {i: graph.sources(i) for i, node in enumerate(graph.nodes, 2) if node.offsets}
+        self.local = [graph.is_local(i) for i in range(len(graph.nodes) + FIRST)]
+        self.sources = {i: graph.sources(i) for i, node in enumerate(graph.nodes, FIRST) if node.offsets}
         self.tasks: dict[int, list[Task]] = {}
-        for i, node in enumerate(graph.nodes, 2):
+        for i, node in enumerate(graph.nodes, FIRST):
             whole = executor.load(network.layers[i]) if node.kind in ("window", "cell") else None
             for t, at in _by_degree(graph.degree(i)):
                 layer, fan = whole, 1
                 if node.kind in LAYERS:
                     fan = network.layers[i].weight.shape[1]
                 if node.kind == "dense":
-                    layer = executor.load(_rows(network.layers[i], at))
+                    rows = (at[:, None] * node.channels + np.arange(node.channels)).ravel()
+                    layer = executor.load(_rows(network.layers[i], rows))
                 if node.kind == "attend":
                     layer = np.flatnonzero(graph.degree(node.inputs[1]) <= t)
                     fan = len(layer) * node.heads
@@ -104,6 +110,8 @@ class Schedule:
     @functools.cached_property
     def seen(self) -> NDArray[np.int16]:
         """What nodes see of each level, int16 [levels]."""
+        if self.network.cells is not None:
+            return np.clip(self.network.cells.values, -NORMAL_LIMIT, NORMAL_LIMIT).astype(np.int16)
         top = self.network.graph.levels - 1
         return ((2 * np.arange(top + 1) - top) * ONE // top).astype(np.int16)
 
@@ -128,10 +136,10 @@ def _rows(layer: Layer, at: Int) -> Layer:
 
 class Memory:
     """All nodes of N pictures: int16 [units + 1, N, channels] each, the last row zero; `now` holds those that one step
-    alone needs.
+    alone needs. given: int16 [N, units].
     """
 
-    def __init__(self, schedule: Schedule, N: int) -> None:
+    def __init__(self, schedule: Schedule, N: int, given: NDArray[np.int16] | None) -> None:
         graph = schedule.network.graph
         if N * (graph.memory() + graph.units(SAMPLES)) > MAX_STACK:
             raise ModelError("a tile holds too many pictures for its model")
@@ -140,6 +148,8 @@ class Memory:
         self.nodes: dict[int, NDArray[np.int16]] = {PLACES: places}
         for i in (i for i, local in enumerate(schedule.local) if not local and i != PLACES):
             self.nodes[i] = np.zeros((graph.units(i) + 1, N, graph.channels(i)), np.int16)
+        if given is not None:
+            self.nodes[GIVEN][:-1, :, 0] = given.T
         self.now: dict[int, NDArray[Any]] = {}
 
     def step(self, t: int) -> None:
@@ -147,7 +157,7 @@ class Memory:
         self.now = {}
         for task in self.schedule.tasks.get(t, ()):
             size = max(1, CHUNK // (len(task.at) * max(1, task.fan)))
-            compute = getattr(self, f"_{self.network.graph.nodes[task.node - 2].kind}")
+            compute = getattr(self, f"_{self.network.graph.nodes[task.node - FIRST].kind}")
             parts = [compute(task, np.s_[s : s + size]) for s in range(0, self.N, size)]
             value = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)  # [n, N, channels]
             if self.schedule.local[task.node]:
@@ -171,11 +181,10 @@ class Memory:
         run = self.schedule.executor
         rows = np.concatenate(parts, axis=-1, dtype=np.float32, casting="unsafe")
         y: NDArray[np.float32] = run.numpy(run.apply(layer, run.array(rows.reshape(-1, rows.shape[-1]))))
-        n, N, _ = rows.shape
-        return y.reshape(n, N, y.shape[-1])
+        return y.reshape(rows.shape[0], rows.shape[1], y.shape[-1])
 
     def _node(self, task: Task) -> Any:
-        return self.network.graph.nodes[task.node - 2]
+        return self.network.graph.nodes[task.node - FIRST]
 
     def _window(self, task: Task, part: slice) -> NDArray[np.float32]:
         return self._apply(task.layer, [self._around(i, task, part) for i in self._node(task).inputs])
@@ -183,7 +192,9 @@ class Memory:
     def _dense(self, task: Task, part: slice) -> NDArray[np.float32]:
         whole = (self.nodes[i][:-1, part] for i in self._node(task).inputs)  # [units, N, channels]
         parts = [a.swapaxes(0, 1).reshape(1, a.shape[1], -1) for a in whole]
-        return self._apply(task.layer, parts)[0].T[..., None]
+        y = self._apply(task.layer, parts)[0]  # [N, n * channels]
+        result: NDArray[np.float32] = y.reshape(len(y), len(task.at), -1).swapaxes(0, 1)
+        return result
 
     def _table(self, task: Task, part: slice) -> NDArray[np.int16]:
         bits = self._around(SAMPLES, task, part) > 0
@@ -231,43 +242,59 @@ class Memory:
         return np.concatenate([h, c], axis=-1).astype(np.int16)
 
 
+class Arrays:
+    """The model of N pictures, int64 [N, units], in one or more streams (interface.Explicit).
+
+    inside: bool [n, units], the samples that are coded, of the n pictures of each stream; others are 0.
+    given: int16 [N, units], of networks that are told something.
+    """
+
+    def __init__(
+        self, schedule: Schedule, inside: NDArray[np.bool_], streams: int = 1, given: NDArray[np.int16] | None = None
+    ) -> None:
+        self.schedule, self.inside, self.streams, self.given = schedule, inside, streams, given
+
+    def symbols(self, value: Int) -> Iterator[Step]:
+        levels = self.schedule.network.graph.levels
+        if value.min() < 0 or value.max() >= levels:
+            raise ModelError(f"samples beyond the {levels} levels of this model")
+        return program.symbols(self._run(value))
+
+    def steps(self) -> Generator[Distribution, IntArray, Int]:
+        return program.steps(self._run(None))
+
+    def _run(self, truth: Int | None) -> Generator[Step, IntArray, Int]:
+        schedule, network = self.schedule, self.schedule.network
+        x = np.zeros((self.streams * len(self.inside), self.inside.shape[1]), np.int64)
+        memory, last = Memory(schedule, len(x), self.given), len(network.graph.nodes) + FIRST - 1
+        for t in schedule.degrees:
+            memory.step(t)
+            at = schedule.samples.get(t, UNKNOWN)
+            coded = np.tile(self.inside[:, at], (self.streams, 1))  # [N, n]
+            if not coded.any():
+                continue
+            out = memory.now[last].swapaxes(0, 1)[coded].astype(np.int64)  # [symbols, channels]
+            counts = np.full(self.streams, np.count_nonzero(coded) // self.streams)
+            known = UNKNOWN if truth is None else truth[:, at][coded]
+            found = np.zeros(coded.shape, np.int64)
+            found[coded] = yield distribution(network, out, counts), known
+            x[:, at] = found
+            memory.nodes[SAMPLES][at, :, 0] = np.where(coded, schedule.seen[found], 0).T
+        return x
+
+
 class Program:
     """The model of a batch of tiles of one shape [1, H, W]; one stream per tile (interface.Explicit)."""
 
     def __init__(self, schedule: Schedule, shapes: Sequence[Shape]) -> None:
-        self.schedule, self.network = schedule, schedule.network
-        self.blocks = Blocks(self.network.graph.shape, shapes)
+        self.blocks = Blocks(schedule.network.graph.shape, shapes)
+        self.arrays = Arrays(schedule, self.blocks.inside, self.blocks.tiles)
 
     def symbols(self, value: list[Tile]) -> Iterator[Step]:
-        x = self.blocks.arrange(value)
-        if x.min() < 0 or x.max() >= self.network.graph.levels:
-            raise ModelError(f"samples beyond the {self.network.graph.levels} levels of this model")
-        return program.symbols(self._run(x))
+        return self.arrays.symbols(self.blocks.arrange(value))
 
     def steps(self) -> Generator[Distribution, IntArray, list[Tile]]:
-        return program.steps(self._run(None))
-
-    def _run(self, truth: Int | None) -> Generator[Step, IntArray, list[Tile]]:
-        inside = self.blocks.inside
-        pictures = len(inside)  # of a tile
-        x = np.zeros((self.blocks.tiles * pictures, inside.shape[1]), np.int64)
-        memory, last = Memory(self.schedule, len(x)), len(self.network.graph.nodes) + 1
-        for t in self.schedule.degrees:
-            memory.step(t)
-            if t not in self.schedule.samples:
-                continue
-            at = self.schedule.samples[t]
-            coded = np.tile(inside[:, at], (self.blocks.tiles, 1))  # [N, n]
-            if not coded.any():
-                continue
-            out = memory.now[last].swapaxes(0, 1)[coded].astype(np.int64)  # [symbols, channels]
-            counts = np.full(self.blocks.tiles, np.count_nonzero(inside[:, at]))
-            known = np.zeros(0, np.int64) if truth is None else truth[:, at][coded]
-            found = np.zeros(coded.shape, np.int64)
-            found[coded] = yield distribution(self.network, out, counts), known
-            x[:, at] = found
-            memory.nodes[SAMPLES][at, :, 0] = np.where(coded, self.schedule.seen[found], 0).T
-        return self.blocks.restore(x)
+        return self.blocks.restore((yield from self.arrays.steps()))
 
 
 def distribution(network: Network, out: Int, counts: Int) -> Distribution:
@@ -281,6 +308,8 @@ def distribution(network: Network, out: Int, counts: Int) -> Distribution:
         return Table(cdf, counts)
     if graph.head == "categorical":
         return Table(softmax(tables.mixtures.exponential, out), counts)
+    if network.cells is not None:
+        return Posterior(network.cells, out[:, 0], out[:, 1], counts)
     logit, mean, scale = (np.ascontiguousarray(a.T) for a in (out[:, :K], out[:, K : 2 * K], out[:, 2 * K :]))
     return Mixture.of(tables.mixtures, logit, mean + 64 * (graph.levels // 2), scale, graph.levels, 0, counts)
 

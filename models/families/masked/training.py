@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lgcodec.models import zoo
 from lgcodec.models.families.masked.floats import Masks, Twin, bits, export
-from lgcodec.models.families.masked.network import Network
+from lgcodec.models.families.masked.network import FIRST, Network
 from lgcodec.models.families.masked.program import Program, Schedule
 from lgcodec.models.integer import NumpyExecutor
 from lgcodec.models.train import Run, train
@@ -65,7 +65,7 @@ def float_rate(twin: Twin, x: NDArray[np.uint8]) -> float:
 def optimisers(twin: Twin, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
     """Muon for the windows' and cells' matrices but the last one's, AdamW for all else; each with its peak rate."""
     graph = twin.graph
-    hidden = [twin.weights[str(i)] for i, node in enumerate(graph.nodes[:-1], 2) if node.kind in ("window", "cell")]
+    hidden = [twin.weights[str(i)] for i, node in enumerate(graph.nodes[:-1], FIRST) if node.kind in ("window", "cell")]
     ids = {id(p) for p in hidden}
     rest = [p for p in twin.parameters() if id(p) not in ids]
     result: list[tuple[torch.optim.Optimizer, float]] = [
