@@ -11,16 +11,18 @@ import pytest
 import reference_masked
 import torch
 
-from lgcodec import coder
+from lgcodec import bits_back, coder, likelihood
 from lgcodec.models import zoo
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked import floats
+from lgcodec.models.families.masked.latent import Latents
 from lgcodec.models.families.masked.network import Graph, Network
 from lgcodec.models.families.masked.program import Program, Schedule
 from lgcodec.models.integer import executor
+from lgcodec.models.stack import Stack
 from lgcodec.models.weights import Weights
 
-SMALL = {"width": 8, "hidden": 20, "depth": 2, "mixed": 3}
+SMALL = {"width": 8, "hidden": 20, "depth": 2, "mixed": 3, "latents": 5}
 
 
 def graph(name: str, shape: tuple[int, int], number: int = 0, **sizes: int) -> Graph:
@@ -101,7 +103,7 @@ def looking_ahead(g: Graph) -> Graph:
     return replace(g, nodes=tuple(nodes))
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", [n for n in zoo.names() if any(0 in node.inputs for node in graph(n, (2, 2)).nodes)])
 def test_what_looks_ahead_sees_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a graph says, its integers are causal, and floats agree by their masks; broken masks are caught."""
     g = looking_ahead(graph(name, (6, 5)))
@@ -147,6 +149,63 @@ def test_the_blind_spot_and_its_cure() -> None:
     assert not (plain & ~past).any()
     assert not plain[3, 8]  # too far to the right of what is above: the windows that lead there hide it
     assert plain[:4, :5].all()
+
+
+LATENT = [name for name in zoo.names() if zoo.system(name).posterior]
+
+
+def latents_of(name: str, shape: tuple[int, int]) -> floats.Latents:
+    system = zoo.system(name)
+    sizes = {"hidden": 12, "latents": 5}
+    prior = system.prior and system.prior(**sizes)
+    model = floats.Latents(prior, system.posterior(shape, **sizes), system.graph(0, shape, **sizes))
+    torch.manual_seed(1)
+    for p in model.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    return model
+
+
+@pytest.mark.parametrize("name", LATENT)
+def test_latents_come_back_and_give_back_what_they_took(name: str) -> None:
+    weights, words = floats.export_latents(latents_of(name, (5, 4)), {}), []
+    tiles = [a.astype(np.int16) for a in np.random.default_rng(2).integers(0, 2, (3, 1, 7, 6))]  # cut, some in part
+    start = likelihood.noise(100, 0)
+    for machine in ("numpy", "torch"):
+        program = Latents(weights, executor(machine)).latent([(1, 7, 6)] * 3)
+        stack = Stack(start)
+        bits_back.push(stack, program, tiles)
+        words.append(stack.words())
+        assert np.array_equal(bits_back.pop(stack, program), tiles)
+        assert np.array_equal(stack.words(), start)
+    assert np.array_equal(*words)
+
+
+@pytest.mark.parametrize("name", LATENT)
+def test_net_bits_are_the_bound(name: str) -> None:
+    model = latents_of(name, (5, 4))
+    x = np.random.default_rng(2).integers(0, 2, (400, 20))
+    with torch.inference_mode():
+        elbo, tight = (model.bound(torch.from_numpy(x), n).mean().item() / np.log(2) for n in (1, 20))
+    run = Latents(floats.export_latents(model, {}), executor("numpy"))
+    tile = x.reshape(1, -1, 4).astype(np.int16)
+    net = likelihood.code_length(run.latent([tile.shape]), [tile], Stack(likelihood.noise(20000, 0))) / len(x)
+    assert net == pytest.approx(elbo, rel=0.02)
+    assert tight < elbo  # the more samples, the tighter
+
+
+def test_latents_that_do_not_fit_are_refused() -> None:
+    good = floats.export_latents(latents_of("vae", (5, 4)), {})
+    other = floats.export_latents(latents_of("vae", (5, 5)), {})
+    mixed = {**good.tensors, **{name: a for name, a in other.tensors.items() if name.startswith("posterior")}}
+    for config, tensors in (
+        ({**good.config, "posterior": None}, good.tensors),
+        ({**good.config, "more": 1}, good.tensors),
+        ({**good.config, "posterior": other.config["posterior"]}, mixed),
+        ({**good.config, "prior": good.config["posterior"]}, good.tensors),
+        ({"likelihood": good.config["likelihood"]}, good.tensors),
+    ):
+        with pytest.raises(ModelError):
+            Latents(Weights("masked", config, tensors, {}), executor("numpy"))
 
 
 HOSTILE = [

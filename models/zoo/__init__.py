@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from lgcodec.models.families.masked.network import Graph
 
@@ -18,7 +19,8 @@ class System:
     """graph: of an order's number (0 is the usual one), the shape of a picture, and sizes.
 
     data: "bits", pixels drawn by their grey value, or "grey". published: what others reached, and who. orders: how many
-    are trained at once. batch, rate, minutes: of training; decay: of the weights.
+    are trained at once. batch, rate, minutes: of training; decay: of the weights. posterior, prior: of systems with
+    latents, whose `graph` is the likelihood; objective: options of `floats.Latents`.
     """
 
     title: str
@@ -29,6 +31,9 @@ class System:
     batch: int = 64
     rate: float = 1.0
     decay: float = 0.02
+    posterior: Callable[..., Graph] | None = None
+    prior: Callable[..., Graph] | None = None
+    objective: dict[str, Any] = field(default_factory=dict)
     minutes: float = 10.0
 
 

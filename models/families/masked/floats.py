@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as the field calls it
 
 from lgcodec.models import mixture
+from lgcodec.models.families.masked.latent import joined
 from lgcodec.models.families.masked.network import (
     CELLS,
     FIRST,
@@ -21,6 +22,7 @@ from lgcodec.models.families.masked.network import (
     LOGIT_UNIT,
     ONE,
     PLACES,
+    RATIO_LIMIT,
     SAMPLES,
     SCORE_BITS,
     Graph,
@@ -139,8 +141,7 @@ class Twin(nn.Module):
         masks = masks or self.masks
         seen = 2 * x if self.graph.head == "normal" else self.seen[x]
         arrays = {SAMPLES: seen[:, None], PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
-        if given is not None:
-            arrays[GIVEN] = given[:, None]
+        arrays[GIVEN] = (x.new_zeros(len(x), self.graph.given).float() if given is None else given)[:, None]
         for i, node in enumerate(self.graph.nodes, FIRST):
             y = getattr(self, f"_{node.kind}")(i, node, [arrays[j] for j in node.inputs], masks)
             if node.kind in ("window", "dense", "add") and node is not self.graph.nodes[-1]:
@@ -252,6 +253,69 @@ def _mixture_nats(graph: Graph, out: Tensor, x: Tensor) -> Tensor:
     inside = torch.log((torch.sigmoid(above) - torch.sigmoid(below)).clamp(min=1e-9))
     log = torch.where(x == 0, first, torch.where(x == graph.levels - 1, last, inside))
     return -torch.logsumexp(log + torch.log_softmax(logit, dim=-1), dim=-1)
+
+
+class Latents(nn.Module):
+    """Twins of prior (None: standard normal), posterior and likelihood, and what they are trained for.
+
+    samples: of the importance-weighted bound (Burda et al. 2016); beta: what a divergence costs (Higgins et al. 2017);
+    free_bits: of each latent that cost nothing, averaged over a batch (Kingma et al. 2016); warm_up: steps until they
+    cost what they will cost (Sønderby et al. 2016).
+    """
+
+    def __init__(
+        self, prior: Graph | None, posterior: Graph, likelihood: Graph, seed: int = 0, *, samples: int = 1,
+        beta: float = 1.0, free_bits: float = 0.0, warm_up: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.prior = None if prior is None else Twin(prior, seed)
+        self.posterior, self.likelihood = Twin(posterior, seed + 1), Twin(likelihood, seed + 2)
+        self.samples, self.beta, self.free_bits, self.warm_up, self.step = samples, beta, free_bits, warm_up, 0
+
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """For one draw of the latents: nats of log q(z) - log p(z) of each, [B, latents], and of x given z, [B]."""
+        given = self.likelihood.seen[x]
+        mean, ratio = _normal(self.posterior(given.new_zeros(len(x), self.likelihood.graph.given), given=given))
+        noise = torch.randn_like(mean)
+        z = mean + noise * torch.exp(-ratio)
+        nats = ratio - noise**2 / 2
+        if self.prior is None:
+            nats = nats + z**2 / 2
+        else:
+            m, r = _normal(self.prior(z))
+            nats = nats + ((z - m) * torch.exp(r)) ** 2 / 2 - r
+        out = self.likelihood(x, given=2 * z)
+        return nats, bits(self.likelihood.graph, out, x).sum(1) * math.log(2)
+
+    def bound(self, x: Tensor, samples: int = 1) -> Tensor:
+        """Nats of each picture [B]: -ELBO, or the bound of more samples."""
+        draws = (self.terms(x) for _ in range(samples))
+        weights = torch.stack([-nats.sum(1) - likelihood for nats, likelihood in draws])
+        return math.log(samples) - torch.logsumexp(weights, dim=0)
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Bits per dim, with the options above."""
+        self.step += 1
+        size = x.shape[1] * math.log(2)
+        if self.samples > 1:
+            return self.bound(x, self.samples).mean() / size
+        nats, likelihood = self.terms(x)
+        spent = nats.mean(0).clamp(min=self.free_bits * math.log(2)).sum()
+        cost = self.beta * min(1.0, 0.1 + self.step / self.warm_up if self.warm_up else 1.0)
+        return (cost * spent + likelihood.mean()) / size
+
+
+def _normal(out: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log precision of latents, [B, latents], from [B, latents, 2]."""
+    return out[..., 0], out[..., 1].clamp(0, RATIO_LIMIT / RATIO_UNIT)
+
+
+def export_latents(model: Latents, card: dict[str, Any]) -> Weights:
+    """The integers of trained graphs."""
+    twins = {"prior": model.prior, "posterior": model.posterior, "likelihood": model.likelihood}
+    parts = {name: export(twin, {}) for name, twin in twins.items() if twin is not None}
+    work = sum(part.card["multiply_adds"] for part in parts.values())
+    return joined(parts, {**card, "multiply_adds": work})
 
 
 def export(twin: Twin, card: dict[str, Any], graph: Graph | None = None) -> Weights:

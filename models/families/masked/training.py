@@ -6,6 +6,7 @@ white with the probability grey / 255, and tested on one fixed draw (`binarise`)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from lgcodec.models import zoo
-from lgcodec.models.families.masked.floats import Masks, Twin, bits, export
-from lgcodec.models.families.masked.network import FIRST, Network
+from lgcodec.models.families.masked import latent
+from lgcodec.models.families.masked.floats import Latents, Masks, Twin, bits, export, export_latents
+from lgcodec.models.families.masked.network import FIRST, Graph, Network
 from lgcodec.models.families.masked.program import Program, Schedule
 from lgcodec.models.integer import NumpyExecutor
 from lgcodec.models.train import Run, train
+from lgcodec.models.vae_training import net_bits
 from lgcodec.models.weights import Weights
 
 SEED = 0  # of the test images' draw
@@ -48,32 +51,52 @@ def batches(x: NDArray[np.uint8], system: zoo.System, batch: int, seed: int) -> 
 
 
 def integer_rate(weights: Weights, x: NDArray[np.uint8]) -> float:
-    """Ideal bits per dim of images [N, H, W]."""
-    schedule = Schedule(Network.of(weights), NumpyExecutor())
+    """Bits per dim of images [N, H, W]: ideal ones, or net ones of latents drawn at random."""
     tile = x.reshape(1, -1, x.shape[2]).astype(np.int16)
-    steps = Program(schedule, [tile.shape]).symbols([tile])
+    if "posterior" in weights.config:
+        return net_bits(latent.Latents(weights, NumpyExecutor()), [tile], np.random.default_rng(SEED)) / x.size
+    steps = Program(Schedule(Network.of(weights), NumpyExecutor()), [tile.shape]).symbols([tile])
     return sum(part.ideal_bits() for known in steps for part in known[0].intervals(known[1])) / x.size
 
 
 @torch.inference_mode()
-def float_rate(twin: Twin, x: NDArray[np.uint8]) -> float:
-    """Bits per dim of images [N, H, W], in float32."""
+def float_rate(model: Twin | Latents, x: NDArray[np.uint8], samples: int = 1) -> float:
+    """Bits per dim of images [N, H, W], in float32; samples: of the bound of models with latents."""
+
+    def rate(p: torch.Tensor) -> float:
+        if isinstance(model, Latents):
+            return model.bound(p, samples).mean().item() / p.shape[1] / math.log(2)
+        return bits(model.graph, model(p), p).mean().item()
+
+    torch.manual_seed(SEED)
     parts = np.array_split(x.reshape(len(x), -1).astype(np.int64), max(1, len(x) // 50))
-    return sum(bits(twin.graph, twin(p), p).mean().item() * len(p) for p in map(torch.from_numpy, parts)) / len(x)
+    return sum(rate(p) * len(p) for p in map(torch.from_numpy, parts)) / len(x)
 
 
-def optimisers(twin: Twin, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
+def optimisers(model: Twin | Latents, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
     """Muon for the windows' and cells' matrices but the last one's, AdamW for all else; each with its peak rate."""
-    graph = twin.graph
-    hidden = [twin.weights[str(i)] for i, node in enumerate(graph.nodes[:-1], FIRST) if node.kind in ("window", "cell")]
+    twins = [module for module in model.modules() if isinstance(module, Twin)]
+    nodes = [(twin, i, node) for twin in twins for i, node in enumerate(twin.graph.nodes[:-1], FIRST)]
+    hidden = [twin.weights[str(i)] for twin, i, node in nodes if node.kind in ("window", "cell")]
     ids = {id(p) for p in hidden}
-    rest = [p for p in twin.parameters() if id(p) not in ids]
+    rest = [p for p in model.parameters() if id(p) not in ids]
     result: list[tuple[torch.optim.Optimizer, float]] = [
         (torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.98), weight_decay=decay), peak)
     ]
     if hidden:
         result.append((torch.optim.Muon(hidden, lr=7 * peak, weight_decay=decay, momentum=0.95), 7 * peak))
     return result
+
+
+def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Twin | Latents, list[Masks]]:
+    """A system to be trained, and the masks of each of its orders."""
+    if system.posterior is not None:
+        prior = None if system.prior is None else system.prior()
+        options: dict[str, Any] = system.objective
+        return Latents(prior, system.posterior(), graph, seed, **options), []
+    twin = Twin(graph, seed)
+    others = [Masks(system.graph(number), torch.device("cpu")) for number in range(1, system.orders)]
+    return twin, [twin.masks, *others]
 
 
 @click.command("zoo")
@@ -103,8 +126,7 @@ def command(
     if images.ndim != 3 or images.shape[1:] != graph.shape:
         raise click.ClickException(f"{data}: expected images of {graph.shape[0]} x {graph.shape[1]} pixels")
     torch.manual_seed(seed)
-    twin = Twin(graph, seed)
-    masks = [twin.masks] + [Masks(system.graph(number), torch.device("cpu")) for number in range(1, system.orders)]
+    model, masks = build(system, graph, seed)
     facts: dict[str, Any] = {
         "system": name,
         "title": system.title,
@@ -112,17 +134,22 @@ def command(
         "images": len(images),
         "machine": f"cpu, {torch.get_num_threads()} threads, torch {torch.__version__}",
     }
-    click.echo(f"{system.title}: {sum(p.numel() for p in twin.parameters())} parameters")
+    click.echo(f"{system.title}: {sum(p.numel() for p in model.parameters())} parameters")
 
     def loss(parts: list[torch.Tensor]) -> torch.Tensor:
-        return bits(graph, twin(parts[0], masks[int(parts[1])]), parts[0]).mean()
+        if isinstance(model, Latents):
+            return model.loss(parts[0])
+        return bits(graph, model(parts[0], masks[int(parts[1])]), parts[0]).mean()
 
     def write(run: Run) -> None:
-        weights = export(twin, dict(facts))
-        run.report(weights, float_rate(twin, held), integer_rate(weights, held))
+        card = dict(facts)
+        if isinstance(model, Latents):
+            card["bound_of_50_samples_bpd"] = round(float_rate(model, held, 50), 4)
+        weights = export_latents(model, card) if isinstance(model, Latents) else export(model, card)
+        run.report(weights, float_rate(model, held), integer_rate(weights, held))
 
     peak = 3e-3 * (system.rate if rate is None else rate)
-    run = Run(twin, out, torch.device("cpu"), optimisers(twin, peak, system.decay), loss, write)
+    run = Run(model, out, torch.device("cpu"), optimisers(model, peak, system.decay), loss, write)
     if resume and run.checkpoint.exists():
         run.resume()
     train(run, batches(images, system, batch or system.batch, seed), system.minutes if minutes is None else minutes)
