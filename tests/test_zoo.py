@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,18 +33,18 @@ def graph(name: str, shape: tuple[int, int], number: int = 0, **sizes: int) -> G
     return make(number, shape, **{key: n for key, n in {**SMALL, **sizes}.items() if key in known})
 
 
-def twin_of(g: Graph) -> floats.Twin:
+def net_of(g: Graph) -> floats.FloatGraph:
     torch.manual_seed(1)
-    twin = floats.Twin(g, 1)
-    for p in twin.parameters():
+    net = floats.FloatGraph(g, 1)
+    for p in net.parameters():
         p.data += 0.1 * torch.randn_like(p)
-    last = twin.weights[str(len(g.nodes) + 2)]
+    last = net.weights[str(len(g.nodes) + 2)]
     last.data *= (0.5 if g.levels == 2 else 0.2) / last.data.std()
-    return twin
+    return net
 
 
 def schedule(g: Graph, machine: str = "numpy") -> Schedule:
-    return Schedule(Network.of(floats.export(twin_of(g), {})), executor(machine))
+    return Schedule(Network.of(floats.export(net_of(g), {})), executor(machine))
 
 
 def pictures(g: Graph, height: int, width: int) -> np.ndarray:
@@ -66,7 +68,7 @@ def test_systems_come_back_with_the_same_words_everywhere(name: str) -> None:
 @pytest.mark.parametrize("name", zoo.names())
 def test_a_decoder_written_from_the_format_gets_the_same(name: str) -> None:
     g = graph(name, (4, 3), levels=16)
-    weights = floats.export(twin_of(g), {})
+    weights = floats.export(net_of(g), {})
     x = pictures(g, 5, 4)
     stream = coder.push_program(Program(Schedule(Network.of(weights), executor("numpy")), [x.shape]), [x])[0]
     tensors = {key: a.tolist() for key, a in weights.tensors.items()}
@@ -74,12 +76,12 @@ def test_a_decoder_written_from_the_format_gets_the_same(name: str) -> None:
     assert again == x[0].tolist()
 
 
-def difference(g: Graph, twin: floats.Twin) -> float:
+def difference(g: Graph, net: floats.FloatGraph) -> float:
     """How far the bits of samples are apart, as floats and as integers, on the average and as a share of all."""
     x = pictures(g, 20 * g.shape[0], g.shape[1])
     flat = torch.from_numpy(x.reshape(20, -1).astype(np.int64))
-    as_floats = floats.bits(g, twin(flat), flat).detach().numpy()
-    run = Schedule(Network.of(floats.export(twin, {})), executor("numpy"))
+    as_floats = floats.bits(g, net(flat), flat).detach().numpy()
+    run = Schedule(Network.of(floats.export(net, {})), executor("numpy"))
     as_integers = np.zeros_like(as_floats)
     steps = (at for t, at in sorted(run.samples.items()))
     for (distribution, true), at in zip(Program(run, [x.shape]).symbols([x]), steps, strict=True):
@@ -91,7 +93,7 @@ def difference(g: Graph, twin: floats.Twin) -> float:
 @pytest.mark.parametrize("name", zoo.names())
 def test_integers_say_what_floats_say(name: str) -> None:
     g = graph(name, (6, 5))
-    assert difference(g, twin_of(g)) < 0.015
+    assert difference(g, net_of(g)) < 0.015
 
 
 def looking_ahead(g: Graph) -> Graph:
@@ -110,11 +112,11 @@ def test_what_looks_ahead_sees_nothing(name: str, monkeypatch: pytest.MonkeyPatc
     x = pictures(g, 12, 5)
     program = Program(schedule(g), [x.shape])
     assert np.array_equal(coder.pop_program(program, [coder.push_program(program, [x])[0].words])[0], x)
-    twin = twin_of(g)
-    assert difference(g, twin) < 0.015
+    net = net_of(g)
+    assert difference(g, net) < 0.015
     monkeypatch.setattr(floats, "_allowed", lambda j, known, own: known <= own + 3)
-    twin.masks = floats.Masks(g, torch.device("cpu"))
-    assert difference(g, twin) > 0.03
+    net.masks = floats.Masks(g, torch.device("cpu"))
+    assert difference(g, net) > 0.03
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -140,7 +142,7 @@ def test_the_blind_spot_and_its_cure() -> None:
         g = graph(name, (9, 9), width=8, **sizes)
         x = np.zeros((82, 81), np.int64)
         x[np.arange(81), np.arange(81)] = 1
-        out = twin_of(g)(torch.from_numpy(x))[:, 4 * 9 + 4].detach().numpy()
+        out = net_of(g)(torch.from_numpy(x))[:, 4 * 9 + 4].detach().numpy()
         return (out[:81] != out[81]).any(axis=1).reshape(9, 9)
 
     past = np.arange(81).reshape(9, 9) < 40
@@ -208,6 +210,16 @@ def test_latents_that_do_not_fit_are_refused() -> None:
             Latents(Weights("masked", config, tensors, {}), executor("numpy"))
 
 
+def test_examples_of_the_lectures_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """And print what the page shows."""
+    text = (Path(__file__).parents[1] / "docs" / "lectures.md").read_text("utf-8")
+    for example in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(example, {})
+    shown = [row for line in text.splitlines() if (row := line.split()) and set(row[0]) <= set("#.")]
+    left, right = ([row[side] for row in shown if len(row[0]) == 11] for side in (0, 1))
+    assert "\n".join([*left, "", *right]) in capsys.readouterr().out
+
+
 HOSTILE = [
     {"shape": [5]},
     {"shape": [5, 0]},
@@ -256,7 +268,7 @@ def changed(weights: Weights, config: dict[str, object] | None = None, **tensors
 
 
 def test_hostile_graphs_are_refused() -> None:
-    good = floats.export(twin_of(graph("pixelcnn", (5, 4))), {})
+    good = floats.export(net_of(graph("pixelcnn", (5, 4))), {})
     Network.of(good)
     for change in HOSTILE:
         with pytest.raises(ModelError):
@@ -292,11 +304,11 @@ def test_graphs_that_need_too_much_are_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_an_order_is_data() -> None:
     """The same weights in another order: the net was told that what it does not know is zero."""
     a, b = (graph("order_agnostic", (5, 4), number) for number in (0, 1))
-    twin = twin_of(a)
+    net = net_of(a)
     x = pictures(a, 5, 4)
     bits = []
     for g in (a, b):
-        program = Program(Schedule(Network.of(floats.export(twin, {}, g)), executor("numpy")), [x.shape])
+        program = Program(Schedule(Network.of(floats.export(net, {}, g)), executor("numpy")), [x.shape])
         streams = coder.push_program(program, [x])
         assert np.array_equal(coder.pop_program(program, [streams[0].words])[0], x)
         bits.append(streams[0].ideal_bits)

@@ -103,7 +103,7 @@ def _levels(sources: Int, allowed: NDArray[np.bool_]) -> list[tuple[Int, Int]]:
     return result
 
 
-class Twin(nn.Module):
+class FloatGraph(nn.Module):
     """The graph's layers as parameters, weight [O, I] as `Layer` has them, in activations per activation."""
 
     def __init__(self, graph: Graph, seed: int = 0) -> None:
@@ -233,7 +233,7 @@ def _scales(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def bits(graph: Graph, out: Tensor, x: Tensor) -> Tensor:
-    """Of each sample, [B, units]. out: [B, units, channels] of `Twin`; x: int64 [B, units]."""
+    """Of each sample, [B, units]. out: [B, units, channels] of `FloatGraph`; x: int64 [B, units]."""
     if graph.head == "bernoulli":
         nats = F.binary_cross_entropy_with_logits(out[..., 0], x.float(), reduction="none")
     elif graph.head == "categorical":
@@ -256,7 +256,7 @@ def _mixture_nats(graph: Graph, out: Tensor, x: Tensor) -> Tensor:
 
 
 class Latents(nn.Module):
-    """Twins of prior (None: standard normal), posterior and likelihood, and what they are trained for.
+    """Graphs of prior (None: standard normal), posterior and likelihood, and what they are trained for.
 
     samples: of the importance-weighted bound (Burda et al. 2016); beta: what a divergence costs (Higgins et al. 2017);
     free_bits: of each latent that cost nothing, averaged over a batch (Kingma et al. 2016); warm_up: steps until they
@@ -268,8 +268,8 @@ class Latents(nn.Module):
         beta: float = 1.0, free_bits: float = 0.0, warm_up: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.prior = None if prior is None else Twin(prior, seed)
-        self.posterior, self.likelihood = Twin(posterior, seed + 1), Twin(likelihood, seed + 2)
+        self.prior = None if prior is None else FloatGraph(prior, seed)
+        self.posterior, self.likelihood = FloatGraph(posterior, seed + 1), FloatGraph(likelihood, seed + 2)
         self.samples, self.beta, self.free_bits, self.warm_up, self.step = samples, beta, free_bits, warm_up, 0
 
     def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -312,15 +312,15 @@ def _normal(out: Tensor) -> tuple[Tensor, Tensor]:
 
 def export_latents(model: Latents, card: dict[str, Any]) -> Weights:
     """The integers of trained graphs."""
-    twins = {"prior": model.prior, "posterior": model.posterior, "likelihood": model.likelihood}
-    parts = {name: export(twin, {}) for name, twin in twins.items() if twin is not None}
+    nets = {"prior": model.prior, "posterior": model.posterior, "likelihood": model.likelihood}
+    parts = {name: export(net, {}) for name, net in nets.items() if net is not None}
     work = sum(part.card["multiply_adds"] for part in parts.values())
     return joined(parts, {**card, "multiply_adds": work})
 
 
-def export(twin: Twin, card: dict[str, Any], graph: Graph | None = None) -> Weights:
-    """The integers of a trained twin. graph: in another order than its own."""
-    graph = graph or twin.graph
+def export(net: FloatGraph, card: dict[str, Any], graph: Graph | None = None) -> Weights:
+    """The integers of a trained net. graph: in another order than its own."""
+    graph = graph or net.graph
     masks = Masks(graph, torch.device("cpu"))
     tensors: dict[str, NDArray[Any]] = {f"degrees.{name}": a for name, a in graph.degrees.items()}
     tensors |= Tables.make().tensors()
@@ -330,15 +330,15 @@ def export(twin: Twin, card: dict[str, Any], graph: Graph | None = None) -> Weig
     for i, node in enumerate(graph.nodes, FIRST):
         is_last = node is graph.nodes[-1]
         low, high = graph.ends(i)
-        row = twin.row if is_last else np.full(node.channels, float(ONE))
-        offset = twin.offset if is_last else np.zeros(node.channels)
+        row = net.row if is_last else np.full(node.channels, float(ONE))
+        offset = net.offset if is_last else np.zeros(node.channels)
         if node.kind == "table":
-            table = np.rint(twin.weights[str(i)].detach().double().cpu().numpy() * row + offset)
+            table = np.rint(net.weights[str(i)].detach().double().cpu().numpy() * row + offset)
             tensors[f"{i}.table"] = np.clip(table, low, high).astype(np.int16)
         if node.kind not in LAYERS:
             continue
         row, offset = (np.resize(a, len(low)) for a in (row, offset))  # of a cell's gates, of each unit
-        weight, bias = (p[str(i)].detach().double().cpu().numpy() for p in (twin.weights, twin.biases))
+        weight, bias = (p[str(i)].detach().double().cpu().numpy() for p in (net.weights, net.biases))
         if node.kind == "dense":
             used = [masks.of[i, j].numpy().repeat(graph.channels(j), axis=1) for j in node.inputs]
             weight = weight * np.concatenate(used, axis=1).repeat(node.channels, axis=0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lgcodec.models import zoo
 from lgcodec.models.families.masked import latent
-from lgcodec.models.families.masked.floats import Latents, Masks, Twin, bits, export, export_latents
+from lgcodec.models.families.masked.floats import FloatGraph, Latents, Masks, bits, export, export_latents
 from lgcodec.models.families.masked.network import FIRST, Graph, Network
 from lgcodec.models.families.masked.program import Program, Schedule
 from lgcodec.models.integer import NumpyExecutor
@@ -60,7 +60,7 @@ def integer_rate(weights: Weights, x: NDArray[np.uint8]) -> float:
 
 
 @torch.inference_mode()
-def float_rate(model: Twin | Latents, x: NDArray[np.uint8], samples: int = 1) -> float:
+def float_rate(model: FloatGraph | Latents, x: NDArray[np.uint8], samples: int = 1) -> float:
     """Bits per dim of images [N, H, W], in float32; samples: of the bound of models with latents."""
 
     def rate(p: torch.Tensor) -> float:
@@ -73,11 +73,11 @@ def float_rate(model: Twin | Latents, x: NDArray[np.uint8], samples: int = 1) ->
     return sum(rate(p) * len(p) for p in map(torch.from_numpy, parts)) / len(x)
 
 
-def optimisers(model: Twin | Latents, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
+def optimisers(model: FloatGraph | Latents, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
     """Muon for the windows' and cells' matrices but the last one's, AdamW for all else; each with its peak rate."""
-    twins = [module for module in model.modules() if isinstance(module, Twin)]
-    nodes = [(twin, i, node) for twin in twins for i, node in enumerate(twin.graph.nodes[:-1], FIRST)]
-    hidden = [twin.weights[str(i)] for twin, i, node in nodes if node.kind in ("window", "cell")]
+    nets = [module for module in model.modules() if isinstance(module, FloatGraph)]
+    nodes = [(net, i, node) for net in nets for i, node in enumerate(net.graph.nodes[:-1], FIRST)]
+    hidden = [net.weights[str(i)] for net, i, node in nodes if node.kind in ("window", "cell")]
     ids = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in ids]
     result: list[tuple[torch.optim.Optimizer, float]] = [
@@ -88,15 +88,15 @@ def optimisers(model: Twin | Latents, peak: float, decay: float) -> list[tuple[t
     return result
 
 
-def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Twin | Latents, list[Masks]]:
+def build(system: zoo.System, graph: Graph, seed: int) -> tuple[FloatGraph | Latents, list[Masks]]:
     """A system to be trained, and the masks of each of its orders."""
     if system.posterior is not None:
         prior = None if system.prior is None else system.prior()
         options: dict[str, Any] = system.objective
         return Latents(prior, system.posterior(), graph, seed, **options), []
-    twin = Twin(graph, seed)
+    net = FloatGraph(graph, seed)
     others = [Masks(system.graph(number), torch.device("cpu")) for number in range(1, system.orders)]
-    return twin, [twin.masks, *others]
+    return net, [net.masks, *others]
 
 
 @click.command("zoo")
