@@ -2,13 +2,66 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Generator
 from typing import Any
 
 from reference import TOTAL, Stack, clip, product
+from reference_vae import Stack as VaeStack
+
+Steps = Generator[tuple[list[list[int]], list[int]], list[int], Any]  # yields starts and true symbols, is sent symbols
+
+
+def follow(steps: Steps, choose: Callable[[list[list[int]], list[int]], list[int]]) -> Any:
+    """Runs to the end; what it returns."""
+    try:
+        tables, true = next(steps)
+        while True:
+            tables, true = steps.send(choose(tables, true))
+    except StopIteration as stop:
+        return stop.value
+
+
+def pop_link(config: dict[str, Any], tensors: dict[str, Any], words: list[int], n: int, H: int, W: int) -> Any:
+    """n tiles of one link of a chain [n][H][W], and the words that are left."""
+
+    def part(name: str) -> Decoder:
+        own = {key[len(name) + 1 :]: a for key, a in tensors.items() if key.startswith(f"{name}.")}
+        return Decoder(config[name], own)
+
+    stack, pushed = VaeStack(words), list[tuple[int, int]]()
+
+    def pop(tables: list[list[int]], _: list[int]) -> list[int]:
+        return [stack.pop(table.__getitem__, len(table) - 1) for table in tables]
+
+    def push(tables: list[list[int]], true: list[int]) -> list[int]:
+        pushed.extend((table[v], table[v + 1] - table[v]) for table, v in zip(tables, true, strict=True))
+        return true
+
+    posterior, likelihood = part("posterior"), part("likelihood")
+    corners = likelihood.corners(H, W)
+    inside = [likelihood.inside(H - y, W - x) for y, x in corners] * n
+    all_of = [len(posterior.order) * [True]] * len(inside)
+    if config["prior"]:
+        z = follow(part("prior").run(all_of, [[] for _ in inside], None), pop)
+    else:
+        side, latents = posterior.side, len(posterior.order)
+        row = [TOTAL // side * a for a in range(side + 1)]
+        high, low = (pop([row] * (latents * len(inside)), []) for _ in range(2))
+        flat = [side * a + b for a, b in zip(high, low, strict=True)]
+        z = [flat[i : i + latents] for i in range(0, len(flat), latents)]
+    x = follow(likelihood.run(inside, [[posterior.seen(v) for v in a] for a in z], None), pop)
+    known = [zip(*pair, strict=True) for pair in zip(x, inside, strict=True)]
+    seen = [[likelihood.seen(v) if ok else 0 for v, ok in pair] for pair in known]
+    follow(posterior.run(all_of, seen, z), push)
+    for start, frequency in reversed(pushed):
+        stack.push(start, frequency)
+    size = len(corners)
+    return [likelihood.tile(x[i * size : i * size + size], H, W) for i in range(n)], stack.content()
 
 
 class Decoder:
-    """config, tensors: of a weights file, tensors as nested lists."""
+    """config, tensors: of a graph in a weights file, tensors as nested lists."""
 
     def __init__(self, config: dict[str, Any], tensors: dict[str, Any]) -> None:
         self.config, self.tensors = config, tensors
@@ -16,44 +69,68 @@ class Decoder:
         self.rows, self.columns = config["shape"]
         self.order = tensors[f"degrees.{config['order']}"]
         self.E = tensors["table.exponential"]
+        self.side = {"mixture": 16, "normal": math.isqrt(config["levels"])}.get(config["head"], 1)  # low symbols
 
     def decode(self, stream: bytes, H: int, W: int) -> list[list[int]]:
         """-> the tile's samples [H][W]."""
-        stack, levels = Stack(stream), self.config["levels"]
-        corners = [(y, x) for y in range(0, H, self.rows) for x in range(0, W, self.columns)]
-        pictures = [self.begin() for _ in corners]
-        tile = [W * [0] for _ in range(H)]
-        for t in sorted({t for name, degree in self.tensors.items() if name.startswith("degrees.") for t in degree}):
-            for values in pictures:
-                for number in range(3, len(self.nodes) + 3):
-                    self.compute(values, number, t)
-            coded = []
-            for values, (top, left) in zip(pictures, corners, strict=True):
-                for u, degree in enumerate(self.order):
-                    y, x = top + u // self.columns, left + u % self.columns
-                    if degree == t and y < H and x < W:
-                        coded.append((values, u, y, x))
-            firsts = [stack.pop(self.starts(values[-1][u])) for values, u, _, _ in coded]
-            for (values, u, y, x), first in zip(coded, firsts, strict=True):
-                if self.config["head"] == "mixture":
-                    F = [self.share_below(values[-1][u], 16 * first + b) for b in range(17)]
-                    low = stack.pop([b + (F[b] - F[0]) * (TOTAL - 16) // (F[16] - F[0]) for b in range(17)])
-                    first = 16 * first + low
-                tile[y][x] = first
-                values[0][u] = [128 * (2 * first - (levels - 1)) // (levels - 1)]
+        stack = Stack(stream)
+        corners = self.corners(H, W)
+        steps = self.run([self.inside(H - y, W - x) for y, x in corners], [[] for _ in corners], None)
+        values = follow(steps, lambda tables, _: [stack.pop(table) for table in tables])
         assert stack.state == 0
         assert not stack.words
+        return self.tile(values, H, W)
+
+    def corners(self, H: int, W: int) -> list[tuple[int, int]]:
+        return [(y, x) for y in range(0, H, self.rows) for x in range(0, W, self.columns)]
+
+    def inside(self, height: int, width: int) -> list[bool]:
+        return [u // self.columns < height and u % self.columns < width for u in range(len(self.order))]
+
+    def tile(self, values: list[list[int]], H: int, W: int) -> list[list[int]]:
+        tile = [W * [0] for _ in range(H)]
+        for picture, (top, left) in zip(values, self.corners(H, W), strict=True):
+            for u, coded in enumerate(self.inside(H - top, W - left)):
+                if coded:
+                    tile[top + u // self.columns][left + u % self.columns] = picture[u]
         return tile
 
-    def begin(self) -> list[list[list[int]]]:
-        """Values [node][unit][channel] of a picture that nothing is known of."""
+    def seen(self, v: int) -> int:
+        if self.config["head"] == "normal":
+            return clip(self.tensors["table.values"][v], -1023, 1023)
+        top: int = self.config["levels"] - 1
+        return 128 * (2 * v - top) // top
+
+    def run(self, inside: list[list[bool]], given: list[list[int]], truth: list[list[int]] | None) -> Steps:
+        """Returns the samples of each picture."""
+        memory = [self.begin(numbers) for numbers in given]
+        result = [len(self.order) * [0] for _ in given]
+        for t in sorted({t for name, degree in self.tensors.items() if name.startswith("degrees.") for t in degree}):
+            for nodes in memory:
+                for number in range(3, len(self.nodes) + 3):
+                    self.compute(nodes, number, t)
+            coded = [(n, u) for n in range(len(given)) for u, d in enumerate(self.order) if d == t and inside[n][u]]
+            true = [truth[n][u] if truth else 0 for n, u in coded]
+            outputs = [memory[n][-1][u] for n, u in coded]
+            found = yield [self.starts(o) for o in outputs], [v // self.side for v in true]
+            if self.side > 1:
+                tables = [self.low_starts(o, high) for o, high in zip(outputs, found, strict=True)]
+                low = yield tables, [v % self.side for v in true]
+                found = [self.side * a + b for a, b in zip(found, low, strict=True)]
+            for (n, u), v in zip(coded, found, strict=True):
+                result[n][u] = v
+                memory[n][0][u] = [self.seen(v)]
+        return result
+
+    def begin(self, numbers: list[int]) -> list[list[list[int]]]:
+        """Values [node][unit][channel] of a picture of which these numbers alone are known."""
         h, w = self.rows, self.columns
         places = [
             [128 * (2 * y - (h - 1)) // max(h - 1, 1), 128 * (2 * x - (w - 1)) // max(w - 1, 1)]
             for y in range(h)
             for x in range(w)
         ]
-        given = [[[0] for _ in self.order], places, []]
+        given = [[[0] for _ in self.order], places, [[a] for a in numbers]]
         return given + [[n["channels"] * [0] for _ in self.degrees(n)] for n in self.nodes]
 
     def degrees(self, node: dict[str, Any]) -> list[int]:
@@ -85,6 +162,7 @@ class Decoder:
         heads = {
             "bernoulli": [(-1023, 1023)],
             "categorical": n * [(-4095, 4095)],
+            "normal": [(-1023, 1023), (0, 95)],
             "mixture": K * [(-4095, 4095)] + K * [(-32767, 32767)] + K * [(0, 160)],
         }
         return heads[self.config["head"]]
@@ -135,15 +213,24 @@ class Decoder:
         """Of a sample's symbols, or its high ones."""
         if self.config["head"] == "bernoulli":
             return [0, TOTAL - self.tensors["table.bernoulli"][o[0] + 1023], TOTAL]
-        if self.config["head"] == "mixture":
-            return [self.share_below(o, v) for v in range(0, self.config["levels"] + 1, 16)]
+        if self.side > 1:
+            return [self.share_below(o, v) for v in range(0, self.config["levels"] + 1, self.side)]
         A, share = len(o), [self.E[min(max(o) - a, 383)] for a in o]
         return [*(v + (TOTAL - A) * sum(share[:v]) // sum(share) for v in range(A)), TOTAL]
+
+    def low_starts(self, o: list[int], high: int) -> list[int]:
+        F = [self.share_below(o, self.side * high + b) for b in range(self.side + 1)]
+        return [b + (F[b] - F[0]) * (TOTAL - self.side) // (F[-1] - F[0]) for b in range(self.side + 1)]
 
     def share_below(self, o: list[int], v: int) -> int:
         K, A = self.config["components"], self.config["levels"]
         if v in (0, A):
             return TOTAL if v else 0
+        if self.config["head"] == "normal":
+            edges, normal, precision = (self.tensors[f"table.{name}"] for name in ("edges", "normal", "precision"))
+            t = ((edges[v - 1] - 256 * o[0]) * precision[o[1]] >> 14) + (1 << 19)
+            i, f = divmod(clip(t, 0, (1 << 20) - 1), 1 << 10)
+            return v + ((TOTAL - A) * (normal[i] + ((normal[i + 1] - normal[i]) * f >> 10)) >> 24)
         share = [self.E[min(max(o[:K]) - a, 383)] for a in o[:K]]
         weight = [(a << 16) // sum(share) for a in share]
         weight[0] += (1 << 16) - sum(weight)

@@ -180,6 +180,10 @@ def test_latents_come_back_and_give_back_what_they_took(name: str) -> None:
         assert np.array_equal(bits_back.pop(stack, program), tiles)
         assert np.array_equal(stack.words(), start)
     assert np.array_equal(*words)
+    tensors = {key: a.tolist() for key, a in weights.tensors.items()}
+    again, left = reference_masked.pop_link(weights.config, tensors, words[0].tolist(), 3, 7, 6)
+    assert np.array_equal(again, [tile[0] for tile in tiles])
+    assert left == start.tolist()
 
 
 @pytest.mark.parametrize("name", LATENT)
