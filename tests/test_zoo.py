@@ -13,15 +13,15 @@ import pytest
 import reference_masked
 import torch
 
-from lgcodec import bits_back, coder, likelihood
+from lgcodec.coding import bits_back, explicit, likelihood
 from lgcodec.models import zoo
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked import floats
 from lgcodec.models.families.masked.latent import Latents
 from lgcodec.models.families.masked.network import Graph, Network
 from lgcodec.models.families.masked.program import Program, Schedule
-from lgcodec.models.integer import executor
-from lgcodec.models.stack import Stack
+from lgcodec.models.machines.choose import choose
+from lgcodec.models.machines.numpy.stack import Stack
 from lgcodec.models.weights import Weights
 
 SMALL = {"width": 8, "hidden": 20, "depth": 2, "mixed": 3, "latents": 5}
@@ -44,7 +44,7 @@ def net_of(g: Graph) -> floats.FloatGraph:
 
 
 def schedule(g: Graph, machine: str = "numpy") -> Schedule:
-    return Schedule(Network.of(floats.export(net_of(g), {})), executor(machine))
+    return Schedule(Network.of(floats.export(net_of(g), {})), choose(machine=machine).executor)
 
 
 def pictures(g: Graph, height: int, width: int) -> np.ndarray:
@@ -57,12 +57,12 @@ def test_systems_come_back_with_the_same_words_everywhere(name: str) -> None:
     tiles = [pictures(g, 13, 6), pictures(g, 13, 6)[:, ::-1].copy()]  # cut: 3 x 2 pictures, some of them in part
     shapes = [(1, 13, 6)] * 2
     programs = [Program(schedule(g, machine), shapes) for machine in ("numpy", "torch")]
-    streams = [coder.push_program(p, tiles) for p in programs]
+    streams = [explicit.push_program(p, tiles) for p in programs]
     for a, b in zip(*streams, strict=True):
         assert np.array_equal(a.words, b.words)
         assert 32 * len(a.words) < a.ideal_bits + 64
     for p in programs:
-        assert np.array_equal(coder.pop_program(p, [s.words for s in streams[0]]), tiles)
+        assert np.array_equal(explicit.pop_program(p, [s.words for s in streams[0]]), tiles)
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -70,7 +70,7 @@ def test_a_decoder_written_from_the_format_gets_the_same(name: str) -> None:
     g = graph(name, (4, 3), levels=16)
     weights = floats.export(net_of(g), {})
     x = pictures(g, 5, 4)
-    stream = coder.push_program(Program(Schedule(Network.of(weights), executor("numpy")), [x.shape]), [x])[0]
+    stream = explicit.push_program(Program(Schedule(Network.of(weights), choose(machine="numpy").executor), [x.shape]), [x])[0]
     tensors = {key: a.tolist() for key, a in weights.tensors.items()}
     again = reference_masked.Decoder(weights.config, tensors).decode(stream.words.astype("<u4").tobytes(), 5, 4)
     assert again == x[0].tolist()
@@ -81,7 +81,7 @@ def difference(g: Graph, net: floats.FloatGraph) -> float:
     x = pictures(g, 20 * g.shape[0], g.shape[1])
     flat = torch.from_numpy(x.reshape(20, -1).astype(np.int64))
     as_floats = floats.bits(g, net(flat), flat).detach().numpy()
-    run = Schedule(Network.of(floats.export(net, {})), executor("numpy"))
+    run = Schedule(Network.of(floats.export(net, {})), choose(machine="numpy").executor)
     as_integers = np.zeros_like(as_floats)
     steps = (at for t, at in sorted(run.samples.items()))
     for (distribution, true), at in zip(Program(run, [x.shape]).symbols([x]), steps, strict=True):
@@ -111,7 +111,7 @@ def test_what_looks_ahead_sees_nothing(name: str, monkeypatch: pytest.MonkeyPatc
     g = looking_ahead(graph(name, (6, 5)))
     x = pictures(g, 12, 5)
     program = Program(schedule(g), [x.shape])
-    assert np.array_equal(coder.pop_program(program, [coder.push_program(program, [x])[0].words])[0], x)
+    assert np.array_equal(explicit.pop_program(program, [explicit.push_program(program, [x])[0].words])[0], x)
     net = net_of(g)
     assert difference(g, net) < 0.015
     monkeypatch.setattr(floats, "_allowed", lambda j, known, own: known <= own + 3)
@@ -173,7 +173,7 @@ def test_latents_come_back_and_give_back_what_they_took(name: str) -> None:
     tiles = [a.astype(np.int16) for a in np.random.default_rng(2).integers(0, 2, (3, 1, 7, 6))]  # cut, some in part
     start = likelihood.noise(100, 0)
     for machine in ("numpy", "torch"):
-        program = Latents(weights, executor(machine)).latent([(1, 7, 6)] * 3)
+        program = Latents(weights, choose(machine=machine).executor).latent([(1, 7, 6)] * 3)
         stack = Stack(start)
         bits_back.push(stack, program, tiles)
         words.append(stack.words())
@@ -192,7 +192,7 @@ def test_net_bits_are_the_bound(name: str) -> None:
     x = np.random.default_rng(2).integers(0, 2, (400, 20))
     with torch.inference_mode():
         elbo, tight = (model.bound(torch.from_numpy(x), n).mean().item() / np.log(2) for n in (1, 20))
-    run = Latents(floats.export_latents(model, {}), executor("numpy"))
+    run = Latents(floats.export_latents(model, {}), choose(machine="numpy").executor)
     tile = x.reshape(1, -1, 4).astype(np.int16)
     net = likelihood.code_length(run.latent([tile.shape]), [tile], Stack(likelihood.noise(20000, 0))) / len(x)
     assert net == pytest.approx(elbo, rel=0.02)
@@ -211,7 +211,7 @@ def test_latents_that_do_not_fit_are_refused() -> None:
         ({"likelihood": good.config["likelihood"]}, good.tensors),
     ):
         with pytest.raises(ModelError):
-            Latents(Weights("masked", config, tensors, {}), executor("numpy"))
+            Latents(Weights("masked", config, tensors, {}), choose(machine="numpy").executor)
 
 
 def test_examples_of_the_lectures_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -312,9 +312,9 @@ def test_an_order_is_data() -> None:
     x = pictures(a, 5, 4)
     bits = []
     for g in (a, b):
-        program = Program(Schedule(Network.of(floats.export(net, {}, g)), executor("numpy")), [x.shape])
-        streams = coder.push_program(program, [x])
-        assert np.array_equal(coder.pop_program(program, [streams[0].words])[0], x)
+        program = Program(Schedule(Network.of(floats.export(net, {}, g)), choose(machine="numpy").executor), [x.shape])
+        streams = explicit.push_program(program, [x])
+        assert np.array_equal(explicit.pop_program(program, [streams[0].words])[0], x)
         bits.append(streams[0].ideal_bits)
     assert bits[0] != bits[1]
 

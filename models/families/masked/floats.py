@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as the field calls it
 
-from lgcodec.models import mixture
+from lgcodec.models.entropy import mixture
 from lgcodec.models.families.masked.latent import joined
 from lgcodec.models.families.masked.network import (
     CELLS,
@@ -29,8 +29,8 @@ from lgcodec.models.families.masked.network import (
     Int,
     Tables,
 )
-from lgcodec.models.integer import quantise
-from lgcodec.models.vae import LATENT_UNIT, RATIO_UNIT, Cells
+from lgcodec.models.layers.integer import quantise
+from lgcodec.models.entropy.cells import LATENT_UNIT, RATIO_UNIT, Cells
 from lgcodec.models.weights import Weights
 
 SPARSE = 3  # a window is a convolution where its box has at most so many places for each offset

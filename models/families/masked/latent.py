@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import program
+from lgcodec.models.entropy import program
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.network import Graph, Int, Network
 from lgcodec.models.families.masked.program import UNKNOWN, Arrays, Blocks, Schedule, Shape, Step, Tile
-from lgcodec.models.integer import Executor
+from lgcodec.models.layers.integer import Executor
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Table
 from lgcodec.models.weights import Weights
 

@@ -1,44 +1,57 @@
-"""The masked family as a model of images: small grey pictures, or bits, stacked."""
+"""The masked family as a model of images: small grey pictures, or bits, stacked; those with latents as chains."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from lgcodec.models import stack
+from lgcodec.models.families.masked.latent import Latents, LatentTiles
 from lgcodec.models.families.masked.network import Network
-from lgcodec.models.families.masked.program import Program, Schedule, Shape, Tile, pictures
-from lgcodec.models.integer import executor
-from lgcodec.models.interface import Compiled, Stack
+from lgcodec.models.families.masked.program import Program, Schedule, pictures
+from lgcodec.models.interface import ExplicitCoding, ImageModel, LatentCoding, Shape
+from lgcodec.models.machines.choose import Machine
 from lgcodec.models.weights import Weights
 
-BATCH = 1  # tiles of so many pictures that products are large
+LINKS = 64  # tiles of a chain that one call is given
 
 
-class Model:
-    """interface.ImageModel of this family. machine: "numpy", "numba", "torch" or "cuda"."""
+def load(weights: Weights, machine: Machine) -> ImageModel:
+    """The model that these weights are. Raises ModelError where they are malformed."""
+    if "posterior" in weights.config:
+        return load_latents(weights, machine)
+    network = Network.of(weights)
+    schedule, (height, width) = Schedule(network, machine.executor), network.graph.shape
 
-    choices: Sequence[bytes] = ()
-    compiled: Compiled | None = None
-    layered: None = None
-    latent: None = None
-    planes = 1
-    batch = BATCH
+    def program(shapes: Sequence[Shape], adaptation: bytes) -> Program:
+        return Program(schedule, shapes)
 
-    def __init__(self, weights: Weights, name: str, wire_id: int, machine: str, threads: int | None) -> None:
-        self.name, self.wire_id, self.weights = name, wire_id, weights
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see causal.Model
-        self.digest = weights.digest()
-        self.network = Network.of(weights)
-        self.schedule = Schedule(self.network, executor(machine))
-        height, width = self.network.graph.shape
-        self.levels = self.network.graph.levels
-        self.tile, self.unit = (width, height * pictures(self.network)), height
-        self.stack: Callable[..., Stack] | None = stack.suited(machine)
+    return ImageModel(
+        digest=weights.digest(),
+        coding=ExplicitCoding(program),
+        stack=machine.stack,
+        batch=1,  # a tile has enough pictures
+        planes=1,
+        tile=(width, height * pictures(network.graph)),
+        unit=height,
+        levels=network.graph.levels,
+        network=network,
+    )
 
-    def program(self, shapes: Sequence[Shape], adaptation: bytes) -> Program:
-        return Program(self.schedule, shapes)
 
-    def adapt(self, tiles: Sequence[Tile], effort: int, choice: bytes = b"") -> bytes:
-        """Nothing: these models are not fitted to images."""
-        return b""
+def load_latents(weights: Weights, machine: Machine) -> ImageModel:
+    """As `load`, of graphs with latents: a tile is one picture, and a chain has as many as there are."""
+    latents = Latents(weights, machine.executor)
+    likelihood = latents.graph("likelihood")
+
+    def program(shapes: Sequence[Shape]) -> LatentTiles:
+        return latents.latent(shapes)
+
+    return ImageModel(
+        digest=weights.digest(),
+        coding=LatentCoding(program),
+        stack=machine.stack,
+        batch=LINKS,
+        planes=1,
+        tile=(likelihood.shape[1], likelihood.shape[0]),
+        levels=likelihood.levels,
+        network=latents,
+    )

@@ -33,11 +33,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import mixture
+from lgcodec.models.entropy import mixture
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import Layer
+from lgcodec.models.layers.integer import Layer
 from lgcodec.models.interface import TOTAL
-from lgcodec.models.vae import Cells
+from lgcodec.models.entropy.cells import Cells
 from lgcodec.models.weights import Weights
 
 Int = NDArray[np.int64]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import program
+from lgcodec.models.entropy import program
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.network import (
     EXPONENTS,
@@ -24,13 +24,14 @@ from lgcodec.models.families.masked.network import (
     PLACES,
     SAMPLES,
     SCORE_BITS,
+    Graph,
     Int,
     Network,
 )
-from lgcodec.models.integer import Executor, Layer
+from lgcodec.models.layers.integer import Executor, Layer
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Table
-from lgcodec.models.mixture import Mixture
-from lgcodec.models.vae import Posterior
+from lgcodec.models.entropy.mixture import Mixture
+from lgcodec.models.entropy.cells import Posterior
 
 Shape = tuple[int, int, int]
 Tile = NDArray[np.int16]
@@ -329,7 +330,6 @@ def softmax(exponential: NDArray[np.int32], logits: Int) -> NDArray[np.uint32]:
     return cdf
 
 
-def pictures(network: Network) -> int:
-    """How many pictures a tile of an encoder's should hold: 512, or fewer where they need much memory."""
-    graph = network.graph
+def pictures(graph: Graph) -> int:
+    """How many pictures an encoder's tile should hold: 512, or fewer where they need much memory."""
     return max(1, min(512, (1 << 20) // math.prod(graph.shape), (1 << 27) // max(1, graph.memory())))

@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from lgcodec.models import zoo
-from lgcodec.models.families.masked import latent
+from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.families.masked.floats import FloatGraph, Latents, Masks, bits, export, export_latents
-from lgcodec.models.families.masked.network import FIRST, Graph, Network
-from lgcodec.models.families.masked.program import Program, Schedule
-from lgcodec.models.integer import NumpyExecutor
-from lgcodec.models.train import Run, train
-from lgcodec.models.vae_training import net_bits
+from lgcodec.models.families.masked.model import load
+from lgcodec.models.families.masked.network import FIRST, Graph
+from lgcodec.models.interface import LatentCoding
+from lgcodec.models.machines.choose import choose
+from lgcodec.models.training.rates import net_bits
+from lgcodec.models.training.run import Run, train
 from lgcodec.models.weights import Weights
 
 SEED = 0  # of the test images' draw
@@ -52,11 +53,10 @@ def batches(x: NDArray[np.uint8], system: zoo.System, batch: int, seed: int) -> 
 
 def integer_rate(weights: Weights, x: NDArray[np.uint8]) -> float:
     """Bits per dim of images [N, H, W]: ideal ones, or net ones of latents drawn at random."""
-    tile = x.reshape(1, -1, x.shape[2]).astype(np.int16)
-    if "posterior" in weights.config:
-        return net_bits(latent.Latents(weights, NumpyExecutor()), [tile], np.random.default_rng(SEED)) / x.size
-    steps = Program(Schedule(Network.of(weights), NumpyExecutor()), [tile.shape]).symbols([tile])
-    return sum(part.ideal_bits() for known in steps for part in known[0].intervals(known[1])) / x.size
+    model, tile = load(weights, choose("cpu")), x.reshape(1, -1, x.shape[2]).astype(np.int16)
+    if isinstance(model.coding, LatentCoding):
+        return net_bits(model, [tile], np.random.default_rng(SEED)) / x.size
+    return ideal_bits(model.coding, [tile], b"") / x.size
 
 
 @torch.inference_mode()
