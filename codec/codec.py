@@ -19,7 +19,7 @@ from lgcodec.files import Data, bytes_of
 from lgcodec.image import Picture, Samples, Source, array_of
 from lgcodec.models.interface import LatentCoding
 from lgcodec.options import Options
-from lgcodec.plan import modelled
+from lgcodec.plan import is_modelled, modelled
 from lgcodec.readers import read
 from lgcodec.work import Progress, Request, run, run_in_windows
 
@@ -121,7 +121,7 @@ class Codec(Options):
         from lgcodec.coding import likelihood
 
         picture = self._read(image)
-        if not picture.mode.modelled:
+        if not is_modelled(picture, self):
             raise InputError(f"no model codes images of mode {picture.mode.pillow}")
         model, bits = self.load(), 0.0
         plan = modelled(picture, self)

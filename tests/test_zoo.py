@@ -7,12 +7,14 @@ import re
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import reference_masked
 import torch
 
+import lgcodec
 from lgcodec.coding import bits_back, explicit, likelihood
 from lgcodec.models import zoo
 from lgcodec.models.errors import ModelError
@@ -20,6 +22,7 @@ from lgcodec.models.families.masked import floats
 from lgcodec.models.families.masked.latent import Latents
 from lgcodec.models.families.masked.network import Graph, Network
 from lgcodec.models.families.masked.program import Program, Schedule
+from lgcodec.models.interface import ImageModel
 from lgcodec.models.machines.choose import choose
 from lgcodec.models.machines.numpy.stack import Stack
 from lgcodec.models.weights import Weights
@@ -70,7 +73,8 @@ def test_a_decoder_written_from_the_format_gets_the_same(name: str) -> None:
     g = graph(name, (4, 3), levels=16)
     weights = floats.export(net_of(g), {})
     x = pictures(g, 5, 4)
-    stream = explicit.push_program(Program(Schedule(Network.of(weights), choose(machine="numpy").executor), [x.shape]), [x])[0]
+    program = Program(Schedule(Network.of(weights), choose(machine="numpy").executor), [x.shape])
+    stream = explicit.push_program(program, [x])[0]
     tensors = {key: a.tolist() for key, a in weights.tensors.items()}
     again = reference_masked.Decoder(weights.config, tensors).decode(stream.words.astype("<u4").tobytes(), 5, 4)
     assert again == x[0].tolist()
@@ -94,6 +98,14 @@ def difference(g: Graph, net: floats.FloatGraph) -> float:
 def test_integers_say_what_floats_say(name: str) -> None:
     g = graph(name, (6, 5))
     assert difference(g, net_of(g)) < 0.015
+
+
+def file_of(model: ImageModel, image: np.ndarray) -> bytes:
+    """A file of which no plain method has a part, whatever it takes."""
+    plain = (1, bytes(1 << 20))
+    promising = mock.patch("lgcodec.plain.is_promising", return_value=False)
+    with promising, mock.patch("lgcodec.plain.encode", return_value=plain):
+        return lgcodec.Codec(model, verify=False).compress(image)
 
 
 def looking_ahead(g: Graph) -> Graph:
@@ -222,6 +234,30 @@ def test_examples_of_the_lectures_run(capsys: pytest.CaptureFixture[str]) -> Non
     shown = [row for line in text.splitlines() if (row := line.split()) and set(row[0]) <= set("#.")]
     left, right = ([row[side] for row in shown if len(row[0]) == 11] for side in (0, 1))
     assert "\n".join([*left, "", *right]) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["context", "vae", "pixelcnn_grey"])
+def test_files_of_own_weights(name: str, tmp_path: Path) -> None:
+    """Images of bits go through models of bits, and grey ones through the others; `default` codes no bits."""
+    system, g = zoo.system(name), graph(name, (7, 7))
+    weights = floats.export_latents(latents_of(name, (7, 7)), {}) if system.posterior else floats.export(net_of(g), {})
+    weights.write(tmp_path / "own.safetensors")
+    codec = lgcodec.Codec(tmp_path / "own.safetensors", effort=1)
+    noise = np.random.default_rng(3).integers(0, g.levels, (40, 17)).astype(np.uint8)
+    image = noise.astype(bool) if g.levels == 2 else noise
+    model = codec.load()
+    assert model.levels == g.levels
+    data = file_of(model, image)
+    assert lgcodec.inspect(data).transform == ("bits" if g.levels == 2 else "grey")
+    assert lgcodec.inspect(data).model_id == 255
+    assert np.array_equal(codec.decompress(data), image)
+    assert np.array_equal(codec.decompress(codec.compress(image)), image)
+    assert codec.score(image) > 0
+    assert codec.sample(2, (17, 7))[0].dtype == image.dtype
+    if g.levels == 2:
+        assert lgcodec.inspect(lgcodec.compress(image)).model_id is None
+        with pytest.raises(lgcodec.errors.ModelError, match="bits"):
+            codec.compress(noise * 255)
 
 
 HOSTILE = [

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as the field calls it
 
 from lgcodec.models.entropy import mixture
+from lgcodec.models.entropy.cells import LATENT_UNIT, RATIO_UNIT, Cells
 from lgcodec.models.families.masked.latent import joined
 from lgcodec.models.families.masked.network import (
     CELLS,
@@ -30,7 +31,6 @@ from lgcodec.models.families.masked.network import (
     Tables,
 )
 from lgcodec.models.layers.integer import quantise
-from lgcodec.models.entropy.cells import LATENT_UNIT, RATIO_UNIT, Cells
 from lgcodec.models.weights import Weights
 
 SPARSE = 3  # a window is a convolution where its box has at most so many places for each offset

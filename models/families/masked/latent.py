@@ -21,8 +21,8 @@ from lgcodec.models.entropy import program
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.network import Graph, Int, Network
 from lgcodec.models.families.masked.program import UNKNOWN, Arrays, Blocks, Schedule, Shape, Step, Tile
-from lgcodec.models.layers.integer import Executor
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Table
+from lgcodec.models.layers.integer import Executor
 from lgcodec.models.weights import Weights
 
 PARTS = ("prior", "posterior", "likelihood")

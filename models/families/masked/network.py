@@ -34,10 +34,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.models.entropy import mixture
-from lgcodec.models.errors import ModelError
-from lgcodec.models.layers.integer import Layer
-from lgcodec.models.interface import TOTAL
 from lgcodec.models.entropy.cells import Cells
+from lgcodec.models.errors import ModelError
+from lgcodec.models.interface import TOTAL
+from lgcodec.models.layers.integer import Layer
 from lgcodec.models.weights import Weights
 
 Int = NDArray[np.int64]

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.models.entropy import program
+from lgcodec.models.entropy.cells import Posterior
+from lgcodec.models.entropy.mixture import Mixture
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.network import (
     EXPONENTS,
@@ -28,10 +30,8 @@ from lgcodec.models.families.masked.network import (
     Int,
     Network,
 )
-from lgcodec.models.layers.integer import Executor, Layer
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Table
-from lgcodec.models.entropy.mixture import Mixture
-from lgcodec.models.entropy.cells import Posterior
+from lgcodec.models.layers.integer import Executor, Layer
 
 Shape = tuple[int, int, int]
 Tile = NDArray[np.int16]
