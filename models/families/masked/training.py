@@ -21,7 +21,7 @@ from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.families.masked.floats import FloatGraph, Latents, Masks, bits, export, export_latents
 from lgcodec.models.families.masked.model import load
 from lgcodec.models.families.masked.network import FIRST, Graph
-from lgcodec.models.interface import LatentCoding
+from lgcodec.models.interface import ExplicitCoding
 from lgcodec.models.machines.choose import choose
 from lgcodec.models.training.rates import net_bits
 from lgcodec.models.training.run import Run, train
@@ -54,9 +54,9 @@ def batches(x: NDArray[np.uint8], system: zoo.System, batch: int, seed: int) -> 
 def integer_rate(weights: Weights, x: NDArray[np.uint8]) -> float:
     """Bits per dim of images [N, H, W]: ideal ones, or net ones of latents drawn at random."""
     model, tile = load(weights, choose("cpu")), x.reshape(1, -1, x.shape[2]).astype(np.int16)
-    if isinstance(model.coding, LatentCoding):
-        return net_bits(model, [tile], np.random.default_rng(SEED)) / x.size
-    return ideal_bits(model.coding, [tile], b"") / x.size
+    if isinstance(model.coding, ExplicitCoding):
+        return ideal_bits(model.coding, [tile], b"") / x.size
+    return net_bits(model, [tile], np.random.default_rng(SEED)) / x.size
 
 
 @torch.inference_mode()
