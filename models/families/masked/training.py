@@ -149,11 +149,9 @@ def command(
         run.report(weights, float_rate(model, held), integer_rate(weights, held))
 
     peak = 3e-3 * (system.rate if rate is None else rate)
-    run = Run(model, out, torch.device("cpu"), optimisers(model, peak, system.decay), loss, write)
+    batch = batch or system.batch
+    seen = batch / len(images)
+    run = Run(model, out, torch.device("cpu"), optimisers(model, peak, system.decay), loss, write, seen)
     if resume and run.checkpoint.exists():
         run.resume()
-    train(run, batches(images, system, batch or system.batch, seed), system.minutes if minutes is None else minutes)
-
-
-if __name__ == "__main__":
-    command()
+    train(run, batches(images, system, batch, seed), system.minutes if minutes is None else minutes)
