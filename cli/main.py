@@ -134,9 +134,7 @@ _LOUDNESS = _all(
 )
 
 
-def _codec(
-    model: str, device: str, threads: int, quiet: bool, max_pixels: int | None = None, **options: Any
-) -> Codec:
+def _codec(model: str, device: str, threads: int, quiet: bool, max_pixels: int | None = None, **options: Any) -> Codec:
     """The codec that does the work. Loads numpy and Pillow; a model only when it is used."""
     import logging
     import warnings

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lgcodec import boxes, colour, plain
 from lgcodec.colour import Component
+from lgcodec.errors import ModelError
 from lgcodec.image import Picture, Samples
 from lgcodec.options import Options
 
@@ -35,7 +36,7 @@ class Plan:
 def plans(picture: Picture, options: Options) -> list[Plan]:
     """The ways worth trying: without any model, with one, or both where neither is sure to win."""
     without = without_model(picture)
-    if not picture.mode.modelled or _is_solid(picture):
+    if not is_modelled(picture, options) or _is_solid(picture):
         return [without]
     palette = picture.palette()
     if palette is not None and not colour.is_reversible(_used(picture), palette):
@@ -46,6 +47,12 @@ def plans(picture: Picture, options: Options) -> list[Plan]:
         return tries if promising else [*tries, modelled(picture, options)]
     with_model = modelled(picture, options)
     return [without, with_model] if promising else [with_model]
+
+
+def is_modelled(picture: Picture, options: Options) -> bool:
+    """Whether the model codes images of such samples; most code 8 bits, some single bits."""
+    levels = picture.mode.levels
+    return levels == 256 or (levels == 2 and options.model != "default" and options.load().levels == 2)
 
 
 def without_model(picture: Picture, *, in_colours: bool = False) -> Plan:
@@ -72,7 +79,9 @@ def may_be_smaller(picture: Picture, size: int) -> bool:
 
 def modelled(picture: Picture, options: Options) -> Plan:
     """The plan by the model of the options."""
-    palette = picture.palette()
+    palette, model = picture.palette(), options.load()
+    if (model.levels == 2) != (picture.mode.levels == 2):
+        raise ModelError(f"model {model.name} codes images of bits (mode 1) alone")
     tile = model_tile(picture, options)
     return _plan(picture, _transform(picture, palette), palette, tile, uses_model=True)
 
@@ -104,6 +113,8 @@ def _plain_tile(picture: Picture) -> tuple[int, int]:
 
 
 def _transform(picture: Picture, palette: Samples | None) -> int:
+    if picture.mode.levels == 2:
+        return colour.BITS
     if palette is not None:
         shown = palette[_used(picture)][None]
         return colour.GREY if colour.is_grey(shown) else colour.STANDARD

@@ -92,11 +92,11 @@ def test_a_run_says_how_often_each_pixel_was_seen(data: Path, tmp_path: Path, mo
     assert float(times) == pytest.approx(int(step) * 4 * 16**2 / (3 * 40**2), abs=0.01)
 
 
-@pytest.mark.parametrize("family", ["causal", "continuous", "flow", "vae", "vqvae"])
+@pytest.mark.parametrize("family", ["causal", "continuous", "flow", "masked", "vae", "vqvae"])
 def test_every_family_has_a_command(family: str) -> None:
     result = CliRunner().invoke(main, [family, "--help"])
     assert result.exit_code == 0
-    assert "--held-out" in result.output
+    assert "--out " in result.output
     assert family in CliRunner().invoke(main, ["--help"]).output
 
 

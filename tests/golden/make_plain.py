@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from keep import Made, kept, main
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from strategies import FakeModel  # a model that none of these images suits
 
 import lgcodec
+from lgcodec import plain
 
 
 def images() -> dict[str, NDArray[Any]]:
@@ -41,5 +43,19 @@ def made(image: NDArray[Any]) -> Made:
     return kept(data, image)
 
 
+def made_by(method: int, image: NDArray[Any]) -> Made:
+    """By this method, whichever is shorter."""
+    with mock.patch.dict(plain.METHODS, {method: plain.METHODS[method]}, clear=True):
+        return made(image)
+
+
+def graded() -> NDArray[Any]:
+    """Rows of which PNG's filters suit different ones."""
+    y, x = np.mgrid[:21, :17]
+    return np.stack([(9 * x + y * y) % 256, (7 * y + x // 3) % 256, (x * y) % 256], axis=2).astype(np.uint8)
+
+
 if __name__ == "__main__":
-    main({f"plain-{name}": functools.partial(made, image) for name, image in images().items()})
+    cases = {f"plain-{name}": functools.partial(made, image) for name, image in images().items()}
+    cases["plain-filtered"] = lambda: made_by(6, graded())
+    main(cases)
