@@ -36,6 +36,25 @@ def images() -> dict[str, NDArray[Any]]:
     }
 
 
+def png() -> dict[str, NDArray[Any]]:
+    """What is packed in each way that the method knows."""
+    y, x = np.indices((20, 27))
+    soft = (x * 3 + y * y // 4 + (x * y) % 7).astype(np.uint8)
+    return {
+        "png": np.stack([soft, soft // 2, 255 - soft], axis=2),
+        "png-bits": (x * y % 5 < 2),
+        "png-nibbles": soft % 16,
+        "png-wide": (soft * 77 + 40 * y).astype(np.uint16),
+    }
+
+
+def by_png(image: NDArray[Any]) -> Made:
+    """Whatever an encoder would choose."""
+    (wire_id,) = (wire_id for wire_id, name in plain.NAMES.items() if name == "png")
+    with mock.patch.dict(plain.METHODS, {wire_id: plain.METHODS[wire_id]}, clear=True):
+        return made(image)
+
+
 def made(image: NDArray[Any]) -> Made:
     data = lgcodec.compress(image, model=FakeModel())
     if "model" in lgcodec.inspect(data).methods:
@@ -43,19 +62,8 @@ def made(image: NDArray[Any]) -> Made:
     return kept(data, image)
 
 
-def made_by(method: int, image: NDArray[Any]) -> Made:
-    """By this method, whichever is shorter."""
-    with mock.patch.dict(plain.METHODS, {method: plain.METHODS[method]}, clear=True):
-        return made(image)
-
-
-def graded() -> NDArray[Any]:
-    """Rows of which PNG's filters suit different ones."""
-    y, x = np.mgrid[:21, :17]
-    return np.stack([(9 * x + y * y) % 256, (7 * y + x // 3) % 256, (x * y) % 256], axis=2).astype(np.uint8)
-
-
 if __name__ == "__main__":
-    cases = {f"plain-{name}": functools.partial(made, image) for name, image in images().items()}
-    cases["plain-filtered"] = lambda: made_by(6, graded())
-    main(cases)
+    main(
+        {f"plain-{name}": functools.partial(made, image) for name, image in images().items()}
+        | {f"plain-{name}": functools.partial(by_png, image) for name, image in png().items()}
+    )
