@@ -1,0 +1,106 @@
+/* Layers of int16: sums of products, and what becomes of them. A layer's sums stay below 2**24 (layers/integer.py), those of
+ * layers that learn wrap around.
+ */
+#include "native.h"
+
+/* A block of sums that registers hold beside weights and inputs: 24 in 32 of 512 bits, 12 in 16 of 256 or 128. */
+enum { ROWS = 6, VECTORS = VECTOR == 64 ? 4 : 2 };
+
+/* sums[:rows, :LANES vectors] of one block: rows and vectors are constants where this is inlined. */
+INLINE void block(const int16_t *a, int64_t row_stride, int64_t pair_stride, const int16_t *weight, int64_t pairs,
+                  int64_t outputs, int32_t *sums, const int rows, const int vectors) {
+    i32v total[ROWS][VECTORS];
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < vectors; v++) total[r][v] = (i32v){0};
+    for (int64_t p = 0; p < pairs; p++) {
+        i16v w[VECTORS];
+        UNROLL for (int v = 0; v < vectors; v++) w[v] = load_i16v(weight + p * 2 * outputs + 2 * LANES * v);
+        UNROLL for (int r = 0; r < rows; r++) {
+            int32_t pair;
+            memcpy(&pair, a + r * row_stride + p * pair_stride, sizeof pair);
+            i16v inputs = (i16v)spread_i32(pair);
+            UNROLL for (int v = 0; v < vectors; v++) total[r][v] = dot(total[r][v], inputs, w[v]);
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int v = 0; v < vectors; v++) store_i32v(sums + r * outputs + LANES * v, total[r][v]);
+}
+
+INLINE void columns(const int16_t *a, int64_t row_stride, int64_t pair_stride, const int16_t *weight, int64_t pairs,
+                    int64_t outputs, int32_t *sums, int64_t n, const int vectors) {
+    int64_t row = 0;
+    for (; row + ROWS <= n; row += ROWS)
+        block(a + row * row_stride, row_stride, pair_stride, weight, pairs, outputs, sums + row * outputs, ROWS, vectors);
+    for (; row + 2 <= n; row += 2)
+        block(a + row * row_stride, row_stride, pair_stride, weight, pairs, outputs, sums + row * outputs, 2, vectors);
+    for (; row < n; row++)
+        block(a + row * row_stride, row_stride, pair_stride, weight, pairs, outputs, sums + row * outputs, 1, vectors);
+}
+
+INLINE void product(const int16_t *a, int64_t row_stride, int64_t pair_stride, const Layers *layers, int64_t layer,
+                    int32_t *sums, int64_t n) {
+    int64_t pairs = layers->pairs, outputs = layers->outputs, column = 0;
+    const int16_t *weight = layers->weight + layer * pairs * 2 * outputs;
+    for (; column + VECTORS * LANES <= outputs; column += VECTORS * LANES)
+        columns(a, row_stride, pair_stride, weight + 2 * column, pairs, outputs, sums + column, n, VECTORS);
+    for (; column < outputs; column += LANES)
+        columns(a, row_stride, pair_stride, weight + 2 * column, pairs, outputs, sums + column, n, 1);
+}
+
+void multiply(const int16_t *a, int64_t stride, const Layers *layers, int64_t layer, int32_t *sums, int64_t n) {
+    product(a, stride, 2, layers, layer, sums, n);
+}
+
+void multiply_across(const int16_t *a, int64_t stride, const Layers *layers, int64_t layer, int32_t *sums, int64_t n) {
+    product(a, 2, stride, layers, layer, sums, n);
+}
+
+/* The layer's ends of LANES outputs from `column` on. */
+typedef struct {
+    i32v bias, shift, low, high;
+} Ends;
+
+INLINE Ends ends_of(const Layers *layers, int64_t layer, int64_t column) {
+    const int32_t *ends = layers->ends + layer * 4 * layers->outputs + column;
+    int64_t row = layers->outputs;
+    return (Ends){load_i32v(ends), load_i32v(ends + row), load_i32v(ends + 2 * row), load_i32v(ends + 3 * row)};
+}
+
+INLINE i32v activated(i32v sums, Ends e) { return clip_i32((sums + e.bias) >> e.shift, e.low, e.high); }
+
+#define FOR_EACH                                                                                                       \
+    for (int64_t column = 0; column < layers->outputs; column += LANES) {                                              \
+        Ends e = ends_of(layers, layer, column);                                                                       \
+        for (int64_t j = 0; j < n; j++) {                                                                              \
+            i32v value = activated(load_i32v(sums + j * layers->outputs + column), e);
+
+void activate(const int32_t *sums, const Layers *layers, int64_t layer, int16_t *out, int64_t stride, int64_t n) {
+    FOR_EACH
+            store_i16h(out + j * stride + column, narrow(value));
+        }
+    }
+}
+
+void activate_wide(const int32_t *sums, const Layers *layers, int64_t layer, int32_t *out, int64_t stride, int64_t n) {
+    FOR_EACH
+            store_i32v(out + j * stride + column, value);
+        }
+    }
+}
+
+void activate_onto(const int32_t *sums, const Layers *layers, int64_t layer, int16_t *out, int64_t stride, int64_t n) {
+    FOR_EACH
+            int16_t *target = out + j * stride + column;
+            store_i16h(target, narrow(clip_i32(widen(load_i16h(target)) + value, e.low, e.high)));
+        }
+    }
+}
+
+EXPORT void lgcodec_multiply(const int16_t *a, int64_t stride, const Layers *layers, int64_t layer, int32_t *sums, int64_t n) {
+    multiply(a, stride, layers, layer, sums, n);
+}
+
+EXPORT void lgcodec_activate(const int32_t *sums, const Layers *layers, int64_t layer, int32_t *out, int64_t n) {
+    activate_wide(sums, layers, layer, out, layers->outputs, n);
+}
+
+EXPORT const char *lgcodec_sources(void) { return LGCODEC_SOURCES; }
