@@ -43,6 +43,8 @@ void stack_open(Stack *stack); /* of `left` words */
 /* Pushes n symbols so that they pop in the order given. WRONG_SIZES where n + 2 more words have no room. */
 int stack_push(Stack *stack, const uint32_t *starts, const uint32_t *frequencies, int64_t n);
 
+enum { MOST_COMPONENTS = 32 };
+
 /* mixtures.c: n mixtures of logistics (entropy/mixture.py), one a column. */
 typedef struct {
     const int32_t *sigmoid, *exponential, *inverses; /* [2049], [384], [161] */

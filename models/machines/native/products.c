@@ -3,13 +3,13 @@
  */
 #include "native.h"
 
-/* A block of sums that registers hold beside weights and inputs: 24 in 32 of 512 bits, 12 in 16 of 256 or 128. */
-enum { ROWS = 6, VECTORS = VECTOR == 64 ? 4 : 2 };
+/* Vectors of sums that registers hold beside weights and inputs, 24 of 32 or 12 of 16, and at most so many of them in a row. */
+enum { SUMS = VECTOR == 64 ? 24 : 12, VECTORS = VECTOR == 64 ? 4 : 2 };
 
 /* sums[:rows, :LANES vectors] of one block: rows and vectors are constants where this is inlined. */
 INLINE void block(const int16_t *a, int64_t row_stride, int64_t pair_stride, const int16_t *weight, int64_t pairs,
                   int64_t outputs, int32_t *sums, const int rows, const int vectors) {
-    i32v total[ROWS][VECTORS];
+    i32v total[SUMS][VECTORS];
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < vectors; v++) total[r][v] = (i32v){0};
     for (int64_t p = 0; p < pairs; p++) {
         i16v w[VECTORS];
@@ -28,12 +28,10 @@ INLINE void block(const int16_t *a, int64_t row_stride, int64_t pair_stride, con
 INLINE void columns(const int16_t *a, int64_t row_stride, int64_t pair_stride, const int16_t *weight, int64_t pairs,
                     int64_t outputs, int32_t *sums, int64_t n, const int vectors) {
     int64_t row = 0;
-    for (; row + ROWS <= n; row += ROWS)
-        block(a + row * row_stride, row_stride, pair_stride, weight, pairs, outputs, sums + row * outputs, ROWS, vectors);
-    for (; row + 2 <= n; row += 2)
-        block(a + row * row_stride, row_stride, pair_stride, weight, pairs, outputs, sums + row * outputs, 2, vectors);
-    for (; row < n; row++)
-        block(a + row * row_stride, row_stride, pair_stride, weight, pairs, outputs, sums + row * outputs, 1, vectors);
+#define ROWS(count)                                                                                                    \
+    for (; row + (count) <= n; row += (count))                                                                         \
+        block(a + row * row_stride, row_stride, pair_stride, weight, pairs, outputs, sums + row * outputs, count, vectors);
+    ROWS(SUMS / vectors) ROWS(4) ROWS(1)
 }
 
 INLINE void product(const int16_t *a, int64_t row_stride, int64_t pair_stride, const Layers *layers, int64_t layer,
@@ -42,6 +40,8 @@ INLINE void product(const int16_t *a, int64_t row_stride, int64_t pair_stride, c
     const int16_t *weight = layers->weight + layer * pairs * 2 * outputs;
     for (; column + VECTORS * LANES <= outputs; column += VECTORS * LANES)
         columns(a, row_stride, pair_stride, weight + 2 * column, pairs, outputs, sums + column, n, VECTORS);
+    for (; VECTORS == 4 && column + 2 * LANES <= outputs; column += 2 * LANES)
+        columns(a, row_stride, pair_stride, weight + 2 * column, pairs, outputs, sums + column, n, 2);
     for (; column < outputs; column += LANES)
         columns(a, row_stride, pair_stride, weight + 2 * column, pairs, outputs, sums + column, n, 1);
 }
@@ -75,7 +75,7 @@ INLINE i32v activated(i32v sums, Ends e) { return clip_i32((sums + e.bias) >> e.
 
 void activate(const int32_t *sums, const Layers *layers, int64_t layer, int16_t *out, int64_t stride, int64_t n) {
     FOR_EACH
-            store_i16h(out + j * stride + column, narrow(value));
+            store_narrowed(out + j * stride + column, value);
         }
     }
 }
@@ -90,7 +90,7 @@ void activate_wide(const int32_t *sums, const Layers *layers, int64_t layer, int
 void activate_onto(const int32_t *sums, const Layers *layers, int64_t layer, int16_t *out, int64_t stride, int64_t n) {
     FOR_EACH
             int16_t *target = out + j * stride + column;
-            store_i16h(target, narrow(clip_i32(widen(load_i16h(target)) + value, e.low, e.high)));
+            store_narrowed(target, clip_i32(load_widened(target) + value, e.low, e.high));
         }
     }
 }

@@ -36,11 +36,10 @@ typedef int16_t i16v __attribute__((vector_size(VECTOR)));
 typedef int32_t i32v __attribute__((vector_size(VECTOR)));
 typedef int64_t i64v __attribute__((vector_size(VECTOR)));
 typedef double f64v __attribute__((vector_size(VECTOR)));
-typedef int16_t i16h __attribute__((vector_size(VECTOR / 2))); /* half a vector */
-typedef int32_t i32h __attribute__((vector_size(VECTOR / 2)));
+typedef float f32v __attribute__((vector_size(VECTOR)));
 
 #define INLINE static inline __attribute__((always_inline, unused))
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 24")
 
 /* load_x(pointer), store_x(pointer, vector): anywhere in memory. */
 #define LOAD_AND_STORE(name, vector, element)                                                                          \
@@ -54,8 +53,6 @@ LOAD_AND_STORE(i16v, i16v, int16_t)
 LOAD_AND_STORE(i32v, i32v, int32_t)
 LOAD_AND_STORE(i64v, i64v, int64_t)
 LOAD_AND_STORE(f64v, f64v, double)
-LOAD_AND_STORE(i16h, i16h, int16_t)
-LOAD_AND_STORE(i32h, i32h, int32_t)
 
 INLINE i32v spread_i32(int32_t x) { return x - (i32v){0}; }
 INLINE f64v spread_f64(double x) { return x - (f64v){0}; }
@@ -66,29 +63,25 @@ INLINE f64v select_f64(i64v condition, f64v a, f64v b) {
     return (f64v)((condition & (i64v)a) | (~condition & (i64v)b));
 }
 
-/* Between integers of other widths and doubles. Of doubles: towards zero, within int32. */
-INLINE i32v widen(i16h v) { return __builtin_convertvector(v, i32v); }
-INLINE i16h narrow(i32v v) { return __builtin_convertvector(v, i16h); }
-INLINE i32h half(i32v v, int upper) {
-    i32h h;
-    memcpy(&h, (const char *)&v + upper * (VECTOR / 2), sizeof h);
-    return h;
-}
-INLINE i32v whole(i32h lower, i32h upper) {
-    i32v v;
-    memcpy(&v, &lower, sizeof lower);
-    memcpy((char *)&v + VECTOR / 2, &upper, sizeof upper);
-    return v;
-}
-INLINE f64v to_f64(i32h v) { return __builtin_convertvector(v, f64v); }
-INLINE i32h to_i32(f64v v) { return __builtin_convertvector(v, i32h); }
-
 /* Two vectors' 16 lower bits side by side, lane by lane: a0 b0 a1 b1 ... */
 INLINE i16v beside(i32v a, i32v b) { return (i16v)((a & 0xffff) | (b << 16)); }
 
-/* dot(sums, a, b): sums plus the products of a and b, added in pairs. multiply_add: a b + c, which is the same number
- * rounded once or twice, because our doubles hold integers below 2**53. floor_f64; the lesser and greater of two.
+/* What a set has instructions of its own for:
+ *
+ * dot(sums, a, b)             sums plus the products of a and b, added in pairs
+ * multiply_add(a, b, c)       a b + c, rounded once or twice: the same, because our doubles hold integers below 2**53
+ * floor_f64, min_x, max_x     of each lane
+ * load_widened(from)          LANES int16 as int32
+ * store_narrowed(to, v)       int32, which must be within 16 bits, as int16
+ * f64_half(v, upper)          half of the lanes as doubles
+ * i32_of(lower, upper)        doubles as int32, towards zero; garbage where they are beyond
+ * f32_of(v), i32_of_f32(v)    rounded to the nearest, and towards zero
+ * count_at_most(a, b)         how many lanes of a are at most those of b
+ * gather_pairs(t, i, &a, &b)  a = t[i], b = t[i + 1] in each lane
  */
+INLINE f32v f32_of(i32v v) { return __builtin_convertvector(v, f32v); }
+INLINE i32v i32_of_f32(f32v v) { return __builtin_convertvector(v, i32v); }
+
 #if VECTOR == 64
 #ifdef __AVX512VNNI__
 INLINE i32v dot(i32v sums, i16v a, i16v b) { return (i32v)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)a, (__m512i)b); }
@@ -103,13 +96,26 @@ INLINE i32v min_i32(i32v a, i32v b) { return (i32v)_mm512_min_epi32((__m512i)a, 
 INLINE i32v max_i32(i32v a, i32v b) { return (i32v)_mm512_max_epi32((__m512i)a, (__m512i)b); }
 INLINE i16v min_i16(i16v a, i16v b) { return (i16v)_mm512_min_epi16((__m512i)a, (__m512i)b); }
 INLINE i16v max_i16(i16v a, i16v b) { return (i16v)_mm512_max_epi16((__m512i)a, (__m512i)b); }
+INLINE i32v load_widened(const int16_t *from) { return (i32v)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const void *)from)); }
+INLINE void store_narrowed(int16_t *to, i32v v) { _mm256_storeu_si256((void *)to, _mm512_cvtepi32_epi16((__m512i)v)); }
+INLINE f64v f64_half(i32v v, const int upper) {
+    return _mm512_cvtepi32_pd(upper ? _mm512_extracti64x4_epi64((__m512i)v, 1) : _mm512_castsi512_si256((__m512i)v));
+}
+INLINE i32v i32_of(f64v lower, f64v upper) {
+    return (i32v)_mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvttpd_epi32(lower)), _mm512_cvttpd_epi32(upper), 1);
+}
+INLINE int count_at_most(i32v a, i32v b) { return __builtin_popcount(_mm512_cmple_epi32_mask((__m512i)a, (__m512i)b)); }
+INLINE void gather_pairs(const int32_t *table, i32v places, i32v *first, i32v *second) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    __m512i lower = _mm512_i32gather_epi64(_mm512_castsi512_si256((__m512i)places), table, 4);
+    __m512i upper = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64((__m512i)places, 1), table, 4);
+    *first = (i32v)_mm512_permutex2var_epi32(lower, even, upper);
+    *second = (i32v)_mm512_permutex2var_epi32(lower, odd, upper);
+}
 #elif VECTOR == 32
 INLINE i32v dot(i32v sums, i16v a, i16v b) { return sums + (i32v)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
-#ifdef __FMA__
 INLINE f64v multiply_add(f64v a, f64v b, f64v c) { return _mm256_fmadd_pd(a, b, c); }
-#else
-INLINE f64v multiply_add(f64v a, f64v b, f64v c) { return a * b + c; }
-#endif
 INLINE f64v floor_f64(f64v v) { return _mm256_floor_pd(v); }
 INLINE f64v min_f64(f64v a, f64v b) { return _mm256_min_pd(a, b); }
 INLINE f64v max_f64(f64v a, f64v b) { return _mm256_max_pd(a, b); }
@@ -117,6 +123,24 @@ INLINE i32v min_i32(i32v a, i32v b) { return (i32v)_mm256_min_epi32((__m256i)a, 
 INLINE i32v max_i32(i32v a, i32v b) { return (i32v)_mm256_max_epi32((__m256i)a, (__m256i)b); }
 INLINE i16v min_i16(i16v a, i16v b) { return (i16v)_mm256_min_epi16((__m256i)a, (__m256i)b); }
 INLINE i16v max_i16(i16v a, i16v b) { return (i16v)_mm256_max_epi16((__m256i)a, (__m256i)b); }
+INLINE i32v load_widened(const int16_t *from) { return (i32v)_mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)from)); }
+INLINE void store_narrowed(int16_t *to, i32v v) {
+    __m256i both = _mm256_packs_epi32((__m256i)v, (__m256i)v); /* its quarters are halves of v, twice */
+    _mm_storeu_si128((void *)to, _mm256_castsi256_si128(_mm256_permute4x64_epi64(both, 0xd8)));
+}
+INLINE f64v f64_half(i32v v, const int upper) {
+    return _mm256_cvtepi32_pd(upper ? _mm256_extracti128_si256((__m256i)v, 1) : _mm256_castsi256_si128((__m256i)v));
+}
+INLINE i32v i32_of(f64v lower, f64v upper) {
+    return (i32v)_mm256_set_m128i(_mm256_cvttpd_epi32(upper), _mm256_cvttpd_epi32(lower));
+}
+INLINE int count_at_most(i32v a, i32v b) { return LANES - __builtin_popcount(_mm256_movemask_ps((__m256)(a > b))); }
+INLINE void gather_pairs(const int32_t *table, i32v places, i32v *first, i32v *second) {
+    __m256 lower = (__m256)_mm256_i32gather_epi64((const void *)table, _mm256_castsi256_si128((__m256i)places), 4);
+    __m256 upper = (__m256)_mm256_i32gather_epi64((const void *)table, _mm256_extracti128_si256((__m256i)places, 1), 4);
+    *first = (i32v)_mm256_permute4x64_epi64((__m256i)_mm256_shuffle_ps(lower, upper, 0x88), 0xd8);
+    *second = (i32v)_mm256_permute4x64_epi64((__m256i)_mm256_shuffle_ps(lower, upper, 0xdd), 0xd8);
+}
 #elif defined(__SSE4_2__)
 INLINE i32v dot(i32v sums, i16v a, i16v b) { return sums + (i32v)_mm_madd_epi16((__m128i)a, (__m128i)b); }
 INLINE f64v multiply_add(f64v a, f64v b, f64v c) { return a * b + c; }
@@ -127,6 +151,21 @@ INLINE i32v min_i32(i32v a, i32v b) { return (i32v)_mm_min_epi32((__m128i)a, (__
 INLINE i32v max_i32(i32v a, i32v b) { return (i32v)_mm_max_epi32((__m128i)a, (__m128i)b); }
 INLINE i16v min_i16(i16v a, i16v b) { return (i16v)_mm_min_epi16((__m128i)a, (__m128i)b); }
 INLINE i16v max_i16(i16v a, i16v b) { return (i16v)_mm_max_epi16((__m128i)a, (__m128i)b); }
+INLINE i32v load_widened(const int16_t *from) { return (i32v)_mm_cvtepi16_epi32(_mm_loadl_epi64((const void *)from)); }
+INLINE void store_narrowed(int16_t *to, i32v v) { _mm_storel_epi64((void *)to, _mm_packs_epi32((__m128i)v, (__m128i)v)); }
+INLINE f64v f64_half(i32v v, const int upper) {
+    return _mm_cvtepi32_pd(upper ? _mm_unpackhi_epi64((__m128i)v, (__m128i)v) : (__m128i)v);
+}
+INLINE i32v i32_of(f64v lower, f64v upper) {
+    return (i32v)_mm_unpacklo_epi64(_mm_cvttpd_epi32(lower), _mm_cvttpd_epi32(upper));
+}
+INLINE int count_at_most(i32v a, i32v b) { return LANES - __builtin_popcount(_mm_movemask_ps((__m128)(a > b))); }
+INLINE __m128i load_pair(const int32_t *at) { return _mm_loadl_epi64((const void *)at); }
+INLINE void gather_pairs(const int32_t *table, i32v places, i32v *first, i32v *second) {
+    __m128 lower = (__m128)_mm_unpacklo_epi64(load_pair(table + places[0]), load_pair(table + places[1]));
+    __m128 upper = (__m128)_mm_unpacklo_epi64(load_pair(table + places[2]), load_pair(table + places[3]));
+    *first = (i32v)_mm_shuffle_ps(lower, upper, 0x88), *second = (i32v)_mm_shuffle_ps(lower, upper, 0xdd);
+}
 #elif defined(__aarch64__)
 INLINE i32v dot(i32v sums, i16v a, i16v b) {
     int16x8_t x = (int16x8_t)a, y = (int16x8_t)b;
@@ -140,6 +179,21 @@ INLINE i32v min_i32(i32v a, i32v b) { return (i32v)vminq_s32((int32x4_t)a, (int3
 INLINE i32v max_i32(i32v a, i32v b) { return (i32v)vmaxq_s32((int32x4_t)a, (int32x4_t)b); }
 INLINE i16v min_i16(i16v a, i16v b) { return (i16v)vminq_s16((int16x8_t)a, (int16x8_t)b); }
 INLINE i16v max_i16(i16v a, i16v b) { return (i16v)vmaxq_s16((int16x8_t)a, (int16x8_t)b); }
+INLINE i32v load_widened(const int16_t *from) { return (i32v)vmovl_s16(vld1_s16(from)); }
+INLINE void store_narrowed(int16_t *to, i32v v) { vst1_s16(to, vmovn_s32((int32x4_t)v)); }
+INLINE f64v f64_half(i32v v, const int upper) {
+    return (f64v)vcvtq_f64_s64(vmovl_s32(upper ? vget_high_s32((int32x4_t)v) : vget_low_s32((int32x4_t)v)));
+}
+INLINE i32v i32_of(f64v lower, f64v upper) {
+    int32x2_t low = vmovn_s64(vcvtq_s64_f64((float64x2_t)lower)), high = vmovn_s64(vcvtq_s64_f64((float64x2_t)upper));
+    return (i32v)vcombine_s32(low, high);
+}
+INLINE int count_at_most(i32v a, i32v b) { return -vaddvq_s32((int32x4_t)(a <= b)); }
+INLINE void gather_pairs(const int32_t *table, i32v places, i32v *first, i32v *second) {
+    int32x4_t lower = vcombine_s32(vld1_s32(table + places[0]), vld1_s32(table + places[1]));
+    int32x4_t upper = vcombine_s32(vld1_s32(table + places[2]), vld1_s32(table + places[3]));
+    *first = (i32v)vuzp1q_s32(lower, upper), *second = (i32v)vuzp2q_s32(lower, upper);
+}
 #else /* any other processor: lane by lane */
 #define BY_LANE(vector, count, expression)                                                                             \
     vector v;                                                                                                          \
@@ -154,6 +208,18 @@ INLINE i32v min_i32(i32v a, i32v b) { BY_LANE(i32v, LANES, a[i] < b[i] ? a[i] : 
 INLINE i32v max_i32(i32v a, i32v b) { BY_LANE(i32v, LANES, a[i] > b[i] ? a[i] : b[i]) }
 INLINE i16v min_i16(i16v a, i16v b) { BY_LANE(i16v, 2 * LANES, a[i] < b[i] ? a[i] : b[i]) }
 INLINE i16v max_i16(i16v a, i16v b) { BY_LANE(i16v, 2 * LANES, a[i] > b[i] ? a[i] : b[i]) }
+INLINE i32v load_widened(const int16_t *from) { BY_LANE(i32v, LANES, from[i]) }
+INLINE void store_narrowed(int16_t *to, i32v v) { for (int i = 0; i < LANES; i++) to[i] = (int16_t)v[i]; }
+INLINE f64v f64_half(i32v a, const int upper) { BY_LANE(f64v, WIDE, a[upper * WIDE + i]) }
+INLINE i32v i32_of(f64v lower, f64v upper) { BY_LANE(i32v, LANES, (int32_t)(i < WIDE ? lower[i % WIDE] : upper[i % WIDE])) }
+INLINE int count_at_most(i32v a, i32v b) {
+    int count = 0;
+    for (int i = 0; i < LANES; i++) count += a[i] <= b[i];
+    return count;
+}
+INLINE void gather_pairs(const int32_t *table, i32v places, i32v *first, i32v *second) {
+    for (int i = 0; i < LANES; i++) (*first)[i] = table[places[i]], (*second)[i] = table[places[i] + 1];
+}
 #endif
 
 INLINE i32v clip_i32(i32v v, i32v low, i32v high) { return min_i32(max_i32(v, low), high); }
