@@ -12,7 +12,9 @@ enum {
     LOW = 16,         /* low symbols */
     EXPONENTIALS = 384,
     INVERSES = 161,
-    EDGES = 4         /* between high symbols, that are looked at first */
+    EDGES = 4,                      /* between high symbols, that are looked at first */
+    VECTORS = LOW / LANES,          /* of a table of low symbols */
+    ABREAST = VECTOR == 64 ? 1 : 2, /* tables that are made at once; measured */
 };
 
 /* One component of the mixtures in the lanes. reach: beyond so much, d * inverse is clipped whatever d is. */
@@ -42,12 +44,14 @@ INLINE void add_component(Sums *sums, i32v edges, Component c, const int32_t *si
     UNROLL for (int h = 0; h < 2; h++) sums->half[h] = multiply_add(c.weight[h], f64_half(s, h), sums->half[h]);
 }
 
-/* Mixture.cumulative of inner symbols: v + (sum * (TOTAL - size) >> 38), in doubles that stay below 2**53. */
+/* Mixture.cumulative of inner symbols: v + (sum * (TOTAL - size) >> 38), as sum / 2**14 - sum * size / 2**38, whose parts are
+ * exact: below 2**53 in their units.
+ */
 INLINE i32v cumulative(Sums sums, i32v v, double size) {
     f64v c[2];
     UNROLL for (int h = 0; h < 2; h++) {
-        f64v sum = sums.half[h], high = floor_f64(sum * 0x1p-14), low = sum - high * 0x1p14;
-        c[h] = high + floor_f64((low * 0x1p24 - sum * size) * 0x1p-38);
+        f64v share = sums.half[h] * 0x1p-14, high = floor_f64(share);
+        c[h] = high + floor_f64(share - high - sums.half[h] * (size * 0x1p-38));
     }
     return v + i32_of(c[0], c[1]);
 }
@@ -169,33 +173,42 @@ static void pop_high(const Mixtures *m, Stack *stack, int64_t n, int32_t *values
     }
 }
 
+/* Mixture.low_table of mixtures j .. j + ABREAST - 1: entries 0 .. LOW of each. */
+INLINE void low_tables(const Mixtures *m, int64_t j, const int32_t *values, const int32_t *bases, const int32_t *spans,
+                       int32_t (*tables)[1 + LOW]) {
+    i32v lanes[VECTORS], v[ABREAST][VECTORS];
+    Sums sums[ABREAST][VECTORS] = {0};
+    UNROLL for (int i = 0; i < VECTORS; i++) UNROLL for (int lane = 0; lane < LANES; lane++) lanes[i][lane] = i * LANES + lane + 1;
+    UNROLL for (int p = 0; p < ABREAST; p++) UNROLL for (int i = 0; i < VECTORS; i++) v[p][i] = lanes[i] + values[j + p];
+    for (int64_t k = 0; k < m->components; k++) {
+        UNROLL for (int p = 0; p < ABREAST; p++) {
+            Component one = of_one(m, k, j + p);
+            UNROLL for (int i = 0; i < VECTORS; i++) add_component(&sums[p][i], edge_of(m, v[p][i]), one, m->tables->sigmoid);
+        }
+    }
+    UNROLL for (int p = 0; p < ABREAST; p++) {
+        i32v base = spread_i32(bases[j + p]), span = spread_i32(spans[j + p]);
+        UNROLL for (int i = 0; i < VECTORS; i++) {
+            i32v c = cumulative(sums[p][i], v[p][i], (double)m->size);
+            store_i32v(tables[p] + 1 + i * LANES, within(c, base, span) + lanes[i]);
+        }
+        tables[p][0] = 0, tables[p][LOW] = TOTAL; /* which is also the next high symbol's first */
+    }
+}
+
+/* Tables are made ahead of the search, which must wait for each symbol before the next: so both go on at once. */
 static void pop_low(const Mixtures *m, Stack *stack, int64_t n, int32_t *values, const int32_t *bases, const int32_t *spans) {
-    enum { VECTORS = LOW / LANES };
-    i32v lanes[VECTORS];
-    UNROLL for (int v = 0; v < VECTORS; v++) UNROLL for (int i = 0; i < LANES; i++) lanes[v][i] = v * LANES + i + 1;
-    int32_t table[LOW + 2] = {0};
-    for (int64_t j = 0; j < n; j++) {
-        i32v v[VECTORS], edges[VECTORS], start[VECTORS];
-        Sums sums[VECTORS] = {0};
-        UNROLL for (int i = 0; i < VECTORS; i++) v[i] = lanes[i] + values[j], edges[i] = edge_of(m, v[i]);
-        for (int64_t k = 0; k < m->components; k++) {
-            Component one = of_one(m, k, j);
-            UNROLL for (int i = 0; i < VECTORS; i++) add_component(&sums[i], edges[i], one, m->tables->sigmoid);
+    int32_t tables[2][ABREAST][1 + LOW];
+    for (int64_t j = 0; j < n + ABREAST; j += ABREAST) {
+        if (j < n) low_tables(m, j, values, bases, spans, tables[j / ABREAST % 2]);
+        for (int64_t i = j < ABREAST ? j : j - ABREAST; i < j && i < n; i++) {
+            const int32_t *table = tables[i / ABREAST % 2][i % ABREAST];
+            i32v point = spread_i32((int32_t)stack_point(stack));
+            int count = 0;
+            UNROLL for (int v = 0; v < LOW; v += LANES) count += count_at_most(load_i32v(table + 1 + v), point);
+            stack_pop(stack, table[count], table[count + 1]);
+            values[i] += count;
         }
-        UNROLL for (int i = 0; i < VECTORS; i++) {
-            i32v c = cumulative(sums[i], v[i], (double)m->size);
-            start[i] = within(c, spread_i32(bases[j]), spread_i32(spans[j])) + lanes[i];
-        }
-        /* The last lane is the next high symbol's first: the whole, even where rounding would say else. */
-        start[VECTORS - 1][LANES - 1] = TOTAL;
-        int32_t point = (int32_t)stack_point(stack);
-        int count = 0;
-        UNROLL for (int i = 0; i < VECTORS; i++) {
-            store_i32v(table + 1 + i * LANES, start[i]);
-            count += count_at_most(start[i], spread_i32(point));
-        }
-        stack_pop(stack, table[count], table[count + 1]);
-        values[j] += count;
     }
 }
 
