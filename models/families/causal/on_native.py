@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,10 @@ from lgcodec.models import causal
 from lgcodec.models.causal import Network, Side
 from lgcodec.models.interface import Intervals, Stream
 from lgcodec.models.machines.native import library
-from lgcodec.models.machines.native.library import SLACK, pointer, rounded
-from lgcodec.models.machines.native.stack import NativeStack
+from lgcodec.models.machines.native.library import pointer, rounded
+from lgcodec.models.machines.native.mixtures import tables
+from lgcodec.models.machines.native.products import packed
+from lgcodec.models.machines.native.stack import NativeStack, ideal_bits
 from lgcodec.models.parallel import each
 
 _EXTRAS = 4  # inputs of heads beside h, in pairs
@@ -72,56 +73,55 @@ class NativeCausal:
         self.library = library.library()
         self.library.lgcodec_causal_room.restype = ctypes.c_int64
         self.prepared = functools.lru_cache(maxsize=8)(self._prepare)
-        config = network.config
-        self.order, self.learned = _order(config), config.learners("first")
+        self.order = _order(network.config)
 
     def _prepare(self, adaptation: bytes) -> _Causal:
         layers, config = self.network.adapted(adaptation).layers, self.network.config
         width, hidden, outputs = (rounded(n) for n in (config.width, config.hidden, 3 * config.components + 1))
-        first, linear = (layers[name].weight[:, self.order[: layers[name].weight.shape[1]]] for name in ("first", "linear"))
+        first, linear = layers["first"], layers["linear"]
         middle = [layers[f"middle.{i}"] for i in range(config.depth)]
         heads, outs = ([layers[f"{name}.{c}"] for c in range(causal.CHANNELS)] for name in ("head", "out"))
         passed = width + len(causal.PASSED) * config.context
         own = [layer.weight[:, : config.width] for layer in heads]
         parts = {
-            "first": ([first], [layers["first"]]),
+            "first": ([first.weight[:, self.order]], [first]),
             "middle": ([_wide(layer.weight, config.width, width, passed) for layer in middle], middle),
-            "linear": ([linear], [layers["linear"]]),
+            "linear": ([linear.weight[:, self.order[: linear.weight.shape[1]]]], [linear]),
             "heads": ([_wide(layer.weight, config.width, width, width + _EXTRAS) for layer in heads], heads),
             "outs": ([_wide(layer.weight, config.hidden, hidden, hidden) for layer in outs], outs),
             "back_outs": ([_tall(layer.weight, outputs).T for layer in outs], ()),
             "back_heads": ([np.vstack([_tall(weight, hidden) for weight in own]).T], ()),
             "back_middle": ([_tall(layer.weight[:, : config.width], width).T for layer in middle], ()),
         }
-        packed = {name: library.packed(weights, ends) for name, (weights, ends) in parts.items()}
-        tables = library.tables(self.network.tables)
-        compand = [np.ascontiguousarray(table, np.int16) for table in (self.network.fine, self.network.coarse)]
+        known = {name: packed(weights, ends) for name, (weights, ends) in parts.items()}
+        mixtures = tables(self.network.tables)
+        compand = [table.astype(np.int16) for table in (self.network.fine, self.network.coarse)]
+        fine, coarse = (pointer(table, np.int16) for table in compand)
         net = _Causal(
-            **packed, tables=tables, fine=pointer(compand[0]), coarse=pointer(compand[1]), rows=config.rows,
-            left=config.left, reach=config.reach, context=config.context, side=config.side, grid=config.grid,
-            components=config.components, inputs=self.learned, width=config.width, hidden=config.hidden,
-            rate=config.learning, period=1 + config.rest,
+            **known, tables=mixtures, fine=fine, coarse=coarse, rows=config.rows, left=config.left, reach=config.reach,
+            context=config.context, side=config.side, grid=config.grid, components=config.components,
+            inputs=config.learners("first"), width=config.width, hidden=config.hidden, rate=config.learning,
+            period=1 + config.rest,
         )  # fmt: skip
-        net.kept = (packed, tables, compand)  # the library sees addresses alone
+        net.kept = (known, mixtures, compand)  # the library sees addresses alone
         return net
 
     def _run(
         self, tile: NDArray[np.int16], stack: library.Stack, adaptation: bytes, side: Side | None,
-        shares: Sequence[NDArray[np.uint32]] = (),
+        shares: NDArray[np.uint32] | None = None,
     ) -> None:  # fmt: skip
         """Codes a tile whose symbols' shares are wanted, or else one that is popped from the stack."""
-        net, shape = self.prepared(adaptation), [ctypes.c_int64(n) for n in tile.shape]
-        known, parts = None, ()
+        net, shape = ctypes.byref(self.prepared(adaptation)), [ctypes.c_int64(n) for n in tile.shape]
+        known, space = None, tile.shape[1:]
         if side is not None:
+            if side.picture.shape != (*space, causal.CHANNELS) or side.features.shape[:2] != space:
+                raise ValueError("what is known of a tile has its height and width")
             parts = (np.ascontiguousarray(side.padded()), np.ascontiguousarray(side.features))
             known = ctypes.byref(_Side(*(pointer(part, np.int16) for part in parts)))
-        block = np.zeros(self.library.lgcodec_causal_room(ctypes.byref(net), *shape), np.uint8)
-        starts, frequencies = (pointer(part) for part in shares) if shares else (None, None)
-        code = self.library.lgcodec_causal(
-            ctypes.byref(net), *shape, pointer(tile, np.int16), known, starts, frequencies, ctypes.byref(stack),
-            pointer(block),
-        )  # fmt: skip
-        library.check(code)
+        block = np.zeros(max(self.library.lgcodec_causal_room(net, *shape), 0), np.uint8)
+        targets = (None, None) if shares is None else [pointer(part, np.uint32) for part in shares]
+        given = (pointer(tile, np.int16), known, *targets, ctypes.byref(stack), pointer(block, np.uint8))
+        library.check(self.library.lgcodec_causal(net, *shape, *given))
 
     def encode(
         self, tiles: Sequence[NDArray[np.int16]], adaptation: bytes, sides: Sequence[Side | None] = ()
@@ -129,13 +129,10 @@ class NativeCausal:
         """sides: what is known of each tile, where the network wants that."""
 
         def one(tile: NDArray[np.int16], side: Side | None) -> Stream:
-            tile, count = np.ascontiguousarray(tile), 2 * tile.size
-            starts, frequencies = np.empty((2, count + SLACK), np.uint32)
-            self._run(tile, library.Stack(), adaptation, side, (starts, frequencies))
-            intervals = Intervals(starts[:count], frequencies[:count], np.array([count]))
-            stack = NativeStack()
-            stack.push(intervals)
-            return Stream(stack.words(), intervals.ideal_bits())
+            shares, stack = np.empty((2, 2 * tile.size), np.uint32), NativeStack()
+            self._run(np.ascontiguousarray(tile), stack.struct, adaptation, side, shares)
+            stack.push(Intervals(*shares, np.array([2 * tile.size])))
+            return Stream(stack.words(), ideal_bits(shares[1]))
 
         return each(self.threads, one, tiles, sides or [None] * len(tiles))
 
@@ -151,3 +148,18 @@ class NativeCausal:
             return tile
 
         return each(self.threads, one, shapes, words, sides or [None] * len(shapes))
+
+
+def features(x: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """What the online predictors say of a known tile x, int16 [C, H, W].
+
+    Returns predictions [windows, C, H, W] and expected errors by coupling [C, H, W], int16 in Q3.
+    """
+    x, native = np.ascontiguousarray(x), library.library()
+    predictions, coupled = np.zeros((causal.WINDOWS, *x.shape), np.int16), np.zeros(x.shape, np.int16)
+    native.lgcodec_features_room.restype = ctypes.c_int64
+    shape = [ctypes.c_int64(n) for n in x.shape]
+    block = np.zeros(native.lgcodec_features_room(*shape), np.uint8)
+    results = pointer(predictions, np.int16), pointer(coupled, np.int16)
+    native.lgcodec_features(pointer(x, np.int16), *shape, pointer(block, np.uint8), *results)
+    return predictions, coupled

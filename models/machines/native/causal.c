@@ -329,7 +329,7 @@ EXPORT int64_t lgcodec_causal_room(const Causal *net, int64_t channels, int64_t 
 }
 
 /* Codes a tile [channels][height][width]. side: where the network wants one. starts, frequencies: the shares of its symbols
- * in order, [2 channels height width + SLACK], of a tile that is there; NULL where it is to be popped from the stack, which
+ * in order, [2 channels height width], of a tile that is there; NULL where it is to be popped from the stack, which
  * holds it and nothing else, or NOT_ITS_TILE is returned. block: so many zeros as lgcodec_causal_room says.
  */
 EXPORT int lgcodec_causal(const Causal *net, int64_t channels, int64_t height, int64_t width, int16_t *tile, const Side *side,

@@ -12,7 +12,8 @@ enum {
     COLUMN = 24,
     FACTOR = 1 << 16,
     SMALL = 64,     /* added to roots of moments */
-    FIRST = 1 << 12 /* a gradient's square, before there was any */
+    FIRST = 1 << 12, /* a gradient's square, before there was any */
+    ABREAST = 4      /* rows of a gradient that are gone through at once */
 };
 #define FADING (1.0 / 64) /* moments forget this share of themselves a front */
 
@@ -60,31 +61,44 @@ INLINE i32v small_of(const int32_t *gradient) {
     return clip_i32(load_i32v(gradient) >> LESS, spread_i32(-MOST), spread_i32(MOST));
 }
 
-/* row [width] and column [own]: the sums of squares of the gradient [own][width]. */
+INLINE double sum_of(f64v v) {
+    double lanes[WIDE];
+    store_f64v(lanes, v);
+    UNROLL for (int half = WIDE / 2; half; half /= 2) UNROLL for (int i = 0; i < half; i++) lanes[i] += lanes[half + i];
+    return lanes[0];
+}
+
+/* row [width] and column [room]: the sums of squares of the gradient [room][width], of which only `own` rows, rounded up to
+ * ABREAST, are not 0.
+ */
 static void add_squares(const Lesson *lesson, int64_t own, int64_t width) {
     for (int64_t o = 0; o < width; o++) lesson->row[o] = 0;
-    for (int64_t i = 0; i < own; i++) {
-        f64v across = {0};
+    for (int64_t i = 0; i < own; i += ABREAST) {
+        f64v across[ABREAST] = {0};
         for (int64_t o = 0; o < width; o += LANES) {
-            i32v small = small_of(lesson->gradient + i * width + o);
+            i32v small[ABREAST];
+            UNROLL for (int r = 0; r < ABREAST; r++) small[r] = small_of(lesson->gradient + (i + r) * width + o);
             UNROLL for (int upper = 0; upper < 2; upper++) {
-                f64v half = f64_half(small, upper);
                 double *row = lesson->row + o + upper * WIDE;
-                across = multiply_add(half, half, across);
-                store_f64v(row, multiply_add(half, half, load_f64v(row)));
+                f64v sum = load_f64v(row);
+                UNROLL for (int r = 0; r < ABREAST; r++) {
+                    f64v half = f64_half(small[r], upper);
+                    across[r] = multiply_add(half, half, across[r]);
+                    sum = multiply_add(half, half, sum);
+                }
+                store_f64v(row, sum);
             }
         }
-        double total = 0;
-        UNROLL for (int lane = 0; lane < WIDE; lane++) total += across[lane];
-        lesson->column[i] = total;
+        UNROLL for (int r = 0; r < ABREAST; r++) lesson->column[i + r] = sum_of(across[r]);
     }
 }
 
-/* Moments [n] take their share of `factors`, which are sums of squares and become what gradients are multiplied with. */
+/* Moments [n] forget a share of themselves for what squares were just met. */
 static void fade(double *moments, const double *squares, int64_t n) {
     for (int64_t i = 0; i < n; i++) moments[i] += floor((squares[i] - moments[i]) * FADING);
 }
 
+/* What the gradients of a row or a column are multiplied with, [n]: whole / root of its moment. */
 static void set_factors(const double *moments, int64_t n, double whole, double unit, double *factors) {
     for (int64_t i = 0; i < n; i++) {
         double factor = floor(whole / (floor(sqrt(moments[i])) + SMALL));
@@ -115,6 +129,7 @@ void learn(Learner *learner, int64_t layer, int64_t rate, const int16_t *inputs,
     int64_t own = learner->own, width = learner->now.outputs;
     Layers layers = {.weight = errors, .layers = 1, .pairs = (n + 1) / 2, .outputs = width};
     multiply_across(inputs, 2 * learner->room, &layers, 0, lesson->gradient, own);
+    memset(lesson->gradient + own * width, 0, (size_t)((ABREAST - own % ABREAST) % ABREAST * width) * sizeof(int32_t));
     add_squares(lesson, own, width);
     double *rows = learner->rows + layer * width, *columns = learner->columns + layer * learner->room, total = 0;
     fade(rows, lesson->row, width);
@@ -128,9 +143,8 @@ void learn(Learner *learner, int64_t layer, int64_t rate, const int16_t *inputs,
         for (int64_t o = 0; o < width; o += LANES) {
             const int32_t *gradient = lesson->gradient + i * width + o;
             int32_t *at = master + i * width + o;
-            i32v first = moved(at, step_of(gradient, lesson->row + o, lesson->column[i])), second = {0};
-            if (i + 1 < own)
-                second = moved(at + width, step_of(gradient + width, lesson->row + o, lesson->column[i + 1]));
+            i32v first = moved(at, step_of(gradient, lesson->row + o, lesson->column[i]));
+            i32v second = moved(at + width, step_of(gradient + width, lesson->row + o, lesson->column[i + 1]));
             store_i16v(weight + i * width + 2 * o, beside(first, second));
         }
 }
