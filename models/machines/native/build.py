@@ -1,4 +1,4 @@
-"""Compiles the native libraries into this folder: python -m lgcodec.models.machines.native.build [--force].
+"""Compiles the native libraries into this folder: python -m lgcodec.models.machines.native.build [SET ..].
 
 Imports nothing of the package, so that an installer can run it. It compiles with $CC, cc, gcc, clang or, where a system
 has none of them, the wheel `ziglang`: a library for each instruction set, and one that tells which of them a processor has.
@@ -59,10 +59,13 @@ def compiler() -> list[str] | None:
     return [sys.executable, "-m", "ziglang", "cc"] if find_spec("ziglang") else None
 
 
-def compile_all(command: Sequence[str], folder: Path = FOLDER, flags: str = "") -> None:
-    """Compiles every library into `folder`; flags: added to FLAGS. Raises subprocess.CalledProcessError."""
+def compile_all(command: Sequence[str], folder: Path = FOLDER, flags: str = "", only: Sequence[str] = ()) -> None:
+    """Compiles the libraries, or only those of some sets, into `folder`; flags: added to FLAGS. Raises
+    subprocess.CalledProcessError.
+    """
     common = [*command, *FLAGS.split(), *flags.split(), *([] if sys.platform == "win32" else ["-fPIC"])]
-    jobs = [("processor", "", [FOLDER / "processor.c"]), *((name, own, sources()) for name, own in SETS.items())]
+    jobs = [("processor", "", [FOLDER / "processor.c"])]
+    jobs += [(name, own, sources()) for name, own in SETS.items() if name in (only or SETS)]
     for name, own, files in jobs:
         # under a name of its own, so that a library which is in use or half written is never seen
         made = folder / f"{path_of(name).stem}.{os.getpid()}"
@@ -76,7 +79,7 @@ def main() -> int:
     if command is None:
         print("lgcodec: no C compiler found, so it will run on numpy, far slower", file=sys.stderr)  # noqa: T201
         return 1
-    compile_all(command)
+    compile_all(command, only=sys.argv[1:])
     return 0
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from lgcodec.models.errors import ModelError
 from lgcodec.models.machines.native import build
 
+COLUMNS = 16  # rows of outputs are multiples of this
+SLACK = 16  # so many more numbers may be read, and written, behind those of an array
 _MEANINGS = {
     1: "arrays whose sizes do not fit",
     2: "a stream does not hold exactly its tile",
@@ -78,7 +80,11 @@ def load(name: str) -> Any:
     """The library of an instruction set. Raises ModelError where it is not there."""
     if name not in available():
         raise ModelError(f"no native library for {name!r} here: have {', '.join(available()) or 'none'}")
-    return ctypes.CDLL(str(build.path_of(name)))
+    library = ctypes.CDLL(str(build.path_of(name)))
+    library.lgcodec_bits.restype = ctypes.c_double
+    for function in (library.lgcodec_flow, library.lgcodec_flow_room):
+        function.restype = ctypes.c_int64
+    return library
 
 
 def library() -> Any:
@@ -95,10 +101,13 @@ def check(code: int) -> None:
         raise ModelError(_MEANINGS[code])
 
 
-def pointer(array: NDArray[Any] | None, kind: Any = None) -> ctypes.c_void_p:
+def rounded(n: int) -> int:
+    """n, rounded up to a multiple of COLUMNS."""
+    return -(-n // COLUMNS) * COLUMNS
+
+
+def pointer(array: NDArray[Any], kind: Any) -> ctypes.c_void_p:
     """Where a C-contiguous array begins. Raises ValueError unless it is one of `kind`: the library sees no types."""
-    if array is None:
-        return ctypes.c_void_p(None)
-    if not array.flags.c_contiguous or (kind is not None and array.dtype != kind):
+    if not array.flags.c_contiguous or array.dtype != kind:
         raise ValueError(f"expected a C-contiguous array of {np.dtype(kind)}, got {array.dtype}")
     return ctypes.c_void_p(array.ctypes.data)

@@ -176,9 +176,9 @@ static void pop_high(const Mixtures *m, Stack *stack, int64_t n, int32_t *values
 /* Mixture.low_table of mixtures j .. j + ABREAST - 1: entries 0 .. LOW of each. */
 INLINE void low_tables(const Mixtures *m, int64_t j, const int32_t *values, const int32_t *bases, const int32_t *spans,
                        int32_t (*tables)[1 + LOW]) {
-    i32v lanes[VECTORS], v[ABREAST][VECTORS];
+    i32v lanes[VECTORS] = {0}, v[ABREAST][VECTORS];
     Sums sums[ABREAST][VECTORS] = {0};
-    UNROLL for (int i = 0; i < VECTORS; i++) UNROLL for (int lane = 0; lane < LANES; lane++) lanes[i][lane] = i * LANES + lane + 1;
+    for (int i = 0; i < LOW; i++) lanes[i / LANES][i % LANES] = i + 1;
     UNROLL for (int p = 0; p < ABREAST; p++) UNROLL for (int i = 0; i < VECTORS; i++) v[p][i] = lanes[i] + values[j + p];
     for (int64_t k = 0; k < m->components; k++) {
         UNROLL for (int p = 0; p < ABREAST; p++) {
@@ -252,4 +252,12 @@ void mixtures_of(const int32_t *q, int64_t stride, const int32_t *centre, const 
         }
         store_i32v(m->weight + j, load_i32v(m->weight + j) + rest);
     }
+}
+
+EXPORT void lgcodec_shares(const Mixtures *m, const int32_t *values, int64_t n, uint32_t *starts, uint32_t *frequencies) {
+    mixtures_shares(m, values, n, starts, frequencies);
+}
+
+EXPORT void lgcodec_pop_mixtures(const Mixtures *m, Stack *stack, int64_t n, int32_t *values, int32_t *scratch) {
+    mixtures_pop(m, stack, n, values, scratch);
 }

@@ -27,6 +27,9 @@ void multiply(const int16_t *a, int64_t stride, const Layers *layers, int64_t la
 /* The same with a transposed, as weights lie: a [pairs][2 n or more], `stride` of them in a row. */
 void multiply_across(const int16_t *a, int64_t stride, const Layers *layers, int64_t layer, int32_t *sums, int64_t n);
 
+/* The same of one layer whose inputs come in equal parts, each rounded up to pairs, that lie `part` apart. */
+void multiply_windows(const int16_t *a, int64_t stride, int64_t parts, int64_t part, const Layers *layer, int32_t *sums, int64_t n);
+
 /* out[:n] = clip((sums + bias) >> shift, low, high); the same as int32; and clip(out + that, low, high). */
 void activate(const int32_t *sums, const Layers *layers, int64_t layer, int16_t *out, int64_t stride, int64_t n);
 void activate_wide(const int32_t *sums, const Layers *layers, int64_t layer, int32_t *out, int64_t stride, int64_t n);
@@ -62,7 +65,7 @@ typedef struct {
  */
 void mixtures_of(const int32_t *q, int64_t stride, const int32_t *centre, const int32_t *shift, int64_t n, Mixtures *m);
 
-/* The shares of values less the origin, [n + SLACK]: of n high symbols, then of n low ones, [2 n + SLACK] each. */
+/* The shares of values less the origin, [n + SLACK]: of n high symbols, then of n low ones, [2 n] each. */
 void mixtures_shares(const Mixtures *m, const int32_t *values, int64_t n, uint32_t *starts, uint32_t *frequencies);
 
 /* Pops n values less the origin. values, scratch: [n + SLACK], [6 (n + SLACK)]. */
