@@ -93,16 +93,23 @@ static void add_squares(const Lesson *lesson, int64_t own, int64_t width) {
     }
 }
 
-/* Moments [n] forget a share of themselves for what squares were just met. */
-static void fade(double *moments, const double *squares, int64_t n) {
-    for (int64_t i = 0; i < n; i++) moments[i] += floor((squares[i] - moments[i]) * FADING);
+/* Moments [n], rounded up to COLUMNS, forget a share of themselves for what squares were just met; returns their sum. */
+static double fade(double *moments, const double *squares, int64_t n) {
+    f64v total = {0};
+    for (int64_t i = 0; i < rounded_up(n); i += WIDE) {
+        f64v old = load_f64v(moments + i), new = old + floor_f64((load_f64v(squares + i) - old) * FADING);
+        store_f64v(moments + i, new);
+        total += new;
+    }
+    return sum_of(total);
 }
 
-/* What the gradients of a row or a column are multiplied with, [n]: whole / root of its moment. */
-static void set_factors(const double *moments, int64_t n, double whole, double unit, double *factors) {
-    for (int64_t i = 0; i < n; i++) {
-        double factor = floor(whole / (floor(sqrt(moments[i])) + SMALL));
-        factors[i] = (factor < FACTOR ? factor : FACTOR) * unit;
+/* What the gradients of a row or a column are multiplied with: whole / root of its moment, [n] rounded up to COLUMNS. */
+static void set_factors(const double *restrict moments, int64_t n, double whole, double unit, double *restrict factors) {
+    for (int64_t i = 0; i < rounded_up(n); i++) factors[i] = sqrt(moments[i]);
+    for (int64_t i = 0; i < rounded_up(n); i += WIDE) {
+        f64v factor = floor_f64(whole / (floor_f64(load_f64v(factors + i)) + SMALL));
+        store_f64v(factors + i, min_f64(factor, spread_f64(FACTOR)) * unit);
     }
 }
 
@@ -131,10 +138,9 @@ void learn(Learner *learner, int64_t layer, int64_t rate, const int16_t *inputs,
     multiply_across(inputs, 2 * learner->room, &layers, 0, lesson->gradient, own);
     memset(lesson->gradient + own * width, 0, (size_t)((ABREAST - own % ABREAST) % ABREAST * width) * sizeof(int32_t));
     add_squares(lesson, own, width);
-    double *rows = learner->rows + layer * width, *columns = learner->columns + layer * learner->room, total = 0;
-    fade(rows, lesson->row, width);
+    double *rows = learner->rows + layer * width, *columns = learner->columns + layer * learner->room;
+    double total = fade(rows, lesson->row, width);
     fade(columns, lesson->column, own);
-    for (int64_t o = 0; o < width; o++) total += rows[o];
     set_factors(rows, width, floor(sqrt(total)) * (1 << ROW), 1, lesson->row);
     set_factors(columns, own, 1 << COLUMN, ldexp(1, FRACTION + MASTER - ROW - COLUMN - (int)rate), lesson->column);
     int32_t *master = learner->master + layer * learner->room * width;
@@ -231,4 +237,28 @@ void mixture_errors(const Mixtures *mixtures, const int32_t *values, const int32
                 errors[j * outputs + o] = stays ? 0 : error;
             }
     }
+}
+
+/* For tests: the functions above by themselves. block: zeros, room for a gradient, its factors and n pixels in pairs. */
+EXPORT void lgcodec_learn(Learner *learner, const Layers *trained, int begins, int64_t rate, const int16_t *inputs,
+                          const int16_t *errors, int64_t n, void *block) {
+    Arena arena = {(uintptr_t)block};
+    Lesson lesson;
+    int64_t width = trained->outputs;
+    lesson_lay_out(&lesson, &arena, learner->room, width);
+    int16_t *pairs = TAKE(&arena, int16_t, (n + 1) * learner->room), *error_pairs = TAKE(&arena, int16_t, (n + 1) * width);
+    if (begins) learner_begin(learner, trained);
+    pair(inputs, learner->room, n, learner->room, pairs);
+    pair(errors, width, n, width, error_pairs);
+    learn(learner, 0, rate, pairs, error_pairs, n, &lesson);
+}
+
+EXPORT void lgcodec_errors_back(const int32_t *sums, int64_t columns, int64_t n, int16_t *below, const int16_t *outputs,
+                                int16_t *masked) {
+    errors_back(sums, columns, n, below, outputs, columns, masked, columns);
+}
+
+EXPORT void lgcodec_mixture_errors(const Mixtures *mixtures, const int32_t *values, const int32_t *spread, const int32_t *q,
+                                   int64_t outputs, int64_t n, int16_t *errors) {
+    mixture_errors(mixtures, values, spread, q, outputs, n, errors);
 }
