@@ -22,6 +22,10 @@ enum {
 
 static const int32_t SIZES[CHANNELS] = {256, 512, 512}, ORIGINS[CHANNELS] = {0, -256, -256};
 
+/* Samples side by side: RUN of them, or half of that where vectors are shorter. */
+enum { SHORTS = VECTOR > 16 ? RUN : RUN / 2 };
+typedef int16_t shortv __attribute__((vector_size(2 * SHORTS)));
+
 /* One phase's network of one set. `first`: the layer first and, behind its outputs, linear. A run's samples lie in `plane`, `row`
  * and `column` from the position's own, and become inputs from `input` on.
  */
@@ -74,11 +78,23 @@ static Place place_of(const Work *t, int64_t level, int64_t py, int64_t px) {
     return (Place){(rows + 1 - py) / 2, (cols + 1 - px) / 2, (rows + 1) / 2, (cols + 1) / 2, py << level, px << level, 2 << level};
 }
 
-/* Position i of a phase, in x. */
-static int16_t *sample_at(const Work *t, const Place *p, int64_t i) {
-    int64_t column = i % p->cols, row = i / p->cols % p->rows, image = i / (p->cols * p->rows);
-    int64_t y = p->top + row * p->step, x = p->left + column * p->step;
-    return t->x + ((image * t->height + y) * t->width + x) * t->channels;
+/* A walk over a phase's positions, image by image and row by row. */
+typedef struct {
+    int64_t image, row, column;
+} Walk;
+
+static Walk walk_from(const Place *p, int64_t i) { return (Walk){i / (p->cols * p->rows), i / p->cols % p->rows, i % p->cols}; }
+
+static void step(Walk *w, const Place *p) {
+    if (++w->column < p->cols) return;
+    w->column = 0;
+    if (++w->row < p->rows) return;
+    w->row = 0, w->image++;
+}
+
+static int16_t *sample_at(const Work *t, const Place *p, const Walk *w) {
+    int64_t y = p->top + w->row * p->step, x = p->left + w->column * p->step;
+    return t->x + ((w->image * t->height + y) * t->width + x) * t->channels;
 }
 
 static int64_t plane_size(const Work *t, const Place *p) {
@@ -88,11 +104,12 @@ static int64_t plane_size(const Work *t, const Place *p) {
 /* program._extend: a phase's plane, its ends repeated beyond the edges. */
 static void extend(const Work *t, const Place *p, int16_t *plane) {
     const int64_t m = t->net->margin, channels = t->net->channels;
-    for (int64_t image = 0; image < t->images; image++)
+    Walk at;
+    for (at.image = 0; at.image < t->images; at.image++)
         for (int64_t y = -m; y < p->h + m; y++)
             for (int64_t v = -m; v < p->w + m; v++) {
-                int64_t row = clip(y, 0, p->rows - 1), column = clip(v, 0, p->cols - 1);
-                const int16_t *from = sample_at(t, p, (image * p->rows + row) * p->cols + column);
+                at.row = clip(y, 0, p->rows - 1), at.column = clip(v, 0, p->cols - 1);
+                const int16_t *from = sample_at(t, p, &at);
                 for (int64_t c = 0; c < channels; c++)
                     *plane++ = c < t->channels ? (int16_t)clip(from[c], -SAMPLE_LIMIT, SAMPLE_LIMIT) : 0;
             }
@@ -108,36 +125,39 @@ static int64_t away(const Work *t, const Place *p, const Run *run) {
 static void look(const Work *t, const Phase *net, const int64_t *runs, const int64_t *nearest, const int16_t *here,
                  int16_t *restrict seen, int32_t *four) {
     const int64_t channels = t->net->channels;
-    int32_t anchor[RUN] = {0};
+    int16_t sums[RUN] = {0};
     for (int64_t c = 0; c < channels && !t->net->absolute; c++)
-        for (int i = 0; i < NEAREST; i++) anchor[c] += here[nearest[i] + c];
-    for (int64_t i = channels; i < RUN; i++) anchor[i] = anchor[i - channels];
-    for (int64_t c = 0; c < channels; c++) four[c] = anchor[c];
-    for (int64_t r = 0; r < net->count; r++) {
-        const int16_t *from = here + runs[r];
-        int16_t *to = seen + net->runs[r].input;
-        for (int i = 0; i < RUN; i++) {
-            int32_t value = 4 * from[i] - anchor[i];
-            value = value < -DIFFERENCE_LIMIT ? -DIFFERENCE_LIMIT : value;
-            to[i] = (int16_t)(value > DIFFERENCE_LIMIT ? DIFFERENCE_LIMIT : value);
+        for (int i = 0; i < NEAREST; i++) sums[c] = (int16_t)(sums[c] + here[nearest[i] + c]);
+    for (int64_t c = 0; c < channels; c++) four[c] = sums[c];
+    for (int64_t i = channels; i < RUN; i++) sums[i] = sums[i - channels];
+    const shortv limit = DIFFERENCE_LIMIT - (shortv){0};
+    shortv anchor[RUN / SHORTS];
+    memcpy(anchor, sums, sizeof sums);
+    for (int64_t r = 0; r < net->count; r++)
+        UNROLL for (int i = 0; i < RUN / SHORTS; i++) {
+            shortv v;
+            memcpy(&v, here + runs[r] + i * SHORTS, sizeof v);
+            v = v * 4 - anchor[i];
+            shortv above = v > limit, below = v < -limit;
+            v = (v & ~(above | below)) | (limit & above) | (-limit & below);
+            memcpy(seen + net->runs[r].input + i * SHORTS, &v, sizeof v);
         }
-    }
 }
 
 /* What the channels of n positions from `start` on share: hidden activations, and centres. */
 static void share(Work *t, const Place *p, const Phase *net, const int64_t *runs, const int64_t *nearest, int64_t start, int64_t n) {
     const Flow *flow = t->net;
     const int64_t m = flow->margin, stride = p->w + 2 * m, outputs = net->first.outputs;
+    Walk at = walk_from(p, start);
     for (int64_t begin = 0; begin < n; begin += BLOCK) {
         const int64_t count = lesser(BLOCK, n - begin);
-        for (int64_t j = 0; j < count; j++) {
-            int64_t i = start + begin + j, v = i % p->cols, y = i / p->cols % p->rows, image = i / (p->cols * p->rows);
-            int64_t here = ((image * (p->h + 2 * m) + y + m) * stride + v + m) * flow->channels;
+        for (int64_t j = 0; j < count; j++, step(&at, p)) {
+            int64_t here = ((at.image * (p->h + 2 * m) + at.row + m) * stride + at.column + m) * flow->channels;
             int16_t *seen = t->seen + j * t->stride_seen;
             look(t, net, runs, nearest, t->planes + here, seen, t->four + j * CHANNELS);
             if (flow->absolute) {
-                seen[net->inputs] = (int16_t)lesser(p->top + y * p->step, PLACE_LIMIT);
-                seen[net->inputs + 1] = (int16_t)lesser(p->left + v * p->step, PLACE_LIMIT);
+                seen[net->inputs] = (int16_t)lesser(p->top + at.row * p->step, PLACE_LIMIT);
+                seen[net->inputs + 1] = (int16_t)lesser(p->left + at.column * p->step, PLACE_LIMIT);
             }
         }
         int16_t *hidden = t->hidden + begin * t->stride_hidden;
@@ -270,12 +290,13 @@ static void learn(Work *t, int64_t c, int64_t n) {
 
 /* Codes channel c of n positions from `start` on, whose mixtures are known. */
 static int channel(Work *t, const Place *p, int64_t start, int64_t n, int64_t c) {
+    Walk at = walk_from(p, start);
     if (t->stack == NULL) {
-        for (int64_t j = 0; j < n; j++) t->samples[j] = sample_at(t, p, start + j)[c];
+        for (int64_t j = 0; j < n; j++, step(&at, p)) t->samples[j] = sample_at(t, p, &at)[c];
         return code(t, c, n);
     }
     int failed = decode(t, c, n);
-    for (int64_t j = 0; j < n && !failed; j++) sample_at(t, p, start + j)[c] = (int16_t)t->samples[j];
+    for (int64_t j = 0; j < n && !failed; j++, step(&at, p)) sample_at(t, p, &at)[c] = (int16_t)t->samples[j];
     return failed;
 }
 

@@ -27,13 +27,6 @@ typedef struct {
     f64v half[2];
 } Sums;
 
-INLINE Component component(i32v mean, i32v inverse, i32v weight) {
-    /* The power of two 2**(25 - e), where e is the exponent of the inverse: times the inverse it is below 2**26. */
-    i32v exponent = (i32v)f32_of(inverse) & 0x7f800000;
-    f32v power = (f32v)((int32_t)((2 * 127 + 25u) << 23) - exponent);
-    return (Component){mean, inverse, i32_of_f32(power), {f64_half(weight, 0), f64_half(weight, 1)}};
-}
-
 /* Adds the component's share of what is below edges, 1/64: weight * sigmoid, below 2**38. */
 INLINE void add_component(Sums *sums, i32v edges, Component c, const int32_t *sigmoid) {
     i32v d = clip_i32(edges - c.mean, -c.reach, c.reach);
@@ -60,24 +53,30 @@ INLINE i32v edge_of(const Mixtures *m, i32v v) {
     return (v << MEAN_BITS) + (int32_t)(m->origin * (1 << MEAN_BITS) - (1 << (MEAN_BITS - 1)));
 }
 
-/* Mixtures j, j + 1 .. in the lanes, or mixture j in all of them. */
+/* Component k of mixtures j, j + 1 .. in the lanes, or of mixture j in all of them. The reach is the power of two 2**(25 - e),
+ * where e is the exponent of the inverse: times the inverse it is below 2**26.
+ */
 INLINE Component of_many(const Mixtures *m, int64_t k, int64_t j) {
     int64_t at = k * m->stride + j;
-    return component(load_i32v(m->mean + at), load_i32v(m->inverse + at), load_i32v(m->weight + at));
+    i32v weight = load_i32v(m->weight + at), inverse = load_i32v(m->inverse + at);
+    i32v exponent = (i32v)f32_of(inverse) & 0x7f800000;
+    f32v reach = (f32v)((int32_t)((2 * 127 + 25u) << 23) - exponent);
+    return (Component){load_i32v(m->mean + at), inverse, i32_of_f32(reach), {f64_half(weight, 0), f64_half(weight, 1)}};
 }
 
 INLINE Component of_one(const Mixtures *m, int64_t k, int64_t j) {
     int64_t at = k * m->stride + j;
-    return component(spread_i32(m->mean[at]), spread_i32(m->inverse[at]), spread_i32(m->weight[at]));
+    f64v weight = spread_f64(m->weight[at]);
+    int32_t inverse = m->inverse[at], reach = 1 << (__builtin_clz((uint32_t)inverse | 1) - 6);
+    return (Component){spread_i32(m->mean[at]), spread_i32(inverse), spread_i32(reach), {weight, weight}};
 }
 
-/* floor((c - base) (TOTAL - LOW) / span): exact, as the quotient is below 2**24 and further than 2**-24 from an integer that it
- * is not.
+/* floor((c - base) scale), where scale is (TOTAL - LOW) / span, rounded. Exact: what it should be is below 2**24, and an integer
+ * or further than 2**-24 from one; what it is differs by less than 2**-27.
  */
-INLINE i32v within(i32v c, i32v base, i32v span) {
+INLINE i32v within(i32v c, i32v base, const f64v scale[2]) {
     f64v q[2];
-    i32v above = c - base;
-    UNROLL for (int h = 0; h < 2; h++) q[h] = f64_half(above, h) * (double)(TOTAL - LOW) / f64_half(span, h);
+    UNROLL for (int h = 0; h < 2; h++) q[h] = f64_half(c - base, h) * scale[h] + 0x1p-26;
     return i32_of(q[0], q[1]);
 }
 
@@ -96,7 +95,8 @@ void mixtures_shares(const Mixtures *m, const int32_t *values, int64_t n, uint32
             c[i] = select_i32(edges[i] == size, spread_i32(TOTAL), inner & (edges[i] != 0));
         }
         i32v span = c[1] - c[0], within_high = v - first;
-        i32v start = within(c[2], c[0], span) + within_high, end = within(c[3], c[0], span) + within_high + 1;
+        f64v scale[2] = {(double)(TOTAL - LOW) / f64_half(span, 0), (double)(TOTAL - LOW) / f64_half(span, 1)};
+        i32v start = within(c[2], c[0], scale) + within_high, end = within(c[3], c[0], scale) + within_high + 1;
         i32v parts[4] = {c[0], span, start, end - start};
         uint32_t *targets[4] = {starts + j, frequencies + j, starts + n + j, frequencies + n + j};
         int64_t left = n - j < LANES ? n - j : LANES;
@@ -187,10 +187,10 @@ INLINE void low_tables(const Mixtures *m, int64_t j, const int32_t *values, cons
         }
     }
     UNROLL for (int p = 0; p < ABREAST; p++) {
-        i32v base = spread_i32(bases[j + p]), span = spread_i32(spans[j + p]);
+        f64v one = spread_f64((double)(TOTAL - LOW) / spans[j + p]), scale[2] = {one, one};
         UNROLL for (int i = 0; i < VECTORS; i++) {
             i32v c = cumulative(sums[p][i], v[p][i], (double)m->size);
-            store_i32v(tables[p] + 1 + i * LANES, within(c, base, span) + lanes[i]);
+            store_i32v(tables[p] + 1 + i * LANES, within(c, spread_i32(bases[j + p]), scale) + lanes[i]);
         }
         tables[p][0] = 0, tables[p][LOW] = TOTAL; /* which is also the next high symbol's first */
     }
