@@ -14,17 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lgcodec import coder
+from lgcodec.coding import coder
 from lgcodec.errors import ModelError
 from lgcodec.models import registry
-from lgcodec.models.convolution import Convolution, ExecutorMachine
-from lgcodec.models.integer import Layer, NumpyExecutor, check_exact
+from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.interface import TOTAL, Distribution, Intervals, Table
+from lgcodec.models.layers.convolution import Convolution, ExecutorConvolutions
+from lgcodec.models.layers.integer import Layer, check_exact
 from lgcodec.models.machines.native import build, library
 from lgcodec.models.machines.native.convolution import NativeConvolutions, NativeExecutor
 from lgcodec.models.machines.native.stack import NativeStack, ideal_bits
-from lgcodec.models.mixture import Mixture, Tables
-from lgcodec.models.stack import Stack
+from lgcodec.models.machines.numpy.executor import NumpyExecutor
+from lgcodec.models.machines.numpy.stack import Stack
 
 if not library.available():
     pytest.skip("no native library: python -m lgcodec.models.machines.native.build", allow_module_level=True)
@@ -48,7 +49,10 @@ def layer(random: np.random.Generator, outputs: int, inputs: int) -> Layer:
     weight = random.integers(-300, 301, (outputs, inputs)).astype(np.int16)
     most = max(int(np.abs(weight.astype(np.int64)).sum(axis=1).max()), 1)
     limit = np.full(inputs, min((1 << 23) // most, 32767), np.int32)
-    bias, shift = random.integers(-5000, 5000, outputs).astype(np.int32), random.integers(0, 9, outputs).astype(np.int32)
+    bias, shift = (
+        random.integers(-5000, 5000, outputs).astype(np.int32),
+        random.integers(0, 9, outputs).astype(np.int32),
+    )
     low, high = np.sort(random.integers(-30000, 30000, (2, outputs)), axis=0).astype(np.int32)
     return Layer(weight, bias, shift, limit, low, high)
 
@@ -77,7 +81,7 @@ def test_convolutions(instructions: str, shape: tuple[int, ...], outputs: int, s
     one = Convolution(layer(random, outputs, size * size * shape[3]), size)
     limit = int(one.layer.limit[0])
     a = random.integers(-limit, limit + 1, shape).astype(np.float32)
-    results = [m.convolve(m.load(one), a) for m in (ExecutorMachine(NumpyExecutor()), NativeConvolutions())]
+    results = [m.convolve(m.load(one), a) for m in (ExecutorConvolutions(NumpyExecutor()), NativeConvolutions())]
     assert np.array_equal(*results)
 
 

@@ -13,16 +13,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lgcodec.models import causal, deltas, learning, registry
-from lgcodec.models.causal import Config, Network, Side
+from lgcodec.models import registry
+from lgcodec.models.adaptation import deltas
+from lgcodec.models.entropy.mixture import Mixture, Tables
+from lgcodec.models.entropy.program import push_value
 from lgcodec.models.errors import ModelError
-from lgcodec.models.integer import LearningLayer, NumpyExecutor
+from lgcodec.models.families.causal import program
+from lgcodec.models.families.causal.network import Config, Network, Side
+from lgcodec.models.layers.integer import LearningLayer
 from lgcodec.models.machines.native import library
 from lgcodec.models.machines.native.library import SLACK, Layers, Mixtures, pointer, rounded
 from lgcodec.models.machines.native.mixtures import tables
 from lgcodec.models.machines.native.products import packed
-from lgcodec.models.mixture import Mixture, Tables
-from lgcodec.models.stack import Stack, push_value
+from lgcodec.models.machines.numpy import learning
+from lgcodec.models.machines.numpy.executor import NumpyExecutor
+from lgcodec.models.machines.numpy.stack import Stack
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 if not library.available():
@@ -91,8 +96,8 @@ def known(name: str, shape: Shape) -> tuple[list[Tile], list[NDArray[np.uint32]]
     for tile in tiles:
         stack = Stack()
         sides = [side] if side else []
-        program = causal.Program(network.adapted(adaptation), NumpyExecutor(), [shape], sides)
-        bits.append(push_value(stack, program, [tile]))
+        run = program.Program(network.adapted(adaptation), NumpyExecutor(), [shape], sides)
+        bits.append(push_value(stack, run, [tile]))
         words.append(stack.words())
     return tiles, words, bits
 

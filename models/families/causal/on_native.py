@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import causal
-from lgcodec.models.causal import Network, Side
+from lgcodec.models.families.causal import network as causal
+from lgcodec.models.families.causal.network import Network, Side
 from lgcodec.models.interface import Intervals, Stream
+from lgcodec.models.machines.choose import Machine
 from lgcodec.models.machines.native import library
 from lgcodec.models.machines.native.library import pointer, rounded
 from lgcodec.models.machines.native.mixtures import tables
@@ -65,8 +66,13 @@ def _tall(weight: NDArray[np.int16], rows: int) -> NDArray[np.int16]:
     return np.pad(weight, ((0, rows - len(weight)), (0, 0)))
 
 
+def load(network: Network, machine: Machine) -> NativeCausal:
+    """What `families.tile_coder` gives."""
+    return NativeCausal(network, machine.threads)
+
+
 class NativeCausal:
-    """interface.Compiled for the causal family; tiles run on as many threads as asked for."""
+    """interface.TileCoder for the causal family; tiles run on as many threads as asked for."""
 
     def __init__(self, network: Network, threads: int) -> None:
         self.network, self.threads, self.batch = network, threads, 2 * threads

@@ -1,4 +1,4 @@
-"""The flow on the native library: a tile in one call. flow.c repeats `flow.Flow` and `flow.Program` number for number."""
+"""The flow on the native library: a tile in one call. flow.c repeats `program.Flow` and `Program` number for number."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models import flow
 from lgcodec.models.errors import ModelError
-from lgcodec.models.flow import NEAREST, ORIGINS, SIZES, Images, Network, Shape, Tile
-from lgcodec.models.integer import Layer
+from lgcodec.models.families.flow import network as flow
+from lgcodec.models.families.flow.network import NEAREST, ORIGINS, SIZES, Network, Shape, Tile
+from lgcodec.models.families.flow.program import Images
 from lgcodec.models.interface import Intervals, Stream
+from lgcodec.models.layers.integer import Layer
+from lgcodec.models.machines.choose import Machine
 from lgcodec.models.machines.native import library
 from lgcodec.models.machines.native.library import Layers, check, pointer
 from lgcodec.models.machines.native.mixtures import tables
@@ -86,8 +88,13 @@ def _ends(x: NDArray[np.int16]) -> int:
     return int(((x <= low) | (x >= low + SIZES[: x.shape[3]] - 1)).sum())
 
 
+def load(network: Network, machine: Machine) -> NativeFlow:
+    """What `families.tile_coder` gives."""
+    return NativeFlow(network, machine.threads)
+
+
 class NativeFlow:
-    """interface.Compiled of this family: one tile per thread."""
+    """interface.TileCoder of this family: one tile per thread."""
 
     def __init__(self, network: Network, threads: int) -> None:
         self.network, self.threads, self.batch = network, threads, 8 * threads
@@ -132,9 +139,7 @@ class NativeFlow:
 
         return each(self.threads, one, tiles)
 
-    def decode(
-        self, shapes: Sequence[Shape], words: Sequence[NDArray[np.uint32]], adaptation: bytes
-    ) -> list[Tile]:
+    def decode(self, shapes: Sequence[Shape], words: Sequence[NDArray[np.uint32]], adaptation: bytes) -> list[Tile]:
         """Raises ModelError where a stream is not exactly one tile."""
         self.prepared(adaptation)
 

@@ -1,1 +1,1 @@
-"""The native machine: C compiled once for each instruction set, called through ctypes. `build` makes it, `library` loads it."""
+"""The native machine: C compiled once for each instruction set (`build`) and called through ctypes (`library`)."""

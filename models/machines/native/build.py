@@ -1,7 +1,7 @@
 """Compiles the native libraries into this folder: python -m lgcodec.models.machines.native.build [SET ..].
 
-Imports nothing of the package, so that an installer can run it. It compiles with $CC, cc, gcc, clang or, where a system
-has none of them, the wheel `ziglang`: a library for each instruction set, and one that tells which of them a processor has.
+Imports nothing of the package, so that an installer can run it. It compiles a library for each instruction set, and one
+that tells which of them a processor has, with $CC, cc, gcc, clang or, where a system has none of them, the wheel `ziglang`.
 """
 
 from __future__ import annotations

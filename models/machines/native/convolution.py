@@ -7,11 +7,12 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models.convolution import Array, Convolution
-from lgcodec.models.integer import Layer, OnHost, check_exact
+from lgcodec.models.layers.convolution import Array, Convolution
+from lgcodec.models.layers.integer import Layer, check_exact
 from lgcodec.models.machines.native import library
 from lgcodec.models.machines.native.library import SLACK, Layers, check, pointer
 from lgcodec.models.machines.native.products import packed
+from lgcodec.models.machines.numpy.executor import OnHost
 
 _BLOCK = 96  # convolution.c's
 Loaded = tuple[Layers, int, int]
@@ -31,7 +32,10 @@ def _convolve(loaded: Loaded, a: Array) -> Array:
     padded = np.empty((H + size - 1) * (W + size - 1) * I + SLACK, np.int16)
     sums = np.empty((_BLOCK, layer.outputs), np.int32)
     sizes = (ctypes.c_int64(size), ctypes.c_int64(outputs))
-    given, made = (pointer(a, np.float32), pointer(shape, np.int64)), (pointer(out, np.float32), pointer(padded, np.int16))
+    given, made = (
+        (pointer(a, np.float32), pointer(shape, np.int64)),
+        (pointer(out, np.float32), pointer(padded, np.int16)),
+    )
     convolve = library.library().lgcodec_convolve
     check(convolve(*given, ctypes.byref(layer), *sizes, *made, pointer(sums, np.int32)))
     return out
@@ -50,7 +54,7 @@ class NativeExecutor(OnHost):
 
 
 class NativeConvolutions(OnHost):
-    """A convolution.Machine; releases the GIL, so tiles may run on threads."""
+    """The machine's Convolutions; releases the GIL, so tiles may run on threads."""
 
     name = "native"
 

@@ -15,6 +15,7 @@ from lgcodec.models.machines.native import build
 
 COLUMNS = 16  # rows of outputs are multiples of this
 SLACK = 16  # so many more numbers may be read, and written, behind those of an array
+ABSENT = "is not compiled: install lgcodec again where there is a C compiler, or with pip's `ziglang`"
 _MEANINGS = {
     1: "arrays whose sizes do not fit",
     2: "a stream does not hold exactly its tile",
@@ -91,7 +92,7 @@ def library() -> Any:
     """The library to use. Raises ModelError where there is none."""
     name = os.environ.get("LGCODEC_INSTRUCTIONS") or next(iter(available()), "")
     if not name:
-        raise ModelError("no native library: install lgcodec again where there is a C compiler")
+        raise ModelError(f"the native library {ABSENT}")
     return load(name)
 
 

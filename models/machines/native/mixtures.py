@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 
-from lgcodec.models import mixture
+from lgcodec.models.entropy import mixture
 from lgcodec.models.machines.native import library
 from lgcodec.models.machines.native.library import SLACK, pointer
 
@@ -30,6 +30,8 @@ def mixtures(m: mixture.Mixture) -> library.Mixtures | None:
     parts = np.zeros((3, K, n + SLACK), np.int32)
     parts[:, :, :n] = np.clip(m.mean, -_FAR, _FAR), m.inverse, m.weight
     known = tables(m.tables)
-    result = library.Mixtures(*(pointer(part, np.int32) for part in parts), K, n + SLACK, m.size, m.origin, ctypes.pointer(known))
+    result = library.Mixtures(
+        *(pointer(part, np.int32) for part in parts), K, n + SLACK, m.size, m.origin, ctypes.pointer(known)
+    )
     result.kept = parts
     return result

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.models.integer import Layer
+from lgcodec.models.layers.integer import Layer
 from lgcodec.models.machines.native.library import Layers, pointer, rounded
 
 
@@ -15,7 +15,10 @@ def packed(weights: Sequence[NDArray[np.int16]], layers: Sequence[Layer] = ()) -
     """Weights [O, I] of layers of one shape, in pairs of inputs, and their ends: bias, shift, low and high of `layers`,
     or zeros. What is added to fill rows up gives 0.
     """
-    most, pairs = rounded(max((len(w) for w in weights), default=1)), -(-max((w.shape[1] for w in weights), default=1) // 2)
+    most, pairs = (
+        rounded(max((len(w) for w in weights), default=1)),
+        -(-max((w.shape[1] for w in weights), default=1) // 2),
+    )
     weight = np.zeros((len(weights), 2 * pairs, most), np.int16)
     ends = np.zeros((len(weights), 4, most), np.int32)
     for i, w in enumerate(weights):

@@ -7,12 +7,12 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
+from lgcodec.models.entropy.mixture import Mixture
 from lgcodec.models.errors import ModelError
 from lgcodec.models.interface import Distribution, IntArray, Intervals
 from lgcodec.models.machines.native import library
 from lgcodec.models.machines.native.library import SLACK, check, pointer
 from lgcodec.models.machines.native.mixtures import mixtures
-from lgcodec.models.mixture import Mixture
 
 
 class NativeStack:
@@ -42,7 +42,10 @@ class NativeStack:
         values, shares = np.zeros(n + SLACK, np.int32), np.zeros((2, 2 * n), np.uint32)
         values[:n] = symbols - distribution.origin
         self._library.lgcodec_shares(
-            ctypes.byref(m), pointer(values, np.int32), ctypes.c_int64(n), *(pointer(part, np.uint32) for part in shares)
+            ctypes.byref(m),
+            pointer(values, np.int32),
+            ctypes.c_int64(n),
+            *(pointer(part, np.uint32) for part in shares),
         )
         starts, frequencies = shares.reshape(2, 2, n)
         return [Intervals(*part, distribution.counts) for part in zip(starts, frequencies, strict=True)]
@@ -64,7 +67,11 @@ class NativeStack:
         n = distribution.mean.shape[1]
         values, scratch = np.zeros(n + SLACK, np.int32), np.zeros(2 * (n + SLACK), np.int32)
         self._library.lgcodec_pop_mixtures(
-            ctypes.byref(m), ctypes.byref(self.struct), ctypes.c_int64(n), pointer(values, np.int32), pointer(scratch, np.int32)
+            ctypes.byref(m),
+            ctypes.byref(self.struct),
+            ctypes.c_int64(n),
+            pointer(values, np.int32),
+            pointer(scratch, np.int32),
         )
         return values[:n].astype(np.int64) + distribution.origin
 
