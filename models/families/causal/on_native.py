@@ -77,7 +77,6 @@ class NativeCausal:
     def __init__(self, network: Network, threads: int) -> None:
         self.network, self.threads, self.batch = network, threads, 2 * threads
         self.library = library.library()
-        self.library.lgcodec_causal_room.restype = ctypes.c_int64
         self.prepared = functools.lru_cache(maxsize=8)(self._prepare)
         self.order = _order(network.config)
 
@@ -137,8 +136,9 @@ class NativeCausal:
         def one(tile: NDArray[np.int16], side: Side | None) -> Stream:
             shares, stack = np.empty((2, 2 * tile.size), np.uint32), NativeStack()
             self._run(np.ascontiguousarray(tile), stack.struct, adaptation, side, shares)
-            stack.push(Intervals(*shares, np.array([2 * tile.size])))
-            return Stream(stack.words(), ideal_bits(shares[1]))
+            starts, frequencies = shares
+            stack.push(Intervals(starts, frequencies, np.array([len(starts)])))
+            return Stream(stack.words(), ideal_bits(frequencies))
 
         return each(self.threads, one, tiles, sides or [None] * len(tiles))
 
@@ -163,7 +163,6 @@ def features(x: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]
     """
     x, native = np.ascontiguousarray(x), library.library()
     predictions, coupled = np.zeros((causal.WINDOWS, *x.shape), np.int16), np.zeros(x.shape, np.int16)
-    native.lgcodec_features_room.restype = ctypes.c_int64
     shape = [ctypes.c_int64(n) for n in x.shape]
     block = np.zeros(native.lgcodec_features_room(*shape), np.uint8)
     results = pointer(predictions, np.int16), pointer(coupled, np.int16)

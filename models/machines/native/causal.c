@@ -141,7 +141,7 @@ static int64_t lay_out(Coder *coder, const Causal *net, uintptr_t block, int64_t
         coder->first.now = net->first, coder->middle.now = net->middle;
         coder->heads.now = net->heads, coder->outs.now = net->outs;
     }
-    return (int64_t)(arena.at - block);
+    return (int64_t)(arena.at - block) + ALIGNMENT;
 }
 
 INLINE int16_t compand(const int16_t *table, int32_t e) {

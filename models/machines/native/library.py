@@ -83,8 +83,8 @@ def load(name: str) -> Any:
         raise ModelError(f"no native library for {name!r} here: have {', '.join(available()) or 'none'}")
     library = ctypes.CDLL(str(build.path_of(name)))
     library.lgcodec_bits.restype = ctypes.c_double
-    for function in (library.lgcodec_flow, library.lgcodec_flow_room):
-        function.restype = ctypes.c_int64
+    for function in ("flow", "flow_room", "causal_room", "features_room"):
+        getattr(library, f"lgcodec_{function}").restype = ctypes.c_int64
     return library
 
 

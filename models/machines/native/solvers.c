@@ -260,7 +260,7 @@ void coupling_learn(Solvers *s, const Front *front) {
 static int64_t features_lay_out(Solvers *s, uintptr_t block, int64_t channels, int64_t height, int64_t width) {
     Arena arena = {block};
     solvers_lay_out(s, &arena, channels, height, width);
-    return (int64_t)(arena.at - block);
+    return (int64_t)(arena.at - block) + ALIGNMENT;
 }
 
 /* Bytes that lgcodec_features needs. */
