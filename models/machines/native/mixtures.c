@@ -176,9 +176,10 @@ static void pop_high(const Mixtures *m, Stack *stack, int64_t n, int32_t *values
 /* Mixture.low_table of mixtures j .. j + ABREAST - 1: entries 0 .. LOW of each. */
 INLINE void low_tables(const Mixtures *m, int64_t j, const int32_t *values, const int32_t *bases, const int32_t *spans,
                        int32_t (*tables)[1 + LOW]) {
-    i32v lanes[VECTORS] = {0}, v[ABREAST][VECTORS];
+    static const int32_t ENTRIES[LOW] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+    i32v lanes[VECTORS], v[ABREAST][VECTORS];
     Sums sums[ABREAST][VECTORS] = {0};
-    for (int i = 0; i < LOW; i++) lanes[i / LANES][i % LANES] = i + 1;
+    UNROLL for (int i = 0; i < VECTORS; i++) lanes[i] = load_i32v(ENTRIES + i * LANES);
     UNROLL for (int p = 0; p < ABREAST; p++) UNROLL for (int i = 0; i < VECTORS; i++) v[p][i] = lanes[i] + values[j + p];
     for (int64_t k = 0; k < m->components; k++) {
         UNROLL for (int p = 0; p < ABREAST; p++) {
