@@ -46,7 +46,9 @@ def _compile() -> bool:
         reason = "no C compiler found" if _IS_WANTED else "LGCODEC_NATIVE=0"
     except (OSError, subprocess.CalledProcessError) as e:
         reason = str(e)
-    print(f"lgcodec: built without its native library, so models run on numpy, far slower: {reason}", file=sys.stderr)
+    print(  # noqa: T201
+        f"lgcodec: built without its native library, so models run on numpy, far slower: {reason}", file=sys.stderr
+    )
     return False
 
 

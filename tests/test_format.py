@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,20 +22,21 @@ from lgcodec.models.families.causal import network as causal
 from lgcodec.models.interface import ImageModel
 from lgcodec.models.layers import learning
 from lgcodec.models.layers.integer import EXACT, LearningLayer
+from lgcodec.models.machines.choose import missing
 from lgcodec.models.machines.numpy.learning import Learner
 
 GOLDEN = Path(__file__).parent / "golden"
 WEIGHTS = GOLDEN / "tiny.safetensors"
 FILES = sorted(GOLDEN.glob("model-*.lgc"))
-NEEDS = {"numpy": "numpy", "numba": "numba", "torch": "torch"}  # the package that each machine needs
+MACHINES = ("numpy", "native", "torch")
 MODE_OF = {(): 1, (1,): 7, (3,): 4}  # by the array's shape after height and width
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-each_machine = pytest.mark.parametrize("machine", NEEDS)
+each_machine = pytest.mark.parametrize("machine", MACHINES)
 
 
 def model_on(machine: str) -> ImageModel:
-    if importlib.util.find_spec(NEEDS[machine]) is None:
-        pytest.skip(f"{NEEDS[machine]} is not installed")
+    if reason := missing(machine):
+        pytest.skip(f"{machine} {reason}")
     return registry.load(WEIGHTS, machine=machine, threads=1)
 
 
@@ -276,11 +276,11 @@ def is_halved(network: causal.Network, adapted: causal.Network) -> bool:
     return any((layer.shift > adapted.layers[name].shift).any() for name, layer in network.layers.items())
 
 
-@pytest.mark.parametrize("machine", NEEDS)
+@pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("family-*.lgc")), ids=lambda path: path.stem)
 def test_files_of_every_family_decode_on_every_machine(path: Path, machine: str) -> None:
-    if importlib.util.find_spec(NEEDS[machine]) is None:
-        pytest.skip(f"{NEEDS[machine]} is not installed")
+    if reason := missing(machine):
+        pytest.skip(f"{machine} {reason}")
     name = path.stem.split("-")[1]
     codec = Codec(registry.load(name, machine=machine, threads=1))
     assert inspect(path).methods == {"model": 2}

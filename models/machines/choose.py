@@ -58,13 +58,6 @@ def _native(threads: int) -> Machine:
     return Machine("native", NativeExecutor(), NativeConvolutions(), NativeStack, "native", threads)
 
 
-def _numba(threads: int) -> Machine:
-    from lgcodec.models.machines.numba.convolution import CompiledConvolutions
-    from lgcodec.models.machines.numba.stack import CompiledStack
-
-    return Machine("numba", NumpyExecutor(), CompiledConvolutions(), CompiledStack, "numba", threads)
-
-
 def _numpy(threads: int) -> Machine:
     executor = NumpyExecutor()
     return Machine("numpy", executor, ExecutorConvolutions(executor), Stack, None, threads)
@@ -89,7 +82,6 @@ def _cuda(threads: int) -> Machine:
 
 MACHINES: Mapping[str, Row] = {  # of one device, the first that is there is chosen
     "native": Row("cpu", _native),
-    "numba": Row("cpu", _numba, ("numba",), "fast"),
     "numpy": Row("cpu", _numpy),
     "torch": Row("cpu", _torch, ("torch",), "torch"),
     "cuda": Row("cuda", _cuda, ("torch",), "torch"),

@@ -1,7 +1,7 @@
 """Compiles the native libraries into this folder: python -m lgcodec.models.machines.native.build [SET ..].
 
 Imports nothing of the package, so that an installer can run it. It compiles a library for each instruction set, and one
-that tells which of them a processor has, with $CC, cc, gcc, clang or, where a system has none of them, the wheel `ziglang`.
+that tells which of them a processor has, with $CC, cc, gcc, clang or, where a system has none, the wheel `ziglang`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ X86 = {
 OTHER = {"neon" if platform.machine().lower() in ("aarch64", "arm64") else "plain": ""}
 SETS = X86 if platform.machine().lower() in ("x86_64", "amd64") else OTHER
 # Integers wrap; doubles are rounded after each operation, whatever the set; sqrt is an instruction.
-FLAGS = "-std=c11 -O3 -shared -fvisibility=hidden -ffp-contract=off -fwrapv -fno-math-errno -Wall -Wextra -Wno-psabi"
+FLAGS = "-std=c11 -O3 -shared -fvisibility=hidden -ffp-contract=off -fwrapv -g0 -Wl,-s -fno-math-errno -Wall -Wextra -Wno-psabi"
 
 
 def sources() -> list[Path]:
