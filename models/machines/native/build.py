@@ -28,8 +28,8 @@ X86 = {
     "avx512": _AVX512,
     "avx512vnni": f"{_AVX512} -mavx512vnni",
 }
-OTHER = {"neon" if platform.machine().lower() in ("aarch64", "arm64") else "plain": ""}
-SETS = X86 if platform.machine().lower() in ("x86_64", "amd64") else OTHER
+_MACHINE = platform.machine().lower()
+SETS = X86 if _MACHINE in ("x86_64", "amd64") else {"neon": ""} if _MACHINE in ("aarch64", "arm64") else {}
 # Integers wrap; doubles are rounded after each operation, whatever the set; sqrt is an instruction.
 FLAGS = "-std=c11 -O3 -shared -fvisibility=hidden -ffp-contract=off -fwrapv -g0 -Wl,-s -fno-math-errno -Wall -Wextra -Wno-psabi"
 
@@ -50,7 +50,9 @@ def path_of(name: str, folder: Path = FOLDER) -> Path:
 
 
 def compiler() -> list[str] | None:
-    """The command of a C compiler, None where there is none."""
+    """The command of a C compiler, None where there is none, or nothing to compile for this processor."""
+    if not SETS:
+        return None
     if os.environ.get("CC"):
         return shlex.split(os.environ["CC"])
     for name in ("cc", "gcc", "clang"):

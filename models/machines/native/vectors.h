@@ -22,7 +22,7 @@
 #include <arm_neon.h>
 #define VECTOR 16
 #else
-#define VECTOR 16
+#error "no instruction set that this header knows"
 #endif
 
 enum {
@@ -51,7 +51,6 @@ typedef float f32v __attribute__((vector_size(VECTOR)));
     INLINE void store_##name(element *to, vector v) { memcpy(to, &v, sizeof v); }
 LOAD_AND_STORE(i16v, i16v, int16_t)
 LOAD_AND_STORE(i32v, i32v, int32_t)
-LOAD_AND_STORE(i64v, i64v, int64_t)
 LOAD_AND_STORE(f64v, f64v, double)
 
 INLINE i32v spread_i32(int32_t x) { return x - (i32v){0}; }
@@ -211,32 +210,6 @@ INLINE void gather_pairs(const int32_t *table, i32v places, i32v *first, i32v *s
     int32x4_t lower = vcombine_s32(vld1_s32(table + places[0]), vld1_s32(table + places[1]));
     int32x4_t upper = vcombine_s32(vld1_s32(table + places[2]), vld1_s32(table + places[3]));
     *first = (i32v)vuzp1q_s32(lower, upper), *second = (i32v)vuzp2q_s32(lower, upper);
-}
-#else /* any other processor: lane by lane */
-#define BY_LANE(vector, count, expression)                                                                             \
-    vector v;                                                                                                          \
-    for (int i = 0; i < (count); i++) v[i] = (expression);                                                             \
-    return v;
-INLINE i32v dot(i32v sums, i16v a, i16v b) { BY_LANE(i32v, LANES, sums[i] + a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1]) }
-INLINE f64v multiply_add(f64v a, f64v b, f64v c) { return a * b + c; }
-INLINE f64v floor_f64(f64v a) { BY_LANE(f64v, WIDE, floor(a[i])) }
-INLINE f64v min_f64(f64v a, f64v b) { BY_LANE(f64v, WIDE, a[i] < b[i] ? a[i] : b[i]) }
-INLINE f64v max_f64(f64v a, f64v b) { BY_LANE(f64v, WIDE, a[i] > b[i] ? a[i] : b[i]) }
-INLINE i32v min_i32(i32v a, i32v b) { BY_LANE(i32v, LANES, a[i] < b[i] ? a[i] : b[i]) }
-INLINE i32v max_i32(i32v a, i32v b) { BY_LANE(i32v, LANES, a[i] > b[i] ? a[i] : b[i]) }
-INLINE i16v min_i16(i16v a, i16v b) { BY_LANE(i16v, 2 * LANES, a[i] < b[i] ? a[i] : b[i]) }
-INLINE i16v max_i16(i16v a, i16v b) { BY_LANE(i16v, 2 * LANES, a[i] > b[i] ? a[i] : b[i]) }
-INLINE i32v load_widened(const int16_t *from) { BY_LANE(i32v, LANES, from[i]) }
-INLINE void store_narrowed(int16_t *to, i32v v) { for (int i = 0; i < LANES; i++) to[i] = (int16_t)v[i]; }
-INLINE f64v f64_half(i32v a, const int upper) { BY_LANE(f64v, WIDE, a[upper * WIDE + i]) }
-INLINE i32v i32_of(f64v lower, f64v upper) { BY_LANE(i32v, LANES, (int32_t)(i < WIDE ? lower[i % WIDE] : upper[i % WIDE])) }
-INLINE int count_at_most(i32v a, i32v b) {
-    int count = 0;
-    for (int i = 0; i < LANES; i++) count += a[i] <= b[i];
-    return count;
-}
-INLINE void gather_pairs(const int32_t *table, i32v places, i32v *first, i32v *second) {
-    for (int i = 0; i < LANES; i++) (*first)[i] = table[places[i]], (*second)[i] = table[places[i] + 1];
 }
 #endif
 
