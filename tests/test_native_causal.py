@@ -20,13 +20,15 @@ from lgcodec.models.entropy.program import push_value
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.causal import program
 from lgcodec.models.families.causal.network import Config, Network, Side
+from lgcodec.models.families.vqvae import network as vqvae
+from lgcodec.models.layers import learning
 from lgcodec.models.layers.integer import LearningLayer
 from lgcodec.models.machines.native import library
 from lgcodec.models.machines.native.library import SLACK, Layers, Mixtures, pointer, rounded
 from lgcodec.models.machines.native.mixtures import tables
 from lgcodec.models.machines.native.products import packed
-from lgcodec.models.machines.numpy import learning
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
+from lgcodec.models.machines.numpy.learning import Learner, mixture_errors
 from lgcodec.models.machines.numpy.stack import Stack
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
@@ -73,9 +75,12 @@ def network_of(name: str) -> Network:
     kind, loud, _ = CASES[name]
     if not isinstance(kind, str):
         return Network.of(random_weights(kind, 1, loud))
-    network: Any = registry.load(kind, machine="numpy")
-    network = network.layered.network.pixels if kind == "vqvae" else network.network
-    return network  # type: ignore[no-any-return]
+    weights = registry.read(kind)
+    if kind != "vqvae":
+        return Network.of(weights)
+    start = "pixels."  # of the network whose pixels know the picture of the codes
+    pixels = {name[len(start) :]: a for name, a in weights.tensors.items() if name.startswith(start)}
+    return Network.build(vqvae.Config.of(weights.config).pixels, pixels)
 
 
 def side_of(network: Network, shape: Shape) -> Side | None:
@@ -149,7 +154,7 @@ def filled(a: NDArray[Any], rows: int, columns: int) -> NDArray[np.int16]:
     return np.pad(a, ((0, rows - a.shape[0]), (0, columns - a.shape[1]))).astype(np.int16)
 
 
-class Learner(ctypes.Structure):
+class NativeLearner(ctypes.Structure):
     """learning.h's."""
 
     _fields_ = (
@@ -173,7 +178,7 @@ def test_layers_learn_alike(
     limit, shift = np.full(inputs, 1000, np.int32), random.integers(0, 12, outputs).astype(np.int32)
     bias, ends = random.integers(-(1 << 27), 1 << 27, outputs).astype(np.int32), np.full((2, outputs), 8191, np.int32)
     layer = LearningLayer(weight, bias, shift, limit, -ends[0], ends[1])
-    wanted = learning.Learner(layer, 1, own, rate)
+    wanted = Learner(layer, 1, own, rate)
     trained, wide, room = packed([weight], [layer]), rounded(outputs), rounded(own)
     parts = {
         "weight": np.zeros((trained.pairs, wide, 2), np.int16), "master": np.zeros((room + SLACK, wide), np.int32),
@@ -181,7 +186,7 @@ def test_layers_learn_alike(
     }  # fmt: skip
     pointers = {name: pointer(part, part.dtype) for name, part in parts.items()}
     now = Layers(pointers["weight"], trained.ends, 1, trained.pairs, wide)
-    learner = Learner(now, own, outputs, room, **pointers)
+    learner = NativeLearner(now, own, outputs, room, **pointers)
     moments = [random.integers(0, 2 ** int(random.integers(6, 43)), count) for count in (outputs, own)]
     moments[0][0] <<= 42 - int(moments[0][0]).bit_length()  # the others' factors may then reach their limit
     block = np.zeros(1 << 20, np.uint8)
@@ -213,9 +218,10 @@ def test_errors_go_back_alike(instructions: str, values: list[int], before: int,
     back = learning.back(sums.astype(np.int64))
     for below, wanted in ((None, back), (np.full_like(outputs, before), before + back)):
         masked, onto = np.zeros_like(outputs), None if below is None else pointer(below, np.int16)
+        wide = ctypes.c_int64(16)
         library.library().lgcodec_errors_back(
-            pointer(sums, np.int32), ctypes.c_int64(16), ctypes.c_int64(2), onto, pointer(outputs, np.int16),
-            pointer(masked, np.int16),
+            pointer(sums, np.int32), wide, ctypes.c_int64(2), onto, pointer(outputs, np.int16), wide,
+            pointer(masked, np.int16), wide,
         )  # fmt: skip
         np.testing.assert_array_equal(masked, learning.limited(wanted) * (outputs > 0))
         assert below is None or np.array_equal(below, learning.limited(wanted))
@@ -249,7 +255,7 @@ def test_errors_are_those_of_mixtures(
         ctypes.byref(given_mixtures), *(pointer(part, np.int32) for part in (symbols, apart, q)),
         ctypes.c_int64(outputs), ctypes.c_int64(n), pointer(errors, np.int16),
     )  # fmt: skip
-    wanted = learning.mixture_errors(mixed, values, log_scale, 160, spread)
+    wanted = mixture_errors(mixed, values, log_scale, 160, spread)
     assert np.abs(wanted).max() <= learning.ERROR_LIMIT
     np.testing.assert_array_equal(errors[:, : 3 * K + 1], wanted)
     assert (errors[:, 3 * K + 1 :] == 7).all()

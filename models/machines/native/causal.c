@@ -299,7 +299,7 @@ static void teach(Coder *coder, const Front *front, int64_t channels) {
         const int16_t *errors = coder->lessons + c * rows * outs, *zs = coder->zs + c * rows * z;
         int16_t *hidden_errors = coder->hidden_errors + c * z;
         multiply(errors, outs, &net->back_outs, c, coder->sums, n);
-        errors_back(coder->sums, z, n, NULL, zs, z, hidden_errors, all);
+        lgcodec_errors_back(coder->sums, z, n, NULL, zs, z, hidden_errors, all);
         pair(zs, z, n, coder->outs.room, pairs);
         pair(errors, outs, n, outs, error_pairs);
         learn(&coder->outs, c, rate, pairs, error_pairs, n, &coder->lesson);
@@ -310,13 +310,13 @@ static void teach(Coder *coder, const Front *front, int64_t channels) {
     memset(coder->below, 0, (size_t)(n * h) * sizeof *coder->below);
     multiply(coder->hidden_errors, all, &net->back_heads, 0, coder->sums, n);
     for (int64_t i = depth - 1; i >= 0; i--) {
-        errors_back(coder->sums, h, n, coder->below, coder->added + i * rows * h, h, coder->own, h);
+        lgcodec_errors_back(coder->sums, h, n, coder->below, coder->added + i * rows * h, h, coder->own, h);
         multiply(coder->own, h, &net->back_middle, i, coder->sums, n);
         pair(coder->hs + i * rows * coder->h_stride, coder->h_stride, n, coder->middle.room, pairs);
         pair(coder->own, h, n, h, error_pairs);
         learn(&coder->middle, i, rate, pairs, error_pairs, n, &coder->lesson);
     }
-    errors_back(coder->sums, h, n, coder->below, coder->hs, coder->h_stride, coder->own, h);
+    lgcodec_errors_back(coder->sums, h, n, coder->below, coder->hs, coder->h_stride, coder->own, h);
     pair(coder->inputs, coder->input_stride, n, coder->first.room, pairs);
     pair(coder->own, h, n, h, error_pairs);
     learn(&coder->first, 0, rate, pairs, error_pairs, n, &coder->lesson);
@@ -368,7 +368,7 @@ EXPORT int lgcodec_causal(const Causal *net, int64_t channels, int64_t height, i
             if (teaches) {
                 int64_t outs = net->outs.outputs;
                 int16_t *errors = coder.lessons + c * coder.rows * outs;
-                mixture_errors(&coder.mixtures, coder.values, coder.spread, coder.q, outs, front.n, errors);
+                lgcodec_mixture_errors(&coder.mixtures, coder.values, coder.spread, coder.q, outs, front.n, errors);
             }
             place(&coder, &front, c, tile);
         }

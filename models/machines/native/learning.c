@@ -155,8 +155,8 @@ void learn(Learner *learner, int64_t layer, int64_t rate, const int16_t *inputs,
         }
 }
 
-void errors_back(const int32_t *sums, int64_t columns, int64_t n, int16_t *below, const int16_t *outputs,
-                 int64_t outputs_stride, int16_t *masked, int64_t masked_stride) {
+EXPORT void lgcodec_errors_back(const int32_t *sums, int64_t columns, int64_t n, int16_t *below, const int16_t *outputs,
+                                int64_t outputs_stride, int16_t *masked, int64_t masked_stride) {
     const i32v limit = spread_i32(ERROR_LIMIT), zero = {0};
     for (int64_t j = 0; j < n; j++)
         for (int64_t column = 0; column < columns; column += LANES) {
@@ -189,8 +189,8 @@ INLINE Sigmoid sigmoid_of(f64v t, const int32_t *table, i64v is_end, double end)
     return (Sigmoid){t, select_f64(is_end, spread_f64(end), value), select_f64(is_end, spread_f64(0), slope)};
 }
 
-void mixture_errors(const Mixtures *mixtures, const int32_t *values, const int32_t *spread, const int32_t *q,
-                    int64_t outputs, int64_t n, int16_t *errors) {
+EXPORT void lgcodec_mixture_errors(const Mixtures *mixtures, const int32_t *values, const int32_t *spread, const int32_t *q,
+                                   int64_t outputs, int64_t n, int16_t *errors) {
     const int K = (int)mixtures->components;
     const f64v limit = spread_f64(ERROR_LIMIT);
     const double origin = (double)mixtures->origin, last = (double)(mixtures->size - 1);
@@ -239,7 +239,7 @@ void mixture_errors(const Mixtures *mixtures, const int32_t *values, const int32
     }
 }
 
-/* For tests: the functions above by themselves. block: zeros, room for a gradient, its factors and n pixels in pairs. */
+/* For tests: `learn` by itself. block: zeros, room for a gradient, its factors and n pixels in pairs. */
 EXPORT void lgcodec_learn(Learner *learner, const Layers *trained, int begins, int64_t rate, const int16_t *inputs,
                           const int16_t *errors, int64_t n, void *block) {
     Arena arena = {(uintptr_t)block};
@@ -251,14 +251,4 @@ EXPORT void lgcodec_learn(Learner *learner, const Layers *trained, int begins, i
     pair(inputs, learner->room, n, learner->room, pairs);
     pair(errors, width, n, width, error_pairs);
     learn(learner, 0, rate, pairs, error_pairs, n, &lesson);
-}
-
-EXPORT void lgcodec_errors_back(const int32_t *sums, int64_t columns, int64_t n, int16_t *below, const int16_t *outputs,
-                                int16_t *masked) {
-    errors_back(sums, columns, n, below, outputs, columns, masked, columns);
-}
-
-EXPORT void lgcodec_mixture_errors(const Mixtures *mixtures, const int32_t *values, const int32_t *spread, const int32_t *q,
-                                   int64_t outputs, int64_t n, int16_t *errors) {
-    mixture_errors(mixtures, values, spread, q, outputs, n, errors);
 }

@@ -35,13 +35,13 @@ void learn(Learner *learner, int64_t layer, int64_t rate, const int16_t *inputs,
 /* Errors of n rows of inputs from sums [n][columns] of outputs' errors and weights, added to `below` [n][columns], or not
  * where that is NULL; and those of them where outputs [n][outputs_stride] are positive: masked [n][masked_stride].
  */
-void errors_back(const int32_t *sums, int64_t columns, int64_t n, int16_t *below, const int16_t *outputs,
-                 int64_t outputs_stride, int16_t *masked, int64_t masked_stride);
+EXPORT void lgcodec_errors_back(const int32_t *sums, int64_t columns, int64_t n, int16_t *below, const int16_t *outputs,
+                                int64_t outputs_stride, int16_t *masked, int64_t masked_stride);
 
 /* learning.mixture_errors: errors [n][outputs]. values: less the origin, spread: Q3, both [n + SLACK]; q [n][outputs]: what
  * the head said.
  */
-void mixture_errors(const Mixtures *mixtures, const int32_t *values, const int32_t *spread, const int32_t *q,
-                    int64_t outputs, int64_t n, int16_t *errors);
+EXPORT void lgcodec_mixture_errors(const Mixtures *mixtures, const int32_t *values, const int32_t *spread, const int32_t *q,
+                                   int64_t outputs, int64_t n, int16_t *errors);
 
 #endif
