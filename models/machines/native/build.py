@@ -31,7 +31,7 @@ X86 = {
 _MACHINE = platform.machine().lower()
 SETS = X86 if _MACHINE in ("x86_64", "amd64") else {"neon": ""} if _MACHINE in ("aarch64", "arm64") else {}
 # Integers wrap; doubles are rounded after each operation, whatever the set; sqrt is an instruction.
-FLAGS = "-std=c11 -O3 -shared -fvisibility=hidden -ffp-contract=off -fwrapv -g0 -Wl,-s -fno-math-errno -Wall -Wextra -Wno-psabi"
+FLAGS = "-std=c11 -O3 -shared -fvisibility=hidden -ffp-contract=off -fwrapv -fno-math-errno -Wall -Wextra -Wno-psabi"
 
 
 def sources() -> list[Path]:
@@ -62,10 +62,11 @@ def compiler() -> list[str] | None:
 
 
 def compile_all(command: Sequence[str], folder: Path = FOLDER, flags: str = "", only: Sequence[str] = ()) -> None:
-    """Compiles the libraries, or only those of some sets, into `folder`; flags: added to FLAGS. Raises
+    """Compiles the libraries, or only those of some sets, into `folder`; flags: instead of
+    none for debuggers. Raises
     subprocess.CalledProcessError.
     """
-    common = [*command, *FLAGS.split(), *flags.split(), *([] if sys.platform == "win32" else ["-fPIC"])]
+    common = [*command, *FLAGS.split(), *(flags or "-g0 -Wl,-s").split(), *([] if sys.platform == "win32" else ["-fPIC"])]
     jobs = [("processor", "", [FOLDER / "processor.c"])]
     jobs += [(name, own, sources()) for name, own in SETS.items() if name in (only or SETS)]
     for name, own, files in jobs:
