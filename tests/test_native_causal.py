@@ -140,7 +140,7 @@ def test_other_streams_are_refused_or_hold_another_tile(instructions: str) -> No
     assert refused > 1
 
 
-def test_tiles_and_sides_of_other_shapes_are_refused() -> None:
+def test_tiles_and_sides_of_other_shapes_and_values_are_refused() -> None:
     coder, tile = NativeCausal(network_of("vqvae"), 1), tile_of("noise", (3, 8, 8), 0)
     with pytest.raises(ModelError, match="sizes"):
         coder.encode([tile], b"")
@@ -148,6 +148,9 @@ def test_tiles_and_sides_of_other_shapes_are_refused() -> None:
         coder.encode([tile], b"", [side_of(network_of("vqvae"), (3, 8, 7))])
     with pytest.raises(ModelError, match="sizes"):
         NativeCausal(network_of("small"), 1).encode([tile[:2]], b"")
+    for value in (256, -1):  # which no symbol stands for
+        with pytest.raises(ModelError, match="sizes"):
+            NativeCausal(network_of("small"), 1).encode([np.full((3, 8, 8), value, np.int16)], b"")
 
 
 def filled(a: NDArray[Any], rows: int, columns: int) -> NDArray[np.int16]:

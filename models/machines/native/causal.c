@@ -358,8 +358,10 @@ EXPORT int lgcodec_causal(const Causal *net, int64_t channels, int64_t height, i
             mix(&coder, &front, c, h);
             if (starts) {
                 const int16_t *from = tile + (c * height + front.low) * width + t - 2 * front.low;
-                for (int64_t j = 0; j < front.n; j++, from += width - 2)
+                for (int64_t j = 0; j < front.n; j++, from += width - 2) {
                     coder.values[j] = *from - (int32_t)coder.mixtures.origin;
+                    if (coder.values[j] < 0 || coder.values[j] >= coder.mixtures.size) return WRONG_SIZES;
+                }
                 mixtures_shares(&coder.mixtures, coder.values, front.n, starts, frequencies);
                 starts += 2 * front.n, frequencies += 2 * front.n;
             } else {

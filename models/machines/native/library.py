@@ -17,7 +17,7 @@ COLUMNS = 16  # rows of outputs are multiples of this
 SLACK = 16  # so many more numbers may be read, and written, behind those of an array
 ABSENT = "is not compiled: install lgcodec again where there is a C compiler, or with pip's `ziglang`"
 _MEANINGS = {
-    1: "arrays whose sizes do not fit",
+    1: "arrays whose sizes or values do not fit",
     2: "a stream does not hold exactly its tile",
     3: "a stream holds samples beyond 16 bits",
 }
