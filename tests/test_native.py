@@ -205,7 +205,7 @@ def expected(name: str) -> list[Stream]:
     return coded(registry.load(name, machine="numpy", threads=1), "numpy")
 
 
-@pytest.mark.parametrize("name", sorted(registry.names()))
+@pytest.mark.parametrize("name", registry.NAMES)
 def test_shipped_weights(instructions: str, name: str) -> None:
     choose._built.cache_clear()  # the machine checks itself again
     model = registry.load(name, machine="native", threads=1)

@@ -42,7 +42,7 @@ INLINE void columns(Inputs in, const int16_t *weight, int64_t pairs, int64_t out
     ROWS(SUMS / vectors) ROWS(4) ROWS(1)
 }
 
-static void product(Inputs in, const Layers *layers, int64_t layer, int32_t *sums, int64_t n) {
+INLINE void product(Inputs in, const Layers *layers, int64_t layer, int32_t *sums, int64_t n) {
     int64_t pairs = layers->pairs / in.parts, outputs = layers->outputs, column = 0;
     const int16_t *weight = layers->weight + layer * layers->pairs * 2 * outputs;
     for (; column + VECTORS * LANES <= outputs; column += VECTORS * LANES)
@@ -56,12 +56,17 @@ void multiply(const int16_t *a, int64_t stride, const Layers *layers, int64_t la
     product((Inputs){a, stride, 2, 1, 0}, layers, layer, sums, n);
 }
 
+/* What is rarer shares one body, whose strides are no constants. */
+static void product_of(Inputs in, const Layers *layers, int64_t layer, int32_t *sums, int64_t n) {
+    product(in, layers, layer, sums, n);
+}
+
 void multiply_across(const int16_t *a, int64_t stride, const Layers *layers, int64_t layer, int32_t *sums, int64_t n) {
-    product((Inputs){a, 2, stride, 1, 0}, layers, layer, sums, n);
+    product_of((Inputs){a, 2, stride, 1, 0}, layers, layer, sums, n);
 }
 
 void multiply_windows(const int16_t *a, int64_t stride, int64_t parts, int64_t part, const Layers *layer, int32_t *sums, int64_t n) {
-    product((Inputs){a, stride, 2, parts, part}, layer, 0, sums, n);
+    product_of((Inputs){a, stride, 2, parts, part}, layer, 0, sums, n);
 }
 
 /* The layer's ends of LANES outputs from `column` on. */
