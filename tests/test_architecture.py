@@ -23,7 +23,7 @@ else:
 from lgcodec.models.families import FAMILIES
 
 LIGHT = ("import lgcodec", "import lgcodec.cli.main", "import lgcodec.models")
-HEAVY = ("torch", "numba", "matplotlib", "imagecodecs")
+HEAVY = ("torch", "matplotlib", "imagecodecs")
 
 # Parts from the lowest up: a module may import its own part and those before it. The first prefix that fits counts.
 PARTS = (

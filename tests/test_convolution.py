@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,10 +11,9 @@ from numpy.typing import NDArray
 from lgcodec.models.errors import ModelError
 from lgcodec.models.layers.convolution import Convolution
 from lgcodec.models.layers.integer import EXACT, Layer
-from lgcodec.models.machines.choose import choose
+from lgcodec.models.machines.choose import choose, missing
 
-MACHINES = [name for name, need in (("numpy", "numpy"), ("numba", "numba"), ("torch", "torch"))
-            if importlib.util.find_spec(need)]  # fmt: skip
+MACHINES = [name for name in ("numpy", "native", "torch") if missing(name) is None]
 machines = {name: choose(machine=name).convolutions for name in MACHINES}
 
 

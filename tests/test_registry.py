@@ -169,7 +169,7 @@ def test_folders_and_other_files_are_no_models(tmp_path: Path) -> None:
 def test_unknown_devices_and_machines_are_refused() -> None:
     with pytest.raises(ModelError, match="no device 'tpu': expected auto, cpu or cuda"):
         registry.load("default", device="tpu")
-    with pytest.raises(ModelError, match="no machine 'abacus': expected numba, numpy, torch or cuda"):
+    with pytest.raises(ModelError, match="no machine 'abacus': expected native, numpy, torch or cuda"):
         registry.load("default", machine="abacus")
 
 
