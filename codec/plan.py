@@ -15,12 +15,12 @@ from lgcodec.options import Options
 
 _PLAIN_AREA = 1 << 25  # pixels of a tile where nothing needs a model
 _PLAIN_WIDTH = (1 << 14) - 1  # the most that WebP takes
-_CHECKED, _CHECKED_SIDE = 8, 128  # squares of an image that WebP is tried on before it gets the whole
-_ANYWAY = 1 << 16  # pixels that take less time than thinking
+_ANYWAY = 1 << 14  # pixels that take less time than thinking
 # Of photographs, 0.11 to 0.9 of the pixels of some rows have colours of their own; of graphics below 0.1.
 _FEW_COLOURS = 0.12
-# WebP takes as much of a photograph as of its squares, and 0.25 to 1 of that where something repeats.
-_REPEATING, _UNREPEATING = 0.6, 0.97
+# Squares of an image that WebP is tried on before it gets the whole, their side, and what of their rate a model's file
+# must be below: WebP takes as much of a photograph as of its squares, and 0.25 to 1 of that where something repeats.
+_REPEATING, _UNREPEATING = (8, 128, 0.6), (4, 64, 0.95)
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,15 @@ def may_be_smaller(picture: Picture, size: int) -> bool:
     """Whether plain methods may take less than `size` bytes for an image that did not look so: by squares of it."""
     if picture.area <= _ANYWAY:
         return True
-    places = boxes.squares(picture.width, picture.height, _CHECKED_SIDE, _CHECKED)
+    few = plain.share_of_colours(_sample(picture)) < _FEW_COLOURS
+    count, side, share = _REPEATING if few else _UNREPEATING
+    places = boxes.squares(picture.width, picture.height, side, count)
     joined = np.concatenate([picture.samples(box) for box in places], axis=1)
     code = plain.METHODS[plain.WEBP].encode(np.ascontiguousarray(joined), 1)
     if code is None:
         return False
-    few = plain.share_of_colours(_sample(picture)) < _FEW_COLOURS
     pixels = joined.shape[0] * joined.shape[1]
-    return bool(size / picture.area > (_REPEATING if few else _UNREPEATING) * len(code) / pixels)
+    return bool(size / picture.area > share * len(code) / pixels)
 
 
 def modelled(picture: Picture, options: Options) -> Plan:
