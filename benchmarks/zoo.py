@@ -3,7 +3,7 @@
 Usage: python benchmarks/zoo.py mnist.npz FOLDER [--systems gated,vae] [--images 10000]
 
 FOLDER holds NAME.safetensors and NAME.checkpoint.pt for each system, as `lgcodec train masked NAME --data mnist.npz
---out FOLDER/NAME.safetensors` writes them. The first test images are compressed by one call, as one image of all of
+--out FOLDER/NAME.safetensors` writes them. The first test images are compressed by one call, by numpy, as one image of all of
 them one below the other; the file is counted whole, decoded and compared. Float rates are of the same images: of
 systems with latents -ELBO for one draw. Rows of systems that are not asked for stay as they are in results/zoo.csv.
 """
@@ -23,7 +23,7 @@ import torch
 import lgcodec
 from lgcodec.cli.bench import measure as bench
 from lgcodec.cli.bench.tables import replaced
-from lgcodec.models import zoo
+from lgcodec.models import registry, zoo
 from lgcodec.models.families.masked import training
 
 HERE = Path(__file__).parent
@@ -70,8 +70,8 @@ def measure(name: str, folder: Path, x: np.ndarray) -> list[str]:
     model, _ = training.build(system, system.graph(0), 0)
     model.load_state_dict(torch.load(path.with_suffix(".checkpoint.pt"), weights_only=True)["model"])
     floats = training.float_rate(model, images)
-    codec = lgcodec.Codec(path, verify=False)
-    codec.decompress(codec.compress(column[:56]))  # loads and compiles
+    codec = lgcodec.Codec(registry.load(path, machine="numpy"), verify=False)
+    codec.decompress(codec.compress(column[:56]))  # loads
     start = time.perf_counter()
     data = codec.compress(column)
     middle = time.perf_counter()

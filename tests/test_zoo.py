@@ -16,7 +16,7 @@ import torch
 
 import lgcodec
 from lgcodec.coding import bits_back, explicit, likelihood
-from lgcodec.models import zoo
+from lgcodec.models import registry, zoo
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked import floats
 from lgcodec.models.families.masked.latent import Latents
@@ -242,7 +242,7 @@ def test_files_of_own_weights(name: str, tmp_path: Path) -> None:
     system, g = zoo.system(name), graph(name, (7, 7))
     weights = floats.export_latents(latents_of(name, (7, 7)), {}) if system.posterior else floats.export(net_of(g), {})
     weights.write(tmp_path / "own.safetensors")
-    codec = lgcodec.Codec(tmp_path / "own.safetensors", effort=1)
+    codec = lgcodec.Codec(registry.load(tmp_path / "own.safetensors", machine="numpy"), effort=1)
     noise = np.random.default_rng(3).integers(0, g.levels, (40, 17)).astype(np.uint8)
     image = noise.astype(bool) if g.levels == 2 else noise
     model = codec.load()
@@ -255,7 +255,7 @@ def test_files_of_own_weights(name: str, tmp_path: Path) -> None:
     assert codec.score(image) > 0
     assert codec.sample(2, (17, 7))[0].dtype == image.dtype
     if g.levels == 2:
-        assert lgcodec.inspect(lgcodec.compress(image)).model_id is None
+        assert lgcodec.inspect(lgcodec.Codec(verify=False, effort=1).compress(image)).model_id is None
         with pytest.raises(lgcodec.errors.ModelError, match="bits"):
             codec.compress(noise * 255)
 
