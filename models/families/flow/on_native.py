@@ -105,7 +105,8 @@ class NativeFlow:
         sets = self.network.adapted(adaptation).layers
         phases = [_phase(config, layers, p) for one in sets for p, layers in enumerate(one)]
         array = (_Phase * len(phases))(*phases)
-        known, coarse, last = tables(self.network.tables), self.network.coarse, np.ascontiguousarray(self.network.last)
+        known = tables(self.network.tables)
+        coarse, last = (np.array(part, np.int32) for part in (self.network.coarse, self.network.last))  # aligned
         result = _Flow(
             ctypes.cast(array, ctypes.c_void_p), pointer(coarse, np.int32), pointer(last, np.int32), known,
             config.channels, config.sets, config.margin, config.width, config.components, config.absolute,

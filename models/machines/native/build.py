@@ -62,16 +62,11 @@ def compiler() -> list[str] | None:
 
 
 def compile_all(command: Sequence[str], folder: Path = FOLDER, flags: str = "", only: Sequence[str] = ()) -> None:
-    """Compiles the libraries, or only those of some sets, into `folder`; flags: instead of
-    none for debuggers. Raises
-    subprocess.CalledProcessError.
+    """Compiles the libraries, or only those of some sets, into `folder`; flags: beside FLAGS, instead of
+    those that leave out what debuggers read. Raises subprocess.CalledProcessError.
     """
-    common = [
-        *command,
-        *FLAGS.split(),
-        *(flags or "-g0 -Wl,-s").split(),
-        *([] if sys.platform == "win32" else ["-fPIC"]),
-    ]
+    position = [] if sys.platform == "win32" else ["-fPIC"]
+    common = [*command, *FLAGS.split(), *(flags or "-g0 -Wl,-s").split(), *position]
     jobs = [("processor", "", [FOLDER / "processor.c"])]
     jobs += [(name, own, sources()) for name, own in SETS.items() if name in (only or SETS)]
     for name, own, files in jobs:

@@ -16,7 +16,8 @@ _FARTHEST = 1 << 22  # origin
 
 
 def tables(tables: mixture.Tables) -> library.Tables:
-    kept = [np.ascontiguousarray(part, np.int32) for part in (tables.sigmoid, tables.exponential, tables.inverse)]
+    # copies, because what comes from a file may lie at any address
+    kept = [np.array(part, np.int32) for part in (tables.sigmoid, tables.exponential, tables.inverse)]
     result = library.Tables(*(pointer(part, np.int32) for part in kept))
     result.kept = kept
     return result
