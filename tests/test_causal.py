@@ -576,6 +576,14 @@ def test_models_say_who_they_are() -> None:
         on_machine(weights, "abacus", 1)
 
 
+def test_an_image_is_one_tile_where_every_front_teaches() -> None:
+    """As large as a file may have them; the others' are for work side by side."""
+    tiles = {name: registry.load(name, machine="numpy").tile for name in SHIPPED}
+    every = {n for n in SHIPPED if not causal.Network.of(registry.read(n)).config.rest}
+    assert {name for name, (width, height) in tiles.items() if width * height == container.MODEL_TILE_AREA} == every
+    assert "best" in every
+
+
 @settings(deadline=None)
 @given(configs)
 def test_neighbourhoods_are_causal(config: Config) -> None:

@@ -39,7 +39,9 @@ Shape = tuple[int, int, int]
 Tile = NDArray[np.int16]
 # Where the online predictors' own errors are looked at.
 ERRORS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, -1), (-2, 1))
-TILE = (1024, 256)
+# The most that tiles have, width and height. Where every front teaches, what was learned is worth more than tiles side
+# by side: these are as large as a file may have them.
+TILE, LEARNING_TILE = (1024, 256), (2048, 1024)
 CHANNELS, WINDOWS = 3, len(online.WINDOWS)
 LOWEST = np.array(online.LOW)[:, None, None]
 DIFFERENCE_LIMIT = 2047  # neighbours less anchor, Q3
