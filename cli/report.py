@@ -152,6 +152,7 @@ def details(info: Info) -> str:
         ),
         "streams": f"{info.tiles} ({streams}), tiles of {tiles}",
         "transform": info.transform,
+        "origin": "none" if info.origin is None else f"{info.origin}, {info.exceptions:,} exceptions",
         "metadata": ", ".join(info.chunks) or "none",
         "needs": needs(info),
     }

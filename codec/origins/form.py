@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lgcodec.boxes import Box
+
 Plane = NDArray[np.uint8]
 Samples = NDArray[np.uint8]
 Table = NDArray[np.int32]
@@ -127,3 +129,23 @@ class Rendering:
     width: int
     chroma_height: int
     chroma_width: int
+
+    def chroma_box(self, box: Box) -> Box:
+        """The samples of C1 and C2 that the pixels of a box need."""
+        x0, y0, x1, y1 = box
+        rows = _needed(self.enlargement.rows, self.top, y0, y1, self.chroma_height)
+        columns = _needed(self.enlargement.columns, self.left, x0, x1, self.chroma_width)
+        return columns[0], rows[0], columns[1], rows[1]
+
+    def enlarge(self, plane: Plane, box: Box) -> Plane:
+        """C1 or C2 at the pixels of a box, from its samples in `chroma_box`."""
+        left, top, _, _ = self.chroma_box(box)
+        x0, y0, x1, y1 = box
+        y, x = self.top + y0 - top * self.enlargement.rows.by, self.left + x0 - left * self.enlargement.columns.by
+        return self.enlargement.enlarge(plane)[y : y + y1 - y0, x : x + x1 - x0]
+
+
+def _needed(axis: Axis, offset: int, start: int, stop: int, size: int) -> tuple[int, int]:
+    if axis.by == 1:
+        return start, stop
+    return max(0, (offset + start) // 2 - 1), min(size, (offset + stop - 1) // 2 + 2)

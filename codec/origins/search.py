@@ -14,18 +14,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.image import Box
+from lgcodec.boxes import Box
+from lgcodec.image import Picture
 from lgcodec.models.machines.native import origins as native
 from lgcodec.origins.conversions import CONVERSIONS, FOUR_FOUR_FOUR
 from lgcodec.origins.form import AHEAD, BEHIND, Axis, Conversion, Enlargement, Plane, Rendering, Samples, size_of
 
-_SAMPLE = 2048  # pixels that are looked at first
+_SPOTS, _LONG = 128, 8  # what is looked at first: pieces of rows, pixels of each
 _LEAST = 60  # colours of those that can tell
 _SHARE = 0.45  # of them that a conversion makes, where chance gives 0.24 at most
 _CELL = 16  # side of the squares that come from elsewhere, or do not
 _WINDOW = 96  # side of the windows that enlargements are tried on
 _EDGE = 8  # rows or columns by which it is seen whether the picture ends where its planes do
-_MISSES = 0.03  # of a window's pixels that a right enlargement leaves wrong at most
+_MISSES = 0.12  # of a window's pixels that a right enlargement leaves wrong at most
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,36 @@ class Found:
     patches: tuple[Box, ...]
 
 
-def find(samples: Samples, least: int = _LEAST) -> Found | None:
+def find(samples: Samples) -> Found | None:
     """The planes that most of a picture uint8 [H, W, 3] is rendered from, None where no conversion is recognised."""
+    box = (0, 0, samples.shape[1], samples.shape[0])
+    place = _conversion(_distinct([samples[y0:y1, x0:x1] for x0, y0, x1, y1 in _spots(*box[2:])]))
+    return None if place is None else _invert(samples, place, CONVERSIONS[place].make())
+
+
+def is_likely(picture: Picture) -> bool:
+    """Whether a few pixels of a picture speak for a conversion, so that it is worth while to look at all of them."""
     if not native.is_available():
-        return None
-    colours = _distinct(samples)
-    if len(colours) < least:
+        return False
+    return _conversion(_distinct([picture.samples(box) for box in _spots(picture.width, picture.height)])) is not None
+
+
+def _conversion(colours: Samples) -> int | None:
+    """The conversion that makes most of these colours [n, 3]."""
+    if len(colours) < _LEAST:
         return None
     for place, known in enumerate(CONVERSIONS):
         of = known.make()
-        seen = native.colours(_native(of), inverse(of), colours)[3]
-        if (seen == 1).mean() >= _SHARE:
-            return _invert(np.ascontiguousarray(samples), place, of)
+        if (native.colours(_native(of), inverse(of), colours)[3] == 1).mean() >= _SHARE:
+            return place
     return None
+
+
+def _spots(width: int, height: int) -> list[Box]:
+    """Short pieces of rows, spread over a picture."""
+    random, long = np.random.Generator(np.random.PCG64(0)), min(_LONG, width)
+    xs, ys = random.integers(0, width - long + 1, _SPOTS), random.integers(0, height, _SPOTS)
+    return [(int(x), int(y), int(x) + long, int(y) + 1) for x, y in zip(xs, ys, strict=True)]
 
 
 def inverse(of: Conversion) -> NDArray[np.float32]:
@@ -61,11 +79,9 @@ def inverse(of: Conversion) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.concatenate([back, (back @ (0.5 - zero))[:, None]], 1), np.float32)
 
 
-def _distinct(samples: Samples) -> Samples:
-    """Colours of pixels spread over the picture, neither clipped nor grey, each once: uint8 [n, 3]."""
-    height, width = samples.shape[:2]
-    places = np.random.Generator(np.random.PCG64(0)).integers(0, height * width, _SAMPLE)
-    seen = samples[places // width, places % width]
+def _distinct(spots: Sequence[Samples]) -> Samples:
+    """The colours of pixels that are neither clipped nor grey, each once: uint8 [n, 3]."""
+    seen = np.concatenate([spot[..., :3].reshape(-1, 3) for spot in spots])
     telling = ((seen > 0) & (seen < 255)).all(1) & (seen != seen[:, :1]).any(1)
     return np.ascontiguousarray(np.unique(seen[telling], axis=0))
 
