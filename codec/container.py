@@ -139,7 +139,8 @@ class File:
     """A file's contents.
 
     streams, bases: the bytes of each entry in the header's index; chained: those of the chain. They are unchecked until
-    `stream`, `base` or `chain` is called. excepted, parts: those of an origin; `exceptions` checks them, parts are files.
+    `stream`, `base` or `chain` is called. excepted, parts: those of an origin; `exceptions` checks the first, the
+    others are files.
     """
 
     header: Header

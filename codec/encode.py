@@ -113,7 +113,7 @@ def _is_clear(picture: Picture, plan: Plan, size: int, options: Options) -> Gene
     tiles = _squares(picture, plan)
     planes = [colour.forward(tile, plan.transform) for tile in tiles]
     streams = yield Encode(options.load(), b"", planes)
-    bits = sum(stream.ideal_bits for stream in streams) / sum(tile.shape[0] * tile.shape[1] for tile in tiles)
+    bits: float = sum(stream.ideal_bits for stream in streams) / sum(tile[..., 0].size for tile in tiles)
     return 8 * size < _CLEAR * bits * picture.area
 
 

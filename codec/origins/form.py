@@ -147,5 +147,5 @@ class Rendering:
 
 def _needed(axis: Axis, offset: int, start: int, stop: int, size: int) -> tuple[int, int]:
     if axis.by == 1:
-        return start, stop
+        return start - start % 2, stop  # from an even one on, because biases go by parity
     return max(0, (offset + start) // 2 - 1), min(size, (offset + stop - 1) // 2 + 2)

@@ -1,6 +1,7 @@
 """Few levels: each channel takes its values from a list, so that what is coded are places in it, without gaps.
 
-Stretched histograms, constant channels, tinted greys (all channels from one plane), 16-bit samples with 8 bits of content.
+Stretched histograms, constant channels, tinted greys (all channels from one plane), 16-bit samples with 8 bits of
+content.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def read(reader: Reader, mode: str, width: int, height: int) -> Levels:
     """The inverse of `write`, after the kind. Raises FormatError."""
     if mode not in (*_MODES, "I;16"):
         raise FormatError(f"mode {mode} has no levels")
-    one, most = reader.varint(0, 1), (1 << 16 if mode == "I;16" else 1 << 8) - 1
+    one, most = reader.varint(0, int(mode in ("RGB", "RGBA"))), (1 << 16 if mode == "I;16" else 1 << 8) - 1
     tables = []
     for _ in range(_MODES.get(mode, 1)):
         steps = [reader.varint(i > 0, most) for i in range(reader.varint(1, 256))]

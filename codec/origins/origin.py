@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-
-
 from lgcodec.boxes import Box
 from lgcodec.image import Samples
 

@@ -1,4 +1,4 @@
-"""Images that are rendered from luma and chroma planes of their own sizes (`form`), with patches of pixels from elsewhere."""
+"""Images that are rendered from luma and chroma planes of their own sizes (`form`), with patches from elsewhere."""
 
 from __future__ import annotations
 

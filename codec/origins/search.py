@@ -1,4 +1,4 @@
-"""Finds what a picture was rendered from. The encoder's side: nothing here decides bits, all of it is proved by rendering.
+"""Finds what a picture was rendered from. The encoder's side: nothing here decides bits, rendering proves it.
 
 1. Colours. Of all colours a conversion makes only some (JPEG: one in 4.2), each from one (Y, C1, C2): 60 pixels of
    another origin never pass. Clipped colours leave a choice.
@@ -115,7 +115,7 @@ def _invert(rgb: Samples, place: int, of: Conversion) -> Found | None:
             inside[y0:y1, x0:x1] = False
         y = _filled(y, inside)
     full = [search.enlarged(plane) for plane in chroma]
-    luma, wrong = native.luma(_native(of), rgb, *full, y)
+    luma = native.luma(_native(of), rgb, full[0], full[1], y)
     for x0, y0, x1, y1 in patches:
         luma[y0:y1, x0:x1] = y[y0:y1, x0:x1]
     return Found(rendering, (luma, *chroma), patches)
@@ -145,15 +145,10 @@ class _Search:
                     self.colour, self.rgb, self.known, self.exact[k], full[k], full[1 - k], k
                 )
                 start = found[k]
-                found[k], _ = native.solve(
-                    self.form,
-                    embedded(self.rendering, low, 0),
-                    embedded(self.rendering, high, 255),
-                    guesses[k] if start is None else start,
-                    start,
-                    2 if turn == 0 else 4,
-                )
-                full[k] = self.enlarged(found[k])
+                bounds = embedded(self.rendering, low, 0), embedded(self.rendering, high, 255)
+                near = guesses[k] if start is None else start
+                plane, _ = native.solve(self.form, *bounds, near, start, 2 if turn == 0 else 4)
+                found[k], full[k] = plane, self.enlarged(plane)
             planes = [plane for plane in found if plane is not None]
             offset = (self.rendering.top, self.rendering.left)
             wrong = native.repair(
@@ -217,7 +212,8 @@ def _foreign(known: Plane) -> tuple[Box, ...]:
     pad = ((0, rows * _CELL - height), (0, columns * _CELL - width))
 
     def count(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return np.pad(mask, pad).reshape(rows, _CELL, columns, _CELL).sum((1, 3))
+        counts: NDArray[np.int64] = np.pad(mask, pad).reshape(rows, _CELL, columns, _CELL).sum((1, 3))
+        return counts
 
     none = count(known == 0)
     if not none.any():
@@ -345,11 +341,11 @@ def _ends(
     for rows, start in choices:
         form = replace(of, rows=rows)
         starts = [start, start + 2] if start == 0 and rows.even else [start]
-        opened = min(starts, key=lambda at: _band(form, at, left, first, False))  # noqa: B023
+        opened = min(starts, key=lambda at: _band(form, at, left, first, False))
         skipped = max(0, length - len(last[2]))
         inner = (start + skipped) % 2 or 2 * bool(rows.even)
         ends = [True, False] if rows.odd and (opened + length) % 2 == 0 else [True]
-        closed = min(ends, key=lambda edge: _band(form, inner, left, last, edge))  # noqa: B023
+        closed = min(ends, key=lambda edge: _band(form, inner, left, last, edge))
         wrong = _band(form, opened, left, first, False) + _band(form, inner, left, last, closed)
         found.append((wrong, (rows, opened, closed)))
     return min(found, key=lambda item: item[0])[1]
