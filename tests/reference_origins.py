@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Union
 
 from reference import Reader, check, clip
 
-Plane = Sequence[Sequence[Union[int, Sequence[int]]]]
+Plane = Sequence[Sequence[int | Sequence[int]]]
 AXES = [(1, 1, 0, 0), (2, 1, 0, 0), (2, 4, 1, 1), (2, 2, 0, 1), (2, 2, 1, 0)]
 CHANNELS = {1: 1, 2: 2, 4: 3, 5: 4, 6: 2, 7: 1}
 

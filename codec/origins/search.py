@@ -56,11 +56,10 @@ def _conversion(colours: Samples) -> int | None:
     """The conversion that makes most of these colours [n, 3]."""
     if len(colours) < _LEAST:
         return None
-    for place, known in enumerate(CONVERSIONS):
-        of = known.make()
-        if (native.colours(_native(of), inverse(of), colours)[3] == 1).mean() >= _SHARE:
-            return place
-    return None
+    forms = [known.make() for known in CONVERSIONS]
+    shares = [float((native.colours(_native(of), inverse(of), colours)[3] == 1).mean()) for of in forms]
+    best = int(np.argmax(shares))
+    return best if shares[best] >= _SHARE else None
 
 
 def _spots(width: int, height: int) -> list[Box]:

@@ -291,6 +291,10 @@ static int lines_of(const Solver *s, i64 i, int depth, int has_below, Line *out)
         *(d < 0 ? &even.above : &even.own[d]) = R->even;
         *(d + 1 < depth ? &odd.own[d + 1] : &odd.below) = R->odd;
         *(d + 1 < depth ? &even.own[d + 1] : &even.below) = R->unit - R->even;
+        for (int d_ = 0; d_ < depth; d_++) {                            /* the last row that has a part in it */
+            if (d_ == 0 || odd.own[d_]) odd.top = d_;
+            if (d_ == 0 || even.own[d_]) even.top = d_;
+        }
         out[n++] = odd;
         out[n++] = even;
     }

@@ -1,4 +1,4 @@
-"""The native loops of codec/origins: un-rendering, and the decoder's enlarging and converting. origins.c says what each does."""
+"""The native loops of codec/origins, as origins.c describes them: un-rendering, enlarging and converting."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def intervals(
     return low, high
 
 
-def luma(of: Conversion, rgb: Bytes, c1: Bytes, c2: Bytes, y: Bytes) -> tuple[Bytes, Bytes]:
-    """Y that renders the pixels [h, w, 3] with this chroma, and 1 where none does."""
+def luma(of: Conversion, rgb: Bytes, c1: Bytes, c2: Bytes, y: Bytes) -> Bytes:
+    """Y that renders the pixels [h, w, 3] with this chroma; where none does, what is smooth, from y on."""
     y, wrong = y.copy(), np.empty_like(y)
     _call("luma", of, rgb, *y.shape, c1, c2, y, wrong)
-    return y, wrong
+    return y
 
 
 def enlarge(of: Enlargement, x: Bytes, top: int, left: int, height: int, width: int) -> Bytes:
