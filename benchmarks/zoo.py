@@ -3,8 +3,8 @@
 Usage: python benchmarks/zoo.py mnist.npz FOLDER [--systems gated,vae] [--images 10000]
 
 FOLDER holds NAME.safetensors and NAME.checkpoint.pt for each system, as `lgcodec train masked NAME --data mnist.npz
---out FOLDER/NAME.safetensors` writes them. The first test images are compressed by one call, by numpy, as one image of all of
-them one below the other; the file is counted whole, decoded and compared. Float rates are of the same images: of
+--out FOLDER/NAME.safetensors` writes them. The first test images are compressed by one call, by numpy, as one image of
+all of them one below the other; the file is counted whole, decoded and compared. Float rates are of the same images: of
 systems with latents -ELBO for one draw. Rows of systems that are not asked for stay as they are in results/zoo.csv.
 """
 

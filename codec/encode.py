@@ -80,9 +80,7 @@ def encode(
     return best
 
 
-def encode_origin(
-    picture: Picture, found: Inverted, digest: bytes, options: Options
-) -> Generator[Request, Any, bytes]:
+def encode_origin(picture: Picture, found: Inverted, digest: bytes, options: Options) -> Generator[Request, Any, bytes]:
     """The file of an image by what it was rendered from: its parts are files, each of its own size, tiles and model."""
     plainly = replace(options, verify=False, origin="none")
     parts = []
@@ -103,7 +101,7 @@ def encode_origin(
 
 def _is_photographic(picture: Picture, tried: list[Plan]) -> bool:
     """Whether a model is the only plan, or none is possible: other images are coded well as they are."""
-    return len(tried) == 1 and (tried[0].uses_model or not picture.mode.modelled)
+    return len(tried) == 1 and (tried[0].uses_model or picture.mode.levels != 256)
 
 
 def _is_clear(picture: Picture, plan: Plan, size: int, options: Options) -> Generator[Request, Any, bool]:

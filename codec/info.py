@@ -12,7 +12,7 @@ from typing import IO, Any
 from lgcodec import colour, container, plain
 from lgcodec.decode import origin_of
 from lgcodec.files import Data, bytes_of
-from lgcodec.image import Chunk
+from lgcodec.metadata import Chunk
 
 _PROCESS, _MODEL = 40 << 20, 160 << 20  # bytes, as measured on 0.4 megapixels
 

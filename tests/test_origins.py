@@ -33,9 +33,7 @@ Samples = NDArray[np.uint8]
 def smooth(random: np.random.Generator, height: int, width: int, step: float, low: int, high: int) -> Samples:
     """A plane with waves and some noise."""
     y, x = np.mgrid[:height, :width]
-    waves = sum(
-        np.sin(a * x / 29 + b * y / 23 + c) for a, b, c in random.uniform(-3, 3, (5, 3))
-    )
+    waves = sum(np.sin(a * x / 29 + b * y / 23 + c) for a, b, c in random.uniform(-3, 3, (5, 3)))
     plane = (low + high) / 2 + (high - low) / 6 * waves + random.normal(0, step, (height, width))
     return np.clip(plane.round(), 0, 255).astype(np.uint8)
 

@@ -98,9 +98,7 @@ class Learned:
 
     library = f"lgcodec {lgcodec.__version__}"
 
-    def __init__(
-        self, model: str, effort: int, threads: int | None, device: str, origin: str = "auto"
-    ) -> None:
+    def __init__(self, model: str, effort: int, threads: int | None, device: str, origin: str = "auto") -> None:
         self.name = f"lgcodec-{Path(model).stem}-e{effort}"
         self.model = model
         self._codec = lgcodec.Codec(

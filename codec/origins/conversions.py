@@ -27,9 +27,7 @@ class Known:
     enlargements: tuple[Enlargement, ...]
 
 
-def _conversion(
-    light: _Values, red: _Values, green: tuple[_Values, _Values], blue: _Values, shift: int
-) -> Conversion:
+def _conversion(light: _Values, red: _Values, green: tuple[_Values, _Values], blue: _Values, shift: int) -> Conversion:
     first, second = np.stack([_NONE, green[0], blue]), np.stack([red, green[1], _NONE])
     return Conversion(light.astype(np.int32), first.astype(np.int32), second.astype(np.int32), shift)
 

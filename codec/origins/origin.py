@@ -1,7 +1,7 @@
 """An origin: parts, which are pictures of their own, and the exact way from them to the image.
 
-    invert(picture) -> Inverted | None        encoder: origin, parts, exceptions; may search
-    origin.render(parts, box) -> samples      decoder: exact integers (FORMAT.md, Origins)
+invert(picture) -> Inverted | None        encoder: origin, parts, exceptions; may search
+origin.render(parts, box) -> samples      decoder: exact integers (FORMAT.md, Origins)
 """
 
 from __future__ import annotations
@@ -52,5 +52,3 @@ class Inverted:
     parts: list[Samples]
     exceptions: bytes
     count: int
-
-

@@ -140,9 +140,7 @@ class _Search:
         last = -1
         for turn in range(passes):
             for k in (0, 1):
-                low, high = native.intervals(
-                    self.colour, self.rgb, self.known, self.exact[k], full[k], full[1 - k], k
-                )
+                low, high = native.intervals(self.colour, self.rgb, self.known, self.exact[k], full[k], full[1 - k], k)
                 start = found[k]
                 bounds = embedded(self.rendering, low, 0), embedded(self.rendering, high, 255)
                 near = guesses[k] if start is None else start
@@ -150,9 +148,7 @@ class _Search:
                 found[k], full[k] = plane, self.enlarged(plane)
             planes = [plane for plane in found if plane is not None]
             offset = (self.rendering.top, self.rendering.left)
-            wrong = native.repair(
-                self.colour, self.form, self.rgb, self.known, self.exact, offset, planes, 8
-            )
+            wrong = native.repair(self.colour, self.form, self.rgb, self.known, self.exact, offset, planes, 8)
             full = [self.enlarged(plane) for plane in planes]
             if wrong in (0, last):
                 break

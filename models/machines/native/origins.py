@@ -104,9 +104,7 @@ def repair(
 ) -> int:
     """Changes both chroma planes where clipped pixels do not come out; returns how many do not."""
     height, width = known.shape
-    return _call(
-        "repair", colour, of, rgb, known, *exact, height, width, *offset, *chroma, *chroma[0].shape, rounds
-    )
+    return _call("repair", colour, of, rgb, known, *exact, height, width, *offset, *chroma, *chroma[0].shape, rounds)
 
 
 def _call(name: str, *arguments: Any) -> int:
