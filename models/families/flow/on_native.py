@@ -131,11 +131,11 @@ class NativeFlow:
         self.prepared(adaptation)
 
         def one(tile: Tile) -> Stream:
-            x = Images(self.network.config, [tile.shape]).arrange([tile])  # type: ignore[list-item]
+            x = Images(self.network.config, [tile.shape]).arrange([tile])
             shares = np.empty((2, 2 * x.size + 3 * _ends(x)), np.uint32)  # beyond: a length and at most two bytes
             count = self._run(adaptation, x, shares, None)
             stack = NativeStack()
-            stack.push(Intervals(*shares[:, :count], np.array([count])))
+            stack.push(Intervals(shares[0, :count], shares[1, :count], np.array([count])))
             return Stream(stack.words(), ideal_bits(shares[1, :count]))
 
         return each(self.threads, one, tiles)

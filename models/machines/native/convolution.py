@@ -50,7 +50,8 @@ class NativeExecutor(OnHost):
         return _load(Convolution(layer, 1))
 
     def apply(self, layer: Loaded, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _convolve(layer, a[None, None])[0, 0]
+        out: NDArray[np.float32] = _convolve(layer, a[None, None])[0, 0]
+        return out
 
 
 class NativeConvolutions(OnHost):
