@@ -80,7 +80,7 @@ def compile_all(command: Sequence[str], folder: Path = FOLDER, flags: str = "", 
 def main() -> int:
     command = compiler()
     if command is None:
-        sys.stderr.write("lgcodec: no C compiler found, so it will run on numpy, far slower\n")
+        sys.stderr.write("lgcodec: no C compiler found, so models run on numpy, far slower\n")
         return 1
     compile_all(command, only=sys.argv[1:])
     return 0

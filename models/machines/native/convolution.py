@@ -50,8 +50,8 @@ class NativeExecutor(OnHost):
         return _load(Convolution(layer, 1))
 
     def apply(self, layer: Loaded, a: NDArray[np.float32]) -> NDArray[np.float32]:
-        products: NDArray[np.float32] = _convolve(layer, a[None, None])[0, 0]
-        return products
+        out: NDArray[np.float32] = _convolve(layer, a[None, None])[0, 0]
+        return out
 
 
 class NativeConvolutions(OnHost):
