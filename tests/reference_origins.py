@@ -67,13 +67,13 @@ def sums(x: list[list[int]], axis: tuple[int, int, int, int]) -> list[list[int]]
     out = []
     for i in range(len(x)):
         before, after = x[max(i - 1, 0)], x[min(i + 1, len(x) - 1)]
-        out.append([(unit - p) * a + p * b for a, b in zip(x[i], before)])
-        out.append([(unit - q) * a + q * b for a, b in zip(x[i], after)])
+        out.append([(unit - p) * a + p * b for a, b in zip(x[i], before, strict=True)])
+        out.append([(unit - q) * a + q * b for a, b in zip(x[i], after, strict=True)])
     return out
 
 
 def turned(x: list[list[int]]) -> list[list[int]]:
-    return [list(row) for row in zip(*x)]
+    return [list(row) for row in zip(*x, strict=True)]
 
 
 def rendering(
@@ -95,7 +95,7 @@ def rendering(
     out = [
         [colour(conversion, luma[i][j], chroma[0][i][j], chroma[1][i][j]) for j in range(width)] for i in range(height)
     ]
-    for (x, y, w, h), part in zip(patches, parts[first:]):
+    for (x, y, w, h), part in zip(patches, parts[first:], strict=True):
         for i in range(h):
             for j in range(w):
                 out[y + i][x + j] = list(part[i][j])
@@ -140,7 +140,7 @@ def levels(
         line = []
         for pixel in row:
             places = [pixel[0]] * (len(tables) - alpha) + [pixel[-1]] * alpha if one else pixel
-            values = [table[place] for table, place in zip(tables, places)]
+            values = [table[place] for table, place in zip(tables, places, strict=True)]
             line.append([values[0] & 255, values[0] >> 8] if mode == 6 else values)
         out.append(line)
     return out
