@@ -268,16 +268,11 @@ def test_episodes_train_the_start_of_what_learns(monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as still:
         still.setattr(episodes, "STEP", 0.0)
         loss = episodes.learned_bits(model, parts, 2)
-        plain = torch.stack(
-            [
-                3
-                * bits_per_dim(
-                    model(*(p[i, j][None] for p in parts), coloured=int(i < 2)), 64 * 16 * (3 if i < 2 else 1)
-                )
-                for i, n in enumerate((3, 3, 1))
-                for j in range(4)
-            ]
-        ).mean()
+        kinds = [(i, j, 3 if i < 2 else 1) for i in range(3) for j in range(4)]  # square, strip, channels
+        bits = [
+            3 * bits_per_dim(model(*(p[i, j][None] for p in parts), coloured=n // 3), 64 * 16 * n) for i, j, n in kinds
+        ]
+        plain = torch.stack(bits).mean()
         assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
         for a, b in zip(gradients(loss), gradients(plain), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
