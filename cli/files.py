@@ -251,9 +251,7 @@ class Outputs:
 
 
 @contextmanager
-def appearing(
-    path: Path, *, force: bool, like: os.stat_result | None = None, sync: bool = False
-) -> Iterator[BinaryIO]:
+def appearing(path: Path, *, force: bool, like: os.stat_result | None = None, sync: bool = False) -> Iterator[BinaryIO]:
     """A new file that becomes `path` when the block ends well, and vanishes when it does not.
 
     like: whose permissions and times it gets. sync: only once it is on the disk. Devices and pipes are not replaced:

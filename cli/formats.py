@@ -73,15 +73,15 @@ def write(picture: Picture, file: BinaryIO, suffix: str, *, check: bool) -> tupl
     return tuple(name for name, value in facts.items() if not _holds(kept.get(name), value))
 
 
-def grid_of(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Pictures of one size side by side on white, in about as many rows as columns."""
+def grid_of(pictures: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
+    """Pictures of one size, uint8 or bool, side by side on white, in about as many rows as columns."""
     columns = math.ceil(math.sqrt(len(pictures)))
     height, width = (side + 2 for side in pictures[0].shape[:2])
     rows = -(-len(pictures) // columns)
     grid = np.full((rows * height + 2, columns * width + 2, *pictures[0].shape[2:]), 255, np.uint8)
     for i, picture in enumerate(pictures):
         y, x = i // columns * height + 2, i % columns * width + 2
-        grid[y : y + height - 2, x : x + width - 2] = picture
+        grid[y : y + height - 2, x : x + width - 2] = picture * np.uint8(255 if picture.dtype == bool else 1)
     return grid
 
 
@@ -220,4 +220,3 @@ def _shown(picture: Picture) -> NDArray[Any]:
     if picture.mode.dtype == "u2":
         return picture.array()
     return np.asarray(picture.image().convert("RGBA"))
-

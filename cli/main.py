@@ -128,15 +128,20 @@ _LIMIT = click.option(
 _MODEL = click.option(
     "--model", default="default", show_default=True, metavar="NAME", help="A model's name, or a weights file."
 )
+_ORIGIN = click.option(
+    "--origin",
+    type=click.Choice(["auto", "none"]),
+    default="auto",
+    show_default=True,
+    help="Whether to look for what an image was rendered from, and to code that.",
+)
 _LOUDNESS = _all(
     click.option("-q", "--quiet", is_flag=True, help="Only errors."),
     click.option("-v", "--verbose", is_flag=True, help="More about each file."),
 )
 
 
-def _codec(
-    model: str, device: str, threads: int, quiet: bool, max_pixels: int | None = None, **options: Any
-) -> Codec:
+def _codec(model: str, device: str, threads: int, quiet: bool, max_pixels: int | None = None, **options: Any) -> Codec:
     """The codec that does the work. Loads numpy and Pillow; a model only when it is used."""
     import logging
     import warnings
@@ -407,6 +412,7 @@ def _fits(picture: Picture, out: BinaryIO, suffix: str) -> bool:
 @_MODEL
 @_LIMIT
 @click.option("--effort", type=click.IntRange(1, 9), default=3, show_default=True, help="Higher is smaller and slower.")
+@_ORIGIN
 @click.option("--no-verify", is_flag=True, help="Do not decode each result to compare it with the input.")
 @click.option("--strip", is_flag=True, help="Leave metadata out (EXIF, profiles, texts), damaged ones too.")
 @click.option("--allow-larger", is_flag=True, help="Keep results that are larger than their inputs: JPEG files.")
@@ -417,6 +423,7 @@ def compress(
     threads: int,
     max_pixels: int | None,
     effort: int,
+    origin: str,
     no_verify: bool,
     strip: bool,
     allow_larger: bool,
@@ -431,7 +438,7 @@ def compress(
     outputs = Outputs(**options)
     if no_verify and outputs.remove:
         raise click.UsageError("--rm and --no-verify exclude each other")
-    codec = _codec(model, device, threads, quiet, max_pixels, effort=effort, verify=not no_verify)
+    codec = _codec(model, device, threads, quiet, max_pixels, effort=effort, origin=origin, verify=not no_verify)
     if outputs.is_set:
         return _compress_set(codec, outputs, quiet, strip, allow_larger)
     from lgcodec import readers
@@ -692,6 +699,7 @@ def models(as_json: bool) -> int:
     help="Names or weights files, with commas; NAME@EFFORT for another effort.",
 )
 @click.option("--effort", "efforts", type=click.IntRange(1, 9), multiple=True, default=(3,), show_default=True)
+@_ORIGIN
 @_MACHINE
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything here.")
 @click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a row per image here.")
@@ -702,6 +710,7 @@ def bench(
     codecs: str,
     models: str,
     efforts: tuple[int, ...],
+    origin: str,
     threads: int,
     device: str,
     json_file: Path | None,
@@ -722,7 +731,7 @@ def bench(
         if not quiet:
             click.echo(describe(row), err=True)
 
-    chosen = contenders(_listed(codecs), _listed(models), efforts, threads or None, device)
+    chosen = contenders(_listed(codecs), _listed(models), efforts, threads or None, device, origin)
     results = benchmark.run(folder, chosen, threads or None, device, tell)
     click.echo(table(results.summaries))
     if json_file is not None:

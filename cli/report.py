@@ -152,6 +152,7 @@ def details(info: Info) -> str:
         ),
         "streams": f"{info.tiles} ({streams}), tiles of {tiles}",
         "transform": info.transform,
+        "origin": "none" if info.origin is None else f"{info.origin}, {info.exceptions:,} exceptions",
         "metadata": ", ".join(info.chunks) or "none",
         "needs": needs(info),
     }
@@ -167,11 +168,11 @@ def details(info: Info) -> str:
 
 def needs(info: Info) -> str:
     """The memory and the time that decoding takes, roughly."""
-    from lgcodec.models.registry import records
+    from lgcodec.models.registry import RECORDS
 
     speed = PLAIN_SPEED
     if info.model_id is not None:
-        record = next((record for record in records() if record.wire_id == info.model_id), None)
+        record = next((record for record in RECORDS if record.wire_id == info.model_id), None)
         speed = 0.5 if record is None else SPEEDS.get(record.name, SPEEDS.get(record.family, 0.5))
     seconds = info.pixels / 1e6 / speed
     long = "under a second" if seconds < 1 else f"about {seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -31,6 +31,7 @@ class CodecOptions(TypedDict, total=False):
     verify: bool
     tile: tuple[int, int] | None
     max_pixels: int | None
+    origin: str
 
 
 def compress(image: Source, *, progress: Progress | None = None, **options: Unpack[CodecOptions]) -> bytes:

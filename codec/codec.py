@@ -19,7 +19,7 @@ from lgcodec.files import Data, bytes_of
 from lgcodec.image import Picture, Samples, Source, array_of
 from lgcodec.models.interface import LatentCoding
 from lgcodec.options import Options
-from lgcodec.plan import modelled
+from lgcodec.plan import is_modelled, modelled
 from lgcodec.readers import read
 from lgcodec.work import Progress, Request, run, run_in_windows
 
@@ -116,13 +116,13 @@ class Codec(Options):
     def score(self, image: Source | Picture) -> float:
         """Bits per dim of an image under the model: ideal bits, or the -ELBO of latent models. Low is expected.
 
-        Raises as `compress`, and InputError for images of modes that no model codes.
+        Raises as `compress`, and InputError for images of modes that the model does not code.
         """
         from lgcodec.coding import likelihood
 
         picture = self._read(image)
-        if not picture.mode.modelled:
-            raise InputError(f"no model codes images of mode {picture.mode.pillow}")
+        if not is_modelled(picture, self):
+            raise InputError(f"the model codes no images of mode {picture.mode.pillow}")
         model, bits = self.load(), 0.0
         plan = modelled(picture, self)
         for component, size in zip(plan.components, plan.tiles, strict=True):
@@ -131,8 +131,8 @@ class Codec(Options):
                 bits += likelihood.score(model, [planes])[0] * planes.size
         return bits / (picture.area * picture.mode.subpixels)
 
-    def sample(self, n: int, size: tuple[int, int], *, seed: int = 0) -> list[NDArray[np.uint8]]:
-        """n pictures that the model imagines, uint8 [H, W] or [H, W, 3]: what random bits decode to.
+    def sample(self, n: int, size: tuple[int, int], *, seed: int = 0) -> list[NDArray[Any]]:
+        """n pictures that the model imagines, uint8 [H, W] or [H, W, 3], or bool: what random bits decode to.
 
         size: width and height. Raises InputError for models without a program to decode with.
         """

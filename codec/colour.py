@@ -22,9 +22,10 @@ Plane = NDArray[np.int16]
 PLAIN = 0  # one component, all channels, plain methods only
 GREY = 1  # R = G = B, or one channel: coded once
 PERMUTATIONS = {2: (0, 1, 2), 3: (1, 0, 2), 4: (0, 2, 1), 5: (2, 1, 0), 6: (2, 0, 1), 7: (1, 2, 0)}
+BITS = 8  # one component of 0 and 1
 STANDARD = 2
 MIDDLES = (2, 3, 4)  # one for each channel in green's place; to exchange the other two changes little
-NAMES = {PLAIN: "plain", GREY: "grey"} | {
+NAMES = {PLAIN: "plain", GREY: "grey", BITS: "bits"} | {
     wire_id: "YCoCg-R of " + "".join("RGB"[c] for c in order) for wire_id, order in PERMUTATIONS.items()
 }
 
@@ -66,11 +67,13 @@ def components(mode: Mode, transform: int, palette: Samples | None = None) -> tu
     """
     if transform == PLAIN:
         return (Component(0, mode.channels, mode.channels),)
-    colours = mode.channels - mode.has_alpha
+    if transform == BITS and mode.has_bits:
+        return (Component(0, 1, 1),)
+    colours, of_bytes = mode.channels - mode.has_alpha, mode.levels == 256
     alpha = (Component(colours, mode.channels, 1),) if mode.has_alpha else ()
-    if mode.modelled and transform == GREY:
+    if of_bytes and transform == GREY:
         return (Component(0, colours, 1, palette), *alpha)
-    if mode.modelled and transform in PERMUTATIONS and not mode.is_grey:
+    if of_bytes and transform in PERMUTATIONS and not mode.is_grey:
         return (Component(0, colours, 3, palette), *alpha)
     raise FormatError(f"mode {mode.pillow} has no transform {transform}")
 

@@ -28,7 +28,7 @@ from lgcodec.plain import METHODS, MODEL, deflate, inflate
 
 MAGIC = b"\x89LGC\r\n\x1a\n"
 VERSION = 1
-HAS_MODEL, HAS_BASE, HAS_CHAIN = 1, 2, 4  # the feature bits of this version
+HAS_MODEL, HAS_BASE, HAS_CHAIN, HAS_ORIGIN = 1, 2, 4, 8  # the feature bits of this version
 DIGEST_SIZE = 8
 MODEL_DIGEST_SIZE = 16
 MODEL_TILE_AREA = 1 << 21  # pixels of the largest tile that a model may code
@@ -69,6 +69,18 @@ class ChainReference:
 
 
 @dataclass(frozen=True)
+class OriginReference:
+    """What an image was rendered from. data: `origins` reads it. exceptions: as stored and unpacked, and their CRC-32.
+
+    parts: bytes of each file that holds a plane.
+    """
+
+    data: bytes
+    exceptions: tuple[int, int, int]
+    parts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Entry:
     """One stream in the index. method: 0 for the model, or of `plain.METHODS`. length: bytes. crc: CRC-32 of them.
 
@@ -98,6 +110,7 @@ class Header:
     digest: bytes
     model: ModelReference | None
     chain: ChainReference | None
+    origin: OriginReference | None
     tiles: tuple[tuple[int, int], ...]
     index: tuple[Entry, ...]
     chunks: tuple[int, int, int]
@@ -106,7 +119,8 @@ class Header:
     @property
     def file_size(self) -> int:
         chain = 0 if self.chain is None else self.chain.length
-        return self.size + self.chunks[0] + self.base_size + sum(entry.length for entry in self.index) + chain
+        origin = 0 if self.origin is None else self.origin.exceptions[0] + sum(self.origin.parts)
+        return self.size + self.chunks[0] + self.base_size + sum(entry.length for entry in self.index) + chain + origin
 
     @property
     def base_size(self) -> int:
@@ -125,7 +139,8 @@ class File:
     """A file's contents.
 
     streams, bases: the bytes of each entry in the header's index; chained: those of the chain. They are unchecked until
-    `stream`, `base` or `chain` is called.
+    `stream`, `base` or `chain` is called. excepted, parts: those of an origin; `exceptions` checks the first, the
+    others are files.
     """
 
     header: Header
@@ -133,6 +148,8 @@ class File:
     streams: Sequence[Data]
     bases: Sequence[Data]
     chained: Data
+    excepted: Data
+    parts: Sequence[Data]
 
     def components(self) -> tuple[Component, ...]:
         mode, transform = self.header.mode, self.header.transform
@@ -148,6 +165,14 @@ class File:
         """The bytes of one stream's base, None where it has none. Raises as `stream` does."""
         announced = self.header.index[place].base
         return None if announced is None else _checked(self.bases[place], *announced, f"the base of stream {place}")
+
+    def exceptions(self) -> bytes:
+        """An origin's exceptions, unpacked. Raises as `stream` does."""
+        if self.header.origin is None:
+            return b""
+        stored, size, crc = self.header.origin.exceptions
+        packed = _checked(self.excepted, stored, crc if stored else 0, "the exceptions")
+        return packed if stored == size else inflate(packed, size)
 
     def chain(self) -> bytes:
         """The bytes of the chain, none where there is none. Raises as `stream` does."""
@@ -197,14 +222,7 @@ def write(
     bases = bases or {}
     if chain is not None and len(streams) > _MAX_LINKS:
         raise LimitError(f"a chain of more than {_MAX_LINKS} tiles: take larger ones")
-    listed = _pack_chunks(chunks)
-    if len(listed) > MAX_CHUNKS:
-        raise LimitError(f"more than {MAX_CHUNKS >> 20} MiB of metadata")
-    packed = min(listed, deflate(listed), key=len)
-    body = [bytes([mode.wire_id, depth]), varint(size[0]), varint(size[1]), bytes([transform]), digest]
-    body.append(varint(len(packed)))
-    if packed:
-        body += [varint(len(listed)), struct.pack("<I", zlib.crc32(packed))]
+    body, packed = _start_of_body(mode, depth, size, transform, digest, chunks)
     if model is not None:
         body += [varint(model.wire_id), model.digest, varint(len(model.adaptation)), model.adaptation]
         body.append(varint(model.ideal_bits))
@@ -227,14 +245,52 @@ def write(
         parts = (data, bases.get(place))
         body += [varint(len(part)) + struct.pack("<I", zlib.crc32(part)) for part in parts if part is not None]
         place += 1
-    joined = b"".join(body)
     features = (HAS_MODEL if model is not None else 0) | (HAS_BASE if bases else 0)
     features |= HAS_CHAIN if chain is not None else 0
     tail = [] if chain is None else [chain[1]]
+    return b"".join([_head(features, body), packed, *bases.values(), *(data for _, data in streams), *tail])
+
+
+def write_origin(
+    *,
+    mode: Mode,
+    depth: int,
+    size: tuple[int, int],
+    digest: bytes,
+    chunks: Sequence[Chunk],
+    origin: bytes,
+    exceptions: bytes,
+    parts: Sequence[bytes],
+) -> bytes:
+    """A whole file of an image that is rendered from planes. parts: the files that hold these."""
+    body, packed = _start_of_body(mode, depth, size, PLAIN, digest, chunks)
+    excepted = min(exceptions, deflate(exceptions), key=len)
+    body += [varint(len(origin)), origin, varint(len(excepted))]
+    if excepted:
+        body += [varint(len(exceptions)), struct.pack("<I", zlib.crc32(excepted))]
+    body += [varint(len(parts)), *(varint(len(part)) for part in parts)]
+    return b"".join([_head(HAS_ORIGIN, body), packed, excepted, *parts])
+
+
+def _start_of_body(
+    mode: Mode, depth: int, size: tuple[int, int], transform: int, digest: bytes, chunks: Sequence[Chunk]
+) -> tuple[list[bytes], bytes]:
+    """The fields that all files have, and the packed chunks."""
+    listed = _pack_chunks(chunks)
+    if len(listed) > MAX_CHUNKS:
+        raise LimitError(f"more than {MAX_CHUNKS >> 20} MiB of metadata")
+    packed = min(listed, deflate(listed), key=len)
+    body = [bytes([mode.wire_id, depth]), varint(size[0]), varint(size[1]), bytes([transform]), digest]
+    body.append(varint(len(packed)))
+    if packed:
+        body += [varint(len(listed)), struct.pack("<I", zlib.crc32(packed))]
+    return body, packed
+
+
+def _head(features: int, body: Sequence[bytes]) -> bytes:
+    joined = b"".join(body)
     head = MAGIC + bytes([VERSION, features]) + varint(len(joined)) + joined
-    return b"".join(
-        [head, struct.pack("<I", zlib.crc32(head)), packed, *bases.values(), *(data for _, data in streams), *tail]
-    )
+    return head + struct.pack("<I", zlib.crc32(head))
 
 
 def read(data: Data, *, max_pixels: int | None = None, partial: bool = False, rescue: bool = False) -> File:
@@ -261,7 +317,15 @@ def read(data: Data, *, max_pixels: int | None = None, partial: bool = False, re
         if not rescue or header.mode.has_palette:  # whose indices say nothing without it
             raise
         chunks = ()
-    return File(header, chunks, streams, bases, view[place : header.file_size])
+    excepted, files = view[place:place], []
+    chained = view[place : header.file_size]
+    if header.origin is not None:
+        excepted, chained = view[place : place + header.origin.exceptions[0]], view[place:place]
+        place += header.origin.exceptions[0]
+        for length in header.origin.parts:
+            files.append(view[place : place + length])
+            place += length
+    return File(header, chunks, streams, bases, chained, excepted, files)
 
 
 def check_size(header: Header, size: int) -> None:
@@ -291,11 +355,11 @@ def read_header(data: Data, *, max_pixels: int | None = None) -> Header:
     if struct.unpack_from("<I", view, size - 4)[0] != zlib.crc32(view[: size - 4]):
         raise IntegrityError("the checksum of the header is wrong: the file is damaged")
     features = view[len(MAGIC) + 1]
-    known = HAS_MODEL | HAS_BASE | HAS_CHAIN
+    known = HAS_MODEL | HAS_BASE | HAS_CHAIN | HAS_ORIGIN
     if features & ~known:
         raise VersionError(f"features {features & ~known:#04x} are unknown to this release")
-    if features not in (0, HAS_MODEL, HAS_MODEL | HAS_BASE, HAS_MODEL | HAS_CHAIN):
-        raise FormatError("a file has bases or a chain without a model, or both")
+    if features not in (0, HAS_MODEL, HAS_MODEL | HAS_BASE, HAS_MODEL | HAS_CHAIN, HAS_ORIGIN):
+        raise FormatError("a file has bases or a chain without a model, or two of these and an origin")
     reader = _start(view[: size - 4])
     reader.varint()
     return _read_body(reader, size, features, max_pixels)
@@ -395,6 +459,11 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
     transform = reader.byte()
     digest = reader.take(DIGEST_SIZE)
     chunks = _read_chunk_sizes(reader)
+    if features & HAS_ORIGIN:
+        origin = _read_origin(reader, width * height)
+        if reader.left() or transform != PLAIN:
+            raise FormatError("a file with an origin has no streams of its own")
+        return Header(mode, depth, width, height, transform, digest, None, None, origin, (), (), chunks, size)
     model = _read_model(reader) if has_model else None
     chain = _read_chain(reader) if features & HAS_CHAIN else None
     parts = components(mode, transform)
@@ -408,12 +477,19 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
         raise FormatError(f"the header goes on for {reader.left()} bytes after its end")
     if any(entry.method == MODEL for entry in index) != has_model or (has_model and transform == PLAIN):
         raise FormatError("a file names a model if, and only if, it holds streams of that model")
-    return Header(mode, depth, width, height, transform, digest, model, chain, tiles, index, chunks, size)
+    return Header(mode, depth, width, height, transform, digest, model, chain, None, tiles, index, chunks, size)
 
 
 def _read_chunk_sizes(reader: Reader) -> tuple[int, int, int]:
     stored = reader.varint(0, MAX_CHUNKS)
     return (stored, reader.varint(stored, MAX_CHUNKS), reader.crc()) if stored else (0, 0, 0)
+
+
+def _read_origin(reader: Reader, area: int) -> OriginReference:
+    data = reader.take(reader.varint())
+    stored = reader.varint()
+    exceptions = (stored, reader.varint(stored, 16 * area + 16), reader.crc()) if stored else (0, 0, 0)
+    return OriginReference(data, exceptions, tuple(reader.varint() for _ in range(reader.varint(1, reader.left()))))
 
 
 def _read_model(reader: Reader) -> ModelReference:

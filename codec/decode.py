@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec import colour, plain
+from lgcodec import colour, container, origins, plain
 from lgcodec.boxes import Box, area_of, intersection
 from lgcodec.colour import Component
 from lgcodec.container import ChainReference, File, ModelReference, digest_of
@@ -19,6 +19,8 @@ from lgcodec.image import Samples
 from lgcodec.models.interface import ImageModel, Shape, Tile
 from lgcodec.models.parallel import each
 from lgcodec.options import Options
+from lgcodec.origins import exceptions
+from lgcodec.origins.origin import Origin
 from lgcodec.work import Coded, Decode, DecodeChain, Meter, Progress, Request, batches, words_of
 
 Give = Callable[[Component, Box, Samples], None]  # takes the samples of a component's tile
@@ -97,6 +99,9 @@ def decode(
     """
     header = file.header
     x0, y0, x1, y1 = region or (0, 0, header.width, header.height)
+    if header.origin is not None:
+        samples = yield from render(file, options, (x0, y0, x1, y1), Meter(progress, header.width * header.height, 1))
+        return _checked(samples, file, region)
     samples = np.zeros((y1 - y0, x1 - x0, header.mode.channels), np.uint8)
 
     def place(component: Component, box: Box, part: Samples) -> None:
@@ -105,9 +110,46 @@ def decode(
         samples[top - y0 : bottom - y0, left - x0 : right - x0, component.first : component.stop] = cut
 
     yield from decode_tiles(file, options, region, place, Meter(progress, header.width * header.height, 1))
-    if region is None and digest_of([samples]) != header.digest:
+    return _checked(samples, file, region)
+
+
+def _checked(samples: Samples, file: File, region: Box | None) -> Samples:
+    if region is None and digest_of([samples]) != file.header.digest:
         raise IntegrityError("the decoded pixels have another digest than the file says: it is damaged")
     return samples
+
+
+def render(file: File, options: Options, box: Box, meter: Meter) -> Generator[Request, Any, Samples]:
+    """The samples of a box of an image that has an origin: from those of its parts, which are files, and exceptions."""
+    header = file.header
+    origin = origin_of(file)
+    wanted = origin.parts()
+    if len(wanted) != len(file.parts):
+        raise FormatError(f"an origin of {len(wanted)} parts in a file that has {len(file.parts)}")
+    parts: list[Samples | None] = []
+    for what, needed, data in zip(wanted, origin.needs(box), file.parts, strict=True):
+        if needed is None:
+            parts.append(None)
+            continue
+        part = container.read(data, max_pixels=what.width * what.height)
+        at = part.header
+        if (at.mode.pillow, at.width, at.height) != (what.mode, what.width, what.height) or at.origin is not None:
+            raise FormatError(f"a part is not an image of mode {what.mode}, {what.width} x {what.height} pixels")
+        whole = needed == (0, 0, what.width, what.height)
+        parts.append((yield from decode(part, options, None if whole else needed, None)))
+        meter.add(area_of(box) / len(wanted))
+    samples = origin.render(parts, box)
+    places, residuals = exceptions.unpack(file.exceptions(), header.width * header.height, header.mode.channels)
+    exceptions.apply(samples, places, residuals, header.width, box[0], box[1])
+    return samples
+
+
+def origin_of(file: File) -> Origin:
+    """What the file's image is rendered from. Raises FormatError where it has none, or one that is not well-formed."""
+    header = file.header
+    if header.origin is None:
+        raise FormatError("the file has no origin")
+    return origins.read(header.origin.data, header.mode.pillow, header.width, header.height)
 
 
 def decode_tiles(

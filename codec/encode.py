@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lgcodec import boxes, colour, container, decode, plain
+from lgcodec import boxes, colour, container, decode, origins, plain
 from lgcodec.boxes import Box, tile_boxes
 from lgcodec.colour import Component
 from lgcodec.container import ChainReference, ModelReference, digest_of
 from lgcodec.errors import IntegrityError
-from lgcodec.image import Picture, Samples
+from lgcodec.image import BY_PILLOW, Picture, Samples
 from lgcodec.models.interface import ImageModel, LatentCoding, Stream, Tile
 from lgcodec.models.parallel import each
 from lgcodec.options import Options, is_tile
+from lgcodec.origins.origin import Inverted
 from lgcodec.plan import Plan, may_be_smaller, modelled, plans, without_model
 from lgcodec.work import Encode, EncodeChain, Meter, Progress, Request, batches, bytes_of_words
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _ADAPT_AREA = 1 << 23  # pixels that a model is shown to adapt to
 _ADAPT_EFFORT = 7
 _SMALL = 1 << 18  # pixels of an image that the fits of all lesser efforts are tried on
+_CLEAR = 0.7  # of what squares of the image promise: learning makes the rest of it smaller than they are
 _SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its classes, are tried on
 _CHAINED = Stream(np.zeros(0, np.uint32), 0.0)  # stands for a tile whose bits are in a chain
 
@@ -50,7 +52,7 @@ class Body:
 def encode(
     picture: Picture, options: Options, progress: Progress | None, *, chain: bool = False
 ) -> Generator[Request, Any, bytes]:
-    """The smallest file of those that the plans worth trying make.
+    """The smallest file of those that the plans worth trying make, and the one by the image's origin, if it has one.
 
     chain: the tiles of a latent model go into a chain that other images share.
     """
@@ -60,16 +62,57 @@ def encode(
         tried = [likely(picture, options)]
     meter = Meter(progress, picture.area, len(tried) + options.verify)
     digest = digest_of(picture.strips())
-    files = []
+    files: list[bytes] = []
+    if options.origin != "none" and not chain and not latent and _is_photographic(picture, tried):
+        found = origins.invert(picture)
+        if found is not None:
+            files.append((yield from encode_origin(picture, found, digest, options)))
+            if (yield from _is_clear(picture, tried[-1], len(files[0]), options)):
+                tried = []
     for plan in tried:
         files.append((yield from encode_plan(picture, plan, digest, options, meter)))
-    if not chain and all(plan.uses_model for plan in tried) and may_be_smaller(picture, min(map(len, files))):
+    if tried and not chain and all(plan.uses_model for plan in tried) and may_be_smaller(picture, min(map(len, files))):
         quick = replace(options, effort=1)
         files.append((yield from encode_plan(picture, without_model(picture), digest, quick, meter)))
     best = min(files, key=len)
     if options.verify:
         yield from check(picture, best, options, meter)
     return best
+
+
+def encode_origin(picture: Picture, found: Inverted, digest: bytes, options: Options) -> Generator[Request, Any, bytes]:
+    """The file of an image by what it was rendered from: its parts are files, each of its own size, tiles and model."""
+    plainly = replace(options, verify=False, origin="none")
+    parts = []
+    for samples, what in zip(found.parts, found.origin.parts(), strict=True):
+        mode = BY_PILLOW[what.mode]
+        parts.append((yield from encode(Picture(mode, what.width, what.height, 8, (), samples), plainly, None)))
+    return container.write_origin(
+        mode=picture.mode,
+        depth=picture.depth,
+        size=(picture.width, picture.height),
+        digest=digest,
+        chunks=picture.chunks,
+        origin=found.origin.write(),
+        exceptions=found.exceptions,
+        parts=parts,
+    )
+
+
+def _is_photographic(picture: Picture, tried: list[Plan]) -> bool:
+    """Whether a model is the only plan, or none is possible: other images are coded well as they are."""
+    return len(tried) == 1 and (tried[0].uses_model or picture.mode.levels != 256)
+
+
+def _is_clear(picture: Picture, plan: Plan, size: int, options: Options) -> Generator[Request, Any, bool]:
+    """Whether a file of `size` bytes is so much smaller than what the plan would make that this need not be tried."""
+    if not plan.uses_model:
+        return False
+    tiles = _squares(picture, plan)
+    planes = [colour.forward(tile, plan.transform) for tile in tiles]
+    streams = yield Encode(options.load(), b"", planes)
+    bits: float = sum(stream.ideal_bits for stream in streams) / sum(tile[..., 0].size for tile in tiles)
+    return 8 * size < _CLEAR * bits * picture.area
 
 
 def encode_plan(
@@ -228,6 +271,11 @@ def check(picture: Picture, data: bytes, options: Options, meter: Meter) -> Gene
         if not np.array_equal(part, picture.samples(box)[..., component.first : component.stop]):
             raise IntegrityError(f"the pixels at {box[:2]} would not come back: please report this")
 
+    if file.header.origin is not None:
+        box = (0, 0, picture.width, picture.height)
+        if not np.array_equal((yield from decode.render(file, options, box, meter)), picture.samples(box)):
+            raise IntegrityError("the pixels would not come back: please report this")
+        return
     yield from decode.decode_tiles(file, options, None, compare, meter)
 
 

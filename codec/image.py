@@ -73,9 +73,9 @@ class Mode:
         return self.png_colour in (0, 4)
 
     @property
-    def modelled(self) -> bool:
-        """Whether models code it: samples of 8 bits."""
-        return 8 in self.depths
+    def levels(self) -> int:
+        """How many a sample has: 2, 256, or 65536."""
+        return 1 << self.depths[-1]
 
 
 MODES = {

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from lgcodec import colour, container, plain
+from lgcodec.decode import origin_of
 from lgcodec.files import Data, bytes_of
+from lgcodec.metadata import Chunk
 
 _PROCESS, _MODEL = 40 << 20, 160 << 20  # bytes, as measured on 0.4 megapixels
 
@@ -23,6 +25,8 @@ class Info:
     model_id, model_digest (the first 16 bytes, hexadecimal): None where no stream needs a model.
     ideal_bits: the exact code length of the model's streams; overhead of these is 8 * model_bytes - ideal_bits.
     base_bytes: how many of the model_bytes a preview takes.
+    origin: what the image was rendered from, None for most. Its parts count where streams do; model_id is the first
+    one's. exceptions: pixels that are not as rendered.
     """
 
     width: int
@@ -44,6 +48,8 @@ class Info:
     base_bytes: int
     plain_bytes: int
     chunks: tuple[str, ...]
+    origin: str | None = None
+    exceptions: int = 0
 
     @property
     def pixels(self) -> int:
@@ -86,6 +92,9 @@ def _inspect(file: IO[bytes]) -> Info:
     chunks = container.read_chunks(header, start)
     size = file.seek(0, os.SEEK_END) if file.seekable() else len(start) + len(file.read())
     container.check_size(header, size)
+    if header.origin is not None:
+        file.seek(0)
+        return _of_parts(container.read(file.read(), max_pixels=1 << 62), chunks)
     model = header.model
     lengths = Counter[bool]()
     for entry in header.index:
@@ -110,4 +119,39 @@ def _inspect(file: IO[bytes]) -> Info:
         base_bytes=header.base_size,
         plain_bytes=lengths[False],
         chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),
+    )
+
+
+def _of_parts(file: container.File, chunks: tuple[Chunk, ...]) -> Info:
+    """Of an image that was rendered: sums over the files of its parts."""
+    header = file.header
+    parts = [inspect(bytes(part)) for part in file.parts]
+    exceptions = file.exceptions()
+    first = next((part for part in parts if part.model_id is not None), parts[0])
+    methods = Counter[str]()
+    for part in parts:
+        methods.update(part.methods)
+    own = header.file_size - sum(part.file_bytes for part in parts)
+    return Info(
+        width=header.width,
+        height=header.height,
+        mode=header.mode.pillow,
+        channels=header.mode.subpixels,
+        depth=header.depth,
+        transform="origin",
+        tile_sizes=tuple(size for part in parts for size in part.tile_sizes),
+        methods=dict(methods),
+        model_id=first.model_id,
+        model_digest=first.model_digest,
+        adaptation_bytes=sum(part.adaptation_bytes for part in parts),
+        ideal_bits=sum(part.ideal_bits for part in parts),
+        file_bytes=header.file_size,
+        header_bytes=own - header.chunks[0] + sum(part.header_bytes for part in parts),
+        chunk_bytes=header.chunks[0],
+        model_bytes=sum(part.model_bytes for part in parts),
+        base_bytes=sum(part.base_bytes for part in parts),
+        plain_bytes=sum(part.plain_bytes for part in parts),
+        chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),
+        origin=origin_of(file).name,
+        exceptions=container.Reader(memoryview(exceptions), 0).varint() if exceptions else 0,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lgcodec.image import Picture
 
 EFFORT = 3
+ORIGINS = ("auto", "none")
 Model = Union[str, "os.PathLike[str]", ImageModel]
 
 
@@ -30,6 +31,7 @@ class Options:
     effort: 1 to 9, encoding time for size; from 7 on the model is adapted to each image.
     verify: decode what was compressed and compare, before returning it.
     tile: (width, height) of the tiles that the model codes, None for the default.
+    origin: "auto" looks for what the image was rendered from, and codes that where it is smaller; "none" does not.
     max_pixels: the largest image accepted, None for twice PIL.Image.MAX_IMAGE_PIXELS.
     """
 
@@ -40,6 +42,7 @@ class Options:
     verify: bool = True
     tile: tuple[int, int] | None = None
     max_pixels: int | None = field(default=None, kw_only=True)
+    origin: str = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, (str, os.PathLike)) and not hasattr(self.model, "coding"):
@@ -50,6 +53,8 @@ class Options:
             raise InputError(f"max_pixels is a whole number from 1 on, or None, not {self.max_pixels!r}")
         if not _is_whole(self.effort, 1) or self.effort > 9:
             raise InputError(f"effort is a whole number from 1 to 9, not {self.effort!r}")
+        if self.origin not in ORIGINS:
+            raise InputError(f"origin is one of {', '.join(ORIGINS)}, not {self.origin!r}")
         if self.tile is not None and not is_tile(self.tile):
             limit = container.MODEL_TILE_AREA
             raise InputError(f"tile is (width, height), both at least 1, together at most {limit}, not {self.tile!r}")

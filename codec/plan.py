@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 
 from lgcodec import boxes, colour, plain
 from lgcodec.colour import Component
+from lgcodec.errors import ModelError
 from lgcodec.image import Picture, Samples
 from lgcodec.options import Options
 
 _PLAIN_AREA = 1 << 25  # pixels of a tile where nothing needs a model
 _PLAIN_WIDTH = (1 << 14) - 1  # the most that WebP takes
-_CHECKED, _CHECKED_SIDE = 8, 128  # squares of an image that WebP is tried on before it gets the whole
-_ANYWAY = 1 << 16  # pixels that take less time than thinking
+_ANYWAY = 1 << 14  # pixels that take less time than thinking
 # Of photographs, 0.11 to 0.9 of the pixels of some rows have colours of their own; of graphics below 0.1.
 _FEW_COLOURS = 0.12
-# WebP takes as much of a photograph as of its squares, and 0.25 to 1 of that where something repeats.
-_REPEATING, _UNREPEATING = 0.6, 0.97
+# Squares of an image that WebP is tried on before it gets the whole, their side, and what of their rate a model's file
+# must be below: WebP takes as much of a photograph as of its squares, and 0.25 to 1 of that where something repeats.
+_REPEATING, _UNREPEATING = (8, 128, 0.6), (4, 64, 0.95)
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Plan:
 def plans(picture: Picture, options: Options) -> list[Plan]:
     """The ways worth trying: without any model, with one, or both where neither is sure to win."""
     without = without_model(picture)
-    if not picture.mode.modelled or _is_solid(picture):
+    if not is_modelled(picture, options) or _is_solid(picture):
         return [without]
     palette = picture.palette()
     if palette is not None and not colour.is_reversible(_used(picture), palette):
@@ -46,6 +47,12 @@ def plans(picture: Picture, options: Options) -> list[Plan]:
         return tries if promising else [*tries, modelled(picture, options)]
     with_model = modelled(picture, options)
     return [without, with_model] if promising else [with_model]
+
+
+def is_modelled(picture: Picture, options: Options) -> bool:
+    """Whether the model codes images of such samples; most code 8 bits, some single bits."""
+    levels = picture.mode.levels
+    return levels == 256 or (levels == 2 and options.model != "default" and options.load().levels == 2)
 
 
 def without_model(picture: Picture, *, in_colours: bool = False) -> Plan:
@@ -60,19 +67,22 @@ def may_be_smaller(picture: Picture, size: int) -> bool:
     """Whether plain methods may take less than `size` bytes for an image that did not look so: by squares of it."""
     if picture.area <= _ANYWAY:
         return True
-    places = boxes.squares(picture.width, picture.height, _CHECKED_SIDE, _CHECKED)
+    few = plain.share_of_colours(_sample(picture)) < _FEW_COLOURS
+    count, side, share = _REPEATING if few else _UNREPEATING
+    places = boxes.squares(picture.width, picture.height, side, count)
     joined = np.concatenate([picture.samples(box) for box in places], axis=1)
     code = plain.METHODS[plain.WEBP].encode(np.ascontiguousarray(joined), 1)
     if code is None:
         return False
-    few = plain.share_of_colours(_sample(picture)) < _FEW_COLOURS
     pixels = joined.shape[0] * joined.shape[1]
-    return bool(size / picture.area > (_REPEATING if few else _UNREPEATING) * len(code) / pixels)
+    return bool(size / picture.area > share * len(code) / pixels)
 
 
 def modelled(picture: Picture, options: Options) -> Plan:
     """The plan by the model of the options."""
-    palette = picture.palette()
+    palette, model = picture.palette(), options.load()
+    if (model.levels == 2) != (picture.mode.levels == 2):
+        raise ModelError(f"model {model.name} codes images of bits (mode 1) alone")
     tile = model_tile(picture, options)
     return _plan(picture, _transform(picture, palette), palette, tile, uses_model=True)
 
@@ -104,6 +114,8 @@ def _plain_tile(picture: Picture) -> tuple[int, int]:
 
 
 def _transform(picture: Picture, palette: Samples | None) -> int:
+    if picture.mode.levels == 2:
+        return colour.BITS
     if palette is not None:
         shown = palette[_used(picture)][None]
         return colour.GREY if colour.is_grey(shown) else colour.STANDARD

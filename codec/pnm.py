@@ -83,9 +83,7 @@ def unscaled(samples: NDArray[np.generic], maxval: int) -> NDArray[np.int64]:
     return (2 * samples.astype(np.int64) * maxval + top) // (2 * top)
 
 
-def write(
-    samples: NDArray[np.generic], file: IO[bytes], maxval: int | None = None, *, is_scaled: bool = True
-) -> None:
+def write(samples: NDArray[np.generic], file: IO[bytes], maxval: int | None = None, *, is_scaled: bool = True) -> None:
     """Writes a binary file: bool [H, W] as PBM, uint8 or uint16 as PGM [H, W] or PPM [H, W, 3].
 
     maxval, is_scaled: what `read` found. Where `samples` are no values scaled from it, they get the full range.

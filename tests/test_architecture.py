@@ -23,7 +23,7 @@ else:
 from lgcodec.models.families import FAMILIES
 
 LIGHT = ("import lgcodec", "import lgcodec.cli.main", "import lgcodec.models")
-HEAVY = ("torch", "numba", "matplotlib", "imagecodecs")
+HEAVY = ("torch", "matplotlib", "imagecodecs")
 
 # Parts from the lowest up: a module may import its own part and those before it. The first prefix that fits counts.
 PARTS = (
@@ -33,7 +33,8 @@ PARTS = (
     ("models: machines", ("machines",)),
     ("models: registry", ("families", "registry")),  # the package families itself: its table
     ("models: families", ("families.*.network", "families.*.online", "families.*.program", "families.*.on_*",
-                          "families.*.*_kernels", "families.*.model")),
+                          "families.*.*_kernels", "families.*.latent", "families.*.model")),
+    ("models: zoo", ("zoo",)),
     ("models: training", ("training", "adaptation.fit", "families.*.floats", "families.*.training")),
     ("codec", ()),
     ("cli", ()),

@@ -28,13 +28,15 @@ from lgcodec.models.families.flow.floats import FloatNetwork, export, floats, st
 from lgcodec.models.families.flow.network import Config, Network
 from lgcodec.models.families.flow.program import ExecutedTrunks, Flow
 from lgcodec.models.interface import ImageModel, Stream
+from lgcodec.models.machines.choose import missing
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.training.images import find
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
-pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
+if missing("native"):
+    pytest.skip("the native library is not compiled", allow_module_level=True)
 Tile = NDArray[np.int16]
-MACHINES = ("numpy", "torch", "numba")
+MACHINES = ("numpy", "torch", "native")
 COLOUR = Config(sets=2, width=20, depth=2, hidden=12, components=2)
 DIGITS = Config(channels=1, sets=2, width=16, depth=1, hidden=8, components=3, reach=(34, 25, 25), absolute=1, block=6)
 ODD = Config(sets=1, width=17, depth=0, hidden=9, components=4, reach=(10, 2, 5))  # no size that a vector has
@@ -167,7 +169,7 @@ KINDS = {COLOUR: (3, 9, 12), DIGITS: (1, 12, 6)}
 
 def stream_of(config: Config, seed: int) -> NDArray[np.uint32]:
     channels, height, width = KINDS[config]
-    return coder.encode(built(config, "numba"), [photo(height, width, channels, seed)])[0].words
+    return coder.encode(built(config, "native"), [photo(height, width, channels, seed)])[0].words
 
 
 def test_any_words_give_a_tile_or_a_format_error() -> None:
@@ -250,7 +252,7 @@ def test_malformed_deltas_are_refused(machine: str) -> None:
 
 def test_adapting_pays_for_itself_and_decodes_everywhere() -> None:
     """An untrained network has much to gain."""
-    model, tile = built(COLOUR, "numba"), photo(40, 44, 3)
+    model, tile = built(COLOUR, "native"), photo(40, 44, 3)
     adaptation = model.adapt([tile, photo(9, 9, 3)], 8)
     plain, fitted = (coder.encode(model, [tile], side)[0] for side in (b"", adaptation))
     assert fitted.ideal_bits + 8 * len(adaptation) < plain.ideal_bits
@@ -260,9 +262,9 @@ def test_adapting_pays_for_itself_and_decodes_everywhere() -> None:
 
 
 def test_nothing_is_sent_where_nothing_can_be_fitted() -> None:
-    assert built(COLOUR, "numba").adapt([photo(9, 30, 3)], 9) == b""
-    assert built(COLOUR, "numba").adapt([photo(40, 40, 1)], 9) == b""
-    assert built(DIGITS, "numba").adapt([photo(36, 6, 1)], 9) == b""
+    assert built(COLOUR, "native").adapt([photo(9, 30, 3)], 9) == b""
+    assert built(COLOUR, "native").adapt([photo(40, 40, 1)], 9) == b""
+    assert built(DIGITS, "native").adapt([photo(36, 6, 1)], 9) == b""
 
 
 def test_what_is_fitted_in_floats_is_what_integers_do() -> None:

@@ -22,7 +22,6 @@ from lgcodec.models.training.command import train as main
 from lgcodec.models.training.images import read_images
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
-pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -416,9 +416,7 @@ def test_buffers_are_files() -> None:
 # -- PNM --------------------------------------------------------------------------------------------------------------
 
 
-@given(
-    arrays((("uint8", ()), ("uint8", (3,)), ("uint16", ()), ("uint16", (3,)), ("bool", ()))), st.integers(1, 65535)
-)
+@given(arrays((("uint8", ()), ("uint8", (3,)), ("uint16", ()), ("uint16", (3,)), ("bool", ()))), st.integers(1, 65535))
 @settings(max_examples=50)
 def test_anymaps_come_back_with_any_maxval(array: NDArray[Any], maxval: int) -> None:
     top = 1 if array.dtype == bool else np.iinfo(array.dtype).max

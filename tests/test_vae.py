@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,10 +27,11 @@ from lgcodec.models.errors import ModelError
 from lgcodec.models.families.vae import network as vae
 from lgcodec.models.interface import TOTAL, ImageModel
 from lgcodec.models.layers.integer import quantise
+from lgcodec.models.machines.choose import missing
 from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
 
-MACHINES = ["numpy", *(m for m in ("numba", "torch") if importlib.util.find_spec(m))]
+MACHINES = [name for name in ("numpy", "native", "torch") if missing(name) is None]
 Tile = NDArray[np.int16]
 SMALL = vae.Config(
     channels=1, scales=1, latents=((1,), (2, 1)), width=6, blocks=1, hidden=5, depth=1, components=2, reach=1,

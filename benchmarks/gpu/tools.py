@@ -25,7 +25,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 def environment(device: str) -> dict[str, str]:
     facts = {"device": torch.cuda.get_device_name() if device == "cuda" else platform.machine()}
-    for name in ("lgcodec", "torch", "triton", "numba", "constriction"):
+    for name in ("lgcodec", "torch", "triton", "constriction"):
         try:
             facts[name] = version(name)
         except PackageNotFoundError:

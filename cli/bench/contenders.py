@@ -98,10 +98,12 @@ class Learned:
 
     library = f"lgcodec {lgcodec.__version__}"
 
-    def __init__(self, model: str, effort: int, threads: int | None, device: str) -> None:
+    def __init__(self, model: str, effort: int, threads: int | None, device: str, origin: str = "auto") -> None:
         self.name = f"lgcodec-{Path(model).stem}-e{effort}"
         self.model = model
-        self._codec = lgcodec.Codec(model=model, effort=effort, threads=threads, device=device, verify=False)
+        self._codec = lgcodec.Codec(
+            model=model, effort=effort, threads=threads, device=device, verify=False, origin=origin
+        )
 
     def encode(self, pixels: Pixels) -> bytes:
         return self._codec.compress(pixels)
@@ -120,15 +122,20 @@ class Learned:
 
 
 def contenders(
-    codecs: Sequence[str], models: Sequence[str], efforts: Sequence[int], threads: int | None, device: str
+    codecs: Sequence[str],
+    models: Sequence[str],
+    efforts: Sequence[int],
+    threads: int | None,
+    device: str,
+    origin: str = "auto",
 ) -> list[Contender]:
     """The codecs to compare with and each model at each effort. Raises InputError for a name that nothing has.
 
-    models: names or weights files, with @EFFORT where a model has an effort of its own.
+    models: names or weights files, with @EFFORT where a model has an effort of its own. origin: as in `Codec`.
     """
     ours = []
     for word in models:
         model, at, own = word.rpartition("@")
         known = (int(own),) if at and own in tuple("123456789") else efforts
-        ours += [Learned(model if known is not efforts else word, effort, threads, device) for effort in known]
+        ours += [Learned(model if known is not efforts else word, effort, threads, device, origin) for effort in known]
     return [*(external(name) for name in codecs), *ours]

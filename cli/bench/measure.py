@@ -42,7 +42,7 @@ class Preview:
 class Row:
     """One image under one codec. Size in bytes; ideal_bits, the code length of the model's tables, for ours only.
 
-    preview: of the models that make one.
+    preview: of the models that make one. origin: what a file of ours says that the image was rendered from.
     """
 
     image: str
@@ -56,6 +56,7 @@ class Row:
     decode_seconds: float
     ideal_bits: int | None = None
     preview: Preview | None = None
+    origin: str = ""
 
     @property
     def pixels(self) -> int:
@@ -90,6 +91,7 @@ class Summary:
     float_bpd: float | None = None  # of the float network on the record's held-out images, not on these
     integer_bpd: float | None = None
     preview: Preview | None = None  # means over images
+    origins: float = 0.0  # share of the images coded by what they were rendered from
 
     @property
     def quantisation_percent(self) -> float | None:
@@ -212,6 +214,7 @@ def measure(name: str, pixels: Pixels, contender: Contender) -> Row:
         decode_seconds=end - middle,
         ideal_bits=_ideal_bits(data) if isinstance(contender, Learned) else None,
         preview=_preview(data, pixels, contender) if isinstance(contender, Learned) else None,
+        origin=(lgcodec.inspect(data).origin or "") if isinstance(contender, Learned) else "",
     )
 
 
@@ -267,6 +270,7 @@ def _summary(rows: Sequence[Row], card: Mapping[str, Any]) -> Summary:
         preview=Preview(*(statistics.mean(part) for part in zip(*map(dataclasses.astuple, previews), strict=True)))
         if previews
         else None,
+        origins=sum(bool(row.origin) for row in rows) / len(rows),
     )
 
 

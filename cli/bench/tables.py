@@ -42,6 +42,7 @@ HEAD = (
     "file over ideal",
     "float NLL, held out",
     "integer over float",
+    "with origin",
 )
 
 
@@ -56,6 +57,7 @@ def cells(summary: Summary) -> tuple[str, ...]:
         _optional(summary.gap_percent, "+.3f", " %"),
         _optional(summary.float_bpd, ".3f", " bpd"),
         _optional(summary.quantisation_percent, "+.2f", " %"),
+        _optional(summary.origins or None, ".1%"),
     )
 
 

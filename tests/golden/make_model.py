@@ -1,7 +1,7 @@
-"""Makes golden files of the causal family: `python tests/golden/make_model.py NAME...`. See README.md.
+"""Makes golden files of the causal and the masked family: `python tests/golden/make_model.py NAME...`. See README.md.
 
 The models are tiny ones of random weights, so that the files outlive every training: `tiny`, and `classes`, which has
-all that is optional but learning. The shipped ones have that.
+all that is optional but learning. The shipped ones have that. `bits` is one of the masked family.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from keep import HERE, Made, kept, main
+from keep import HERE, Made, kept, main, model_alone
 from numpy.typing import NDArray
 from test_format import file_of  # every tile by the model, whatever an encoder would choose
 
-from lgcodec.models import registry
+from lgcodec import Codec
+from lgcodec.models import registry, zoo
 from lgcodec.models.adaptation import deltas
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal.floats import Causal, export
+from lgcodec.models.families.masked import floats as masked_floats
+from lgcodec.models.weights import Weights
 
 TINY = causal.Config(width=16, depth=2, hidden=16, components=2, rows=3, left=4, reach=4, limit=1023)
 CLASSES = replace(TINY, width=8, depth=1, hidden=8, rows=2, context=3, grid=1, classes=3)
@@ -35,9 +38,14 @@ def weights(config: causal.Config) -> Made:
             layer.weight.mul_(3)
         if model.classes is not None:
             model.classes.normal_(0, 0.5)
+    return written(export(model, {"note": "random; for golden files only"}))
+
+
+def written(content: Weights) -> Made:
+    """The file of weights."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights"
-        export(model, {"note": "random; for golden files only"}).write(path)
+        content.write(path)
         return {"safetensors": path.read_bytes()}
 
 
@@ -75,6 +83,19 @@ def coded(
     return kept(file_of(loaded, image, transform, tile, side), image)
 
 
+def bits_weights() -> Made:
+    """Of the masked family, for pictures of bits."""
+    torch.manual_seed(22)
+    graph = zoo.system("made").graph(0, (6, 5), hidden=12)
+    return written(masked_floats.export(masked_floats.FloatGraph(graph, 1), {}))
+
+
+def coded_bits() -> Made:
+    image = np.random.default_rng(23).random((13, 5)) < 0.3
+    with model_alone():
+        return kept(Codec(HERE / "bits.safetensors").compress(image), image)
+
+
 OF_CLASSES = HERE / "classes.safetensors"
 CASES: dict[str, Callable[[], Made]] = {  # some tiles are cut to one column or one row
     "tiny": lambda: weights(TINY),
@@ -89,6 +110,8 @@ CASES: dict[str, Callable[[], Made]] = {  # some tiles are cut to one column or 
     "model-classes-adapted": lambda: coded(picture(10, 14, 6), 5, (14, 6), OF_CLASSES, b"\1", adapted=True),
     "model-classes-grey": lambda: coded(picture(9, 11, 7)[..., 0], 1, (11, 9), OF_CLASSES, b"\xff", adapted=True),
     "model-default-adapted": lambda: coded(picture(7, 9, 8), 7, (9, 7), "default", adapted=True),
+    "bits": bits_weights,
+    "masked-bits": coded_bits,
     "model-best-adapted": lambda: coded(picture(6, 9, 9), 2, (9, 6), "best", adapted=True),
 }
 

@@ -44,7 +44,7 @@ def of_samples(mode: int, depth: int, chunks: tuple[Chunk, ...], samples: NDArra
     """A file whose every tile is the model's, where it codes this mode."""
     height, width, _ = samples.shape
     whole = Picture(MODES[mode], width, height, depth, chunks, samples)
-    with model_alone() if whole.mode.modelled else nullcontext():
+    with model_alone() if whole.mode.levels == 256 else nullcontext():
         return kept(CODEC.compress(whole), whole)
 
 

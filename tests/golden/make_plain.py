@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from keep import Made, kept, main
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from strategies import FakeModel  # a model that none of these images suits
 
 import lgcodec
+from lgcodec import plain
 
 
 def images() -> dict[str, NDArray[Any]]:
@@ -34,6 +36,25 @@ def images() -> dict[str, NDArray[Any]]:
     }
 
 
+def png() -> dict[str, NDArray[Any]]:
+    """What is packed in each way that the method knows."""
+    y, x = np.indices((20, 27))
+    soft = (x * 3 + y * y // 4 + (x * y) % 7).astype(np.uint8)
+    return {
+        "png": np.stack([soft, soft // 2, 255 - soft], axis=2),
+        "png-bits": (x * y % 5 < 2),
+        "png-nibbles": soft % 16,
+        "png-wide": (soft * 77 + 40 * y).astype(np.uint16),
+    }
+
+
+def by_png(image: NDArray[Any]) -> Made:
+    """Whatever an encoder would choose."""
+    (wire_id,) = (wire_id for wire_id, name in plain.NAMES.items() if name == "png")
+    with mock.patch.dict(plain.METHODS, {wire_id: plain.METHODS[wire_id]}, clear=True):
+        return made(image)
+
+
 def made(image: NDArray[Any]) -> Made:
     data = lgcodec.compress(image, model=FakeModel())
     if "model" in lgcodec.inspect(data).methods:
@@ -42,4 +63,7 @@ def made(image: NDArray[Any]) -> Made:
 
 
 if __name__ == "__main__":
-    main({f"plain-{name}": functools.partial(made, image) for name, image in images().items()})
+    main(
+        {f"plain-{name}": functools.partial(made, image) for name, image in images().items()}
+        | {f"plain-{name}": functools.partial(by_png, image) for name, image in png().items()}
+    )

@@ -18,8 +18,8 @@ from lgcodec.models.adaptation import fit
 from lgcodec.models.entropy import mixture
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.causal import network as causal
-from lgcodec.models.families.causal import on_numba as compiled
 from lgcodec.models.families.causal import online
+from lgcodec.models.families.causal.on_native import features
 from lgcodec.models.layers import learning
 from lgcodec.models.layers.integer import quantise
 from lgcodec.models.training.losses import COARSE, bits_per_dim, compand, logistic_mixture_nats
@@ -44,7 +44,7 @@ class Features:
 
     def __init__(self, x: NDArray[np.int16]) -> None:
         self.values = online.pad(x)
-        self.predictions, self.coupled = compiled.features(x)
+        self.predictions, self.coupled = features(x)
         margin = ((0, 0), (0, 0), (online.UP, 0), (online.LEFT, online.RIGHT))
         self.errors = np.pad(8 * x[None] - self.predictions, margin).astype(np.int16)
         self.height, self.width = x.shape[1:]

@@ -1,0 +1,35 @@
+"""Origins: what images were rendered from. A file each (`rendered`, `levels`), with the same few functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lgcodec.container import Reader
+from lgcodec.errors import FormatError, VersionError
+from lgcodec.image import Picture
+from lgcodec.origins import levels, rendered
+from lgcodec.origins.origin import Inverted, Origin
+
+_INVERT = (rendered.invert, levels.invert)
+_READ: dict[int, Callable[[Reader, str, int, int], Origin]] = {rendered.KIND: rendered.read, levels.KIND: levels.read}
+
+
+def invert(picture: Picture) -> Inverted | None:
+    """The origin of an image, None where none is recognised. Nothing is known until it is rendered and compared."""
+    for look in _INVERT:
+        found = look(picture)
+        if found is not None:
+            return found
+    return None
+
+
+def read(data: bytes, mode: str, width: int, height: int) -> Origin:
+    """The origin that a file names. Raises FormatError."""
+    reader = Reader(memoryview(data), 0)
+    kind = reader.byte()
+    if kind not in _READ:
+        raise VersionError(f"origin {kind} is unknown to this release")
+    origin = _READ[kind](reader, mode, width, height)
+    if reader.left():
+        raise FormatError("an origin's parameters go on after their end")
+    return origin

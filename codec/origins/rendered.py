@@ -1,0 +1,115 @@
+"""Images that are rendered from luma and chroma planes of their own sizes (`form`), with patches from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lgcodec.boxes import Box, area_of, intersection
+from lgcodec.container import Reader, varint
+from lgcodec.errors import FormatError
+from lgcodec.image import Picture, Samples
+from lgcodec.origins import exceptions
+from lgcodec.origins.conversions import CONVERSIONS
+from lgcodec.origins.form import AXES, Enlargement, Rendering
+from lgcodec.origins.origin import Inverted, Part
+
+KIND = 0
+_MOST = 1 << 26  # pixels of an image that is looked at as a whole
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Parts: Y, C1, C2, alpha if there is one, then the patches, which replace what is rendered there."""
+
+    rendering: Rendering
+    alpha: bool
+    patches: tuple[Box, ...]
+
+    @property
+    def name(self) -> str:
+        of = self.rendering
+        rows, columns = of.enlargement.rows.by, of.enlargement.columns.by
+        chroma = {(1, 1): "4:4:4", (1, 2): "4:2:2", (2, 1): "4:4:0", (2, 2): "4:2:0"}[rows, columns]
+        return f"{CONVERSIONS[of.conversion].name} {chroma}"
+
+    def parts(self) -> list[Part]:
+        of = self.rendering
+        whole, chroma = Part("L", of.width, of.height), Part("L", of.chroma_width, of.chroma_height)
+        cut = [Part("RGB", x1 - x0, y1 - y0) for x0, y0, x1, y1 in self.patches]
+        return [whole, chroma, chroma, *([whole] if self.alpha else []), *cut]
+
+    def needs(self, box: Box) -> list[Box | None]:
+        chroma = self.rendering.chroma_box(box)
+        whole: list[Box | None] = [box, chroma, chroma, *([box] if self.alpha else [])]
+        for patch in self.patches:
+            x0, y0, x1, y1 = common = intersection(patch, box)
+            inside = (x0 - patch[0], y0 - patch[1], x1 - patch[0], y1 - patch[1])
+            whole.append(inside if area_of(common) else None)
+        return whole
+
+    def render(self, parts: Sequence[Samples | None], box: Box) -> Samples:
+        of, (left, top, _, _) = self.rendering, box
+        given = [part for part in parts[: 4 if self.alpha else 3] if part is not None]
+        y, c1, c2 = (part[..., 0] for part in given[:3])
+        out = CONVERSIONS[of.conversion].make().convert(y, of.enlarge(c1, box), of.enlarge(c2, box))
+        for patch, part in zip(self.patches, parts[len(given) :], strict=True):
+            if part is not None:
+                x0, y0, x1, y1 = intersection(patch, box)
+                out[y0 - top : y1 - top, x0 - left : x1 - left] = part
+        return np.concatenate([out, given[3]], -1) if self.alpha else out
+
+    def write(self) -> bytes:
+        of = self.rendering
+        form = of.enlargement
+        axes = [AXES.index(form.rows), AXES.index(form.columns)]
+        data = [bytes([KIND, of.conversion, *axes, *form.bias[0], *form.bias[1], of.top, of.left])]
+        data += [varint(of.chroma_height), varint(of.chroma_width), varint(len(self.patches))]
+        data += [varint(v) for x0, y0, x1, y1 in self.patches for v in (x0, y0, x1 - x0, y1 - y0)]
+        return b"".join(data)
+
+
+def read(reader: Reader, mode: str, width: int, height: int) -> Rendered:
+    """The inverse of `write`, after the kind. Raises FormatError."""
+    if mode not in ("RGB", "RGBA"):
+        raise FormatError(f"mode {mode} has no conversion from luma and chroma")
+    conversion = reader.varint(0, len(CONVERSIONS) - 1)
+    rows, columns = (AXES[reader.varint(0, len(AXES) - 1)] for _ in range(2))
+    unit = rows.unit * columns.unit
+    a, b, c, d = (reader.varint(0, unit - 1) for _ in range(4))
+    top, left = reader.varint(0, 2 * rows.by - 2), reader.varint(0, 2 * columns.by - 2)
+    sizes = []
+    for axis, offset, length in ((rows, top, height), (columns, left, width)):
+        least = -(-(offset + length) // axis.by)
+        sizes.append(reader.varint(least, least + axis.by - 1))
+    patches: list[Box] = []
+    for _ in range(reader.varint(0, 64)):
+        x0, y0 = reader.varint(0, width - 1), reader.varint(0, height - 1)
+        patches.append((x0, y0, x0 + reader.varint(1, width - x0), y0 + reader.varint(1, height - y0)))
+    form = Enlargement(rows, columns, ((a, b), (c, d)))
+    rendering = Rendering(conversion, form, top, left, height, width, sizes[0], sizes[1])
+    return Rendered(rendering, mode == "RGBA", tuple(patches))
+
+
+def invert(picture: Picture) -> Inverted | None:
+    """The planes of an image that most of is rendered from, None for others."""
+    if picture.mode.pillow not in ("RGB", "RGBA") or picture.area > _MOST:
+        return None
+    from lgcodec.origins import search
+
+    if not search.is_likely(picture):
+        return None
+    box = (0, 0, picture.width, picture.height)
+    samples = picture.samples(box)
+    found = search.find(np.ascontiguousarray(samples[..., :3]))
+    if found is None:
+        return None
+    origin = Rendered(found.rendering, picture.mode.has_alpha, found.patches)
+    parts = [plane[..., None] for plane in found.planes]
+    if origin.alpha:
+        parts.append(samples[..., 3:])
+    parts += [np.ascontiguousarray(samples[y0:y1, x0:x1, :3]) for x0, y0, x1, y1 in found.patches]
+    data, count = exceptions.pack(samples, origin.render(parts, box))
+    return Inverted(origin, parts, data, count)

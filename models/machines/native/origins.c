@@ -1,0 +1,751 @@
+/* Un-rendering of pictures: the encoder's searches of codec/origins, and the decoder's colour and enlarging loops.
+ *
+ * Nothing here decides bits: what the searches find is rendered and compared before it is written, and the two loops
+ * of the decoder (lgcodec_origin_render, lgcodec_origin_enlarge) are those of codec/origins/form.py in integers.
+ *
+ * A conversion is seven tables of 256: channel k of a pixel is clip((light[Y] + first[k][C1] + second[k][C2]) >> shift).
+ */
+#include <stdlib.h>
+
+#include "native.h"
+
+typedef uint8_t u8;
+typedef int32_t i32;
+typedef int64_t i64;
+
+typedef struct {
+    i32 light[256], first[3][256], second[3][256];
+    i32 shift;
+} Conversion;
+
+static inline int clip8(i32 v) { return v < 0 ? 0 : v > 255 ? 255 : v; }
+
+/* The smallest Y with light[Y] >= least; 256 where there is none. light ascends. */
+static inline int luma_from(const Conversion *t, float unit, i32 least) {
+    float guess = (float)(least - t->light[0]) * unit;
+    int y = guess < 0 ? 0 : guess > 255 ? 255 : (int)guess;
+    while (y < 256 && t->light[y] < least) y++;
+    while (y > 0 && t->light[y - 1] >= least) y--;
+    return y;
+}
+
+/* low..high of the Y that render to p with this chroma; empty where low > high. */
+static inline void luma_interval(const Conversion *t, float unit, const u8 *p, int c1, int c2, int *low, int *high) {
+    i32 least = INT32_MIN, most = INT32_MAX;
+    for (int k = 0; k < 3; k++) {
+        i32 term = t->first[k][c1] + t->second[k][c2], v = p[k];
+        i32 from = (v << t->shift) - term, to = ((v + 1) << t->shift) - term;
+        if (v > 0 && from > least) least = from;
+        if (v < 255 && to < most) most = to;
+    }
+    *low = least == INT32_MIN ? 0 : luma_from(t, unit, least);
+    *high = most == INT32_MAX ? 255 : luma_from(t, unit, most) - 1;
+}
+
+static inline float luma_unit(const Conversion *t) { return 255.0f / (float)(t->light[255] - t->light[0]); }
+
+/* The planes y, c1, c2 of n pixels, and what is known of each: 1 its only preimage, 0 none at all, 2 clipped.
+ * inverse [3][4]: planes as affine functions of R, G, B; the true one is near. */
+EXPORT void lgcodec_origin_colours(const Conversion *t, const float *inverse, const u8 *rgb, i64 n, u8 *y, u8 *c1, u8 *c2,
+                       u8 *known) {
+    static const signed char near[25][2] = {{0, 0}, {0, 1}, {1, 0}, {0, -1}, {-1, 0}, {1, 1}, {1, -1}, {-1, 1},
+        {-1, -1}, {0, 2}, {2, 0}, {0, -2}, {-2, 0}, {1, 2}, {2, 1}, {-1, 2}, {2, -1}, {1, -2}, {-2, 1}, {-1, -2},
+        {-2, -1}, {2, 2}, {2, -2}, {-2, 2}, {-2, -2}};
+    float unit = luma_unit(t);
+    for (i64 i = 0; i < n; i++) {
+        const u8 *p = rgb + 3 * i;
+        float guess[3];
+        for (int k = 0; k < 3; k++) {
+            const float *m = inverse + 4 * k;
+            guess[k] = m[0] * p[0] + m[1] * p[1] + m[2] * p[2] + m[3];
+        }
+        int g1 = (int)(guess[1] + 1024.5f) - 1024, g2 = (int)(guess[2] + 1024.5f) - 1024;
+        int clipped = 0;
+        for (int k = 0; k < 3; k++) clipped |= p[k] == 0 || p[k] == 255;
+        known[i] = clipped ? 2 : 0;
+        y[i] = clip8((int)guess[0]), c1[i] = clip8(g1), c2[i] = clip8(g2);
+        if (clipped) continue;
+        for (int j = 0; j < 9; j++) {
+            int a = g1 + near[j][0], b = g2 + near[j][1], low, high;
+            if ((a | b) & ~255) continue;
+            luma_interval(t, unit, p, a, b, &low, &high);
+            if (low > high) continue;
+            y[i] = low, c1[i] = a, c2[i] = b, known[i] = 1;
+            break;
+        }
+    }
+}
+
+/* Whether some Y renders p with `own` for one chroma plane, and `other` for the other. */
+static inline int renders(const Conversion *t, float unit, const u8 *p, int own, int other, int which) {
+    int low, high;
+    if (which) luma_interval(t, unit, p, other, own, &low, &high);
+    else luma_interval(t, unit, p, own, other, &low, &high);
+    return low <= high;
+}
+
+enum { REACH = 12 };
+
+/* lo..hi of one chroma plane at n pixels, for the solver. known as above; own, other: the planes' present values at full
+ * size; which: 0 if own is the first. Clipped pixels get the run of values near the present one that some Y renders, with
+ * the other plane's value or, if slack, with any that is so near to it. */
+EXPORT void lgcodec_origin_intervals(const Conversion *t, const u8 *rgb, i64 n, const u8 *known, const u8 *exact, const u8 *own,
+                         const u8 *other, int which, int slack, u8 *lo, u8 *hi) {
+    float unit = luma_unit(t);
+    for (i64 i = 0; i < n; i++) {
+        if (known[i] == 1) { lo[i] = hi[i] = exact[i]; continue; }
+        lo[i] = 0, hi[i] = 255;
+        if (known[i] == 0) continue;
+        const u8 *p = rgb + 3 * i;
+        int a = 256, b = -1;
+        for (int s = -slack; s <= slack; s += slack ? slack : 1) {
+            int with = clip8(other[i] + s), at = -1, low, high;
+            for (int d = 0; d <= REACH && at < 0; d++) {
+                if (own[i] + d < 256 && renders(t, unit, p, own[i] + d, with, which)) at = own[i] + d;
+                else if (own[i] >= d && renders(t, unit, p, own[i] - d, with, which)) at = own[i] - d;
+            }
+            if (at < 0) continue;
+            for (low = at; low > 0 && renders(t, unit, p, low - 1, with, which); low--)
+                if (at - low > 2 * REACH) { low = 0; break; }
+            for (high = at; high < 255 && renders(t, unit, p, high + 1, with, which); high++)
+                if (high - at > 2 * REACH) { high = 255; break; }
+            if (low < a) a = low;
+            if (high > b) b = high;
+        }
+        if (a <= b) lo[i] = a, hi[i] = b;
+    }
+}
+
+/* Y of a picture [h][w] from its chroma at full size: what renders each pixel, nearest to the median edge detector's
+ * guess where clipping leaves a choice; wrong[i] = 1 where none renders it, and Y is the guess or y's own value. */
+EXPORT i64 lgcodec_origin_luma(const Conversion *t, const u8 *rgb, i64 h, i64 w, const u8 *c1, const u8 *c2, u8 *y, u8 *wrong) {
+    float unit = luma_unit(t);
+    i64 count = 0;
+    for (i64 r = 0; r < h; r++)
+        for (i64 c = 0; c < w; c++) {
+            i64 i = r * w + c;
+            int low, high;
+            luma_interval(t, unit, rgb + 3 * i, c1[i], c2[i], &low, &high);
+            wrong[i] = low > high;
+            count += wrong[i];
+            if (low == high) { y[i] = low; continue; }
+            int left = c ? y[i - 1] : r ? y[i - w] : 128, above = r ? y[i - w] : left;
+            int corner = r && c ? y[i - w - 1] : above;
+            int least = left < above ? left : above, most = left < above ? above : left;
+            int guess = left + above - corner;
+            guess = guess < least ? least : guess > most ? most : guess;
+            if (low > high) { low = 0, high = 255; guess = y[i]; }
+            y[i] = guess < low ? low : guess > high ? high : guess;
+        }
+    return count;
+}
+
+/* ------------------------------------------------------------------------------------------------------ enlarging */
+
+/* An axis enlarges by `by` (1 or 2): even outputs are (unit - even) x[i] + even x[i - 1], odd ones (unit - odd) x[i] +
+ * odd x[i + 1]; edges repeat. The sums of both axes and bias[row parity][column parity] are shifted right. */
+typedef struct { i32 by, unit, even, odd; } Axis;
+typedef struct { Axis rows, columns; i32 bias[2][2], shift; } Enlargement;
+
+/* out [h][w]: rows top.. and columns left.. of the enlarged x [sh][sw]. */
+EXPORT void lgcodec_origin_enlarge(const Enlargement *e, const u8 *x, i64 sh, i64 sw, i64 top, i64 left, i64 h, i64 w, u8 *out) {
+    const Axis *R = &e->rows, *C = &e->columns;
+    i32 *sums = malloc(sizeof(i32) * (size_t)sw), *line = malloc(sizeof(i32) * (size_t)(sw * C->by));
+    if (!sums || !line) { free(sums); free(line); return; }
+    for (i64 r = 0; r < h; r++) {
+        i64 full = top + r, i = full / R->by;
+        int odd = R->by == 2 && (full & 1);
+        i64 k = R->by == 1 ? i : odd ? (i + 1 < sh ? i + 1 : i) : (i ? i - 1 : i);
+        i32 q = R->by == 1 ? 0 : odd ? R->odd : R->even, p = R->unit - q;
+        const u8 *a = x + i * sw, *b = x + k * sw;
+        for (i64 j = 0; j < sw; j++) sums[j] = p * a[j] + q * b[j];
+        const i32 *bias = e->bias[full & 1];
+        if (C->by == 1)
+            for (i64 j = 0; j < sw; j++) line[j] = (C->unit * sums[j] + bias[j & 1]) >> e->shift;
+        else {
+            for (i64 j = 0; j < sw; j++) {
+                i32 before = sums[j ? j - 1 : 0], after = sums[j + 1 < sw ? j + 1 : j];
+                line[2 * j] = ((C->unit - C->even) * sums[j] + C->even * before + bias[0]) >> e->shift;
+                line[2 * j + 1] = ((C->unit - C->odd) * sums[j] + C->odd * after + bias[1]) >> e->shift;
+            }
+        }
+        for (i64 c = 0; c < w; c++) out[r * w + c] = (u8)line[left + c];
+    }
+    free(sums);
+    free(line);
+}
+
+/* rgb [n][3] of the planes at full size. */
+EXPORT void lgcodec_origin_render(const Conversion *t, const u8 *y, const u8 *c1, const u8 *c2, i64 n, u8 *rgb) {
+    for (i64 i = 0; i < n; i++) {
+        i32 light = t->light[y[i]];
+        for (int k = 0; k < 3; k++)
+            rgb[3 * i + k] = (u8)clip8((light + t->first[k][c1[i]] + t->second[k][c2[i]]) >> t->shift);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------ the solver
+ *
+ * Finds the small plane x [sh][sw] whose enlargement lies within lo..hi [sh * rows.by][sw * columns.by] at as many
+ * pixels as possible. A strip of `depth` rows of x, between rows that are held, is a chain of states (the strip's samples
+ * in one column): each pixel depends on two neighbouring states alone, and bounds the newest sample by an interval, so
+ * that few values remain and a beam of states loses next to nothing. Going down, the first row of each strip is kept,
+ * which the others have looked ahead for; then strips around wrong pixels are searched again, between held rows.
+ */
+enum { BEAM = 48, WRONG = 1024, DEPTH = 4, POOL = 4096, SHELVES = 48 };
+
+typedef struct {
+    u8 v[DEPTH], back;
+    i32 cost;
+} State;
+
+/* The states that a column may be in, each once with its least cost; found by hashing. */
+typedef struct {
+    State states[POOL];
+    uint32_t slots[2 * POOL], stamp;
+    int count;
+    i32 best;
+} Pool;
+
+static void pool_open(Pool *pool) {
+    pool->count = 0;
+    pool->best = INT32_MAX;
+    if (++pool->stamp == 1u << 19) memset(pool->slots, 0, sizeof pool->slots), pool->stamp = 1;
+}
+
+static inline void pool_offer(Pool *pool, const State *state) {
+    uint32_t key;
+    memcpy(&key, state->v, DEPTH);
+    uint32_t at = (key * 2654435761u) >> 19;                        /* 13 bits: 2 * POOL slots */
+    if (state->cost < pool->best) pool->best = state->cost;
+    while (pool->slots[at] >> 13 == pool->stamp) {
+        State *had = pool->states + (pool->slots[at] & 8191);
+        if (!memcmp(had->v, state->v, DEPTH)) {
+            if (state->cost < had->cost) *had = *state;
+            return;
+        }
+        at = (at + 1) & (2 * POOL - 1);
+    }
+    if (pool->count == POOL) return;
+    pool->slots[at] = pool->stamp << 13 | (uint32_t)pool->count;
+    pool->states[pool->count++] = *state;
+}
+
+/* The cheapest states, at most BEAM of them and none by two wrong pixels worse than the best; returns how many. */
+static int pool_take(const Pool *pool, State *to) {
+    int many[SHELVES] = {0}, count = 0, full = 0, sum = 0;
+    for (int i = 0; i < pool->count; i++) {
+        i32 shelf = (pool->states[i].cost - pool->best) / (2 * WRONG / SHELVES);
+        if (shelf < SHELVES) many[shelf]++;
+    }
+    while (full < SHELVES && sum + many[full] <= BEAM) sum += many[full++];
+    for (int pass = 0; pass < 2 && full < SHELVES + 1; pass++)
+        for (int i = 0; i < pool->count && count < BEAM; i++) {
+            i32 shelf = (pool->states[i].cost - pool->best) / (2 * WRONG / SHELVES);
+            if (pass ? shelf == full && full < SHELVES : shelf < full) to[count++] = pool->states[i];
+        }
+    return count;
+}
+
+typedef struct { i32 above, own[DEPTH], below; i64 row; int top, parity; } Line; /* an output row's weights; top: its last own */
+
+/* least <= the sum of what is new <= most, of one pixel. l, r: weights of the left and the right column. */
+typedef struct { const Line *line; i32 l, r, least, most; float inverse; } Pixel;
+
+typedef struct {
+    const Enlargement *e;
+    i64 sh, sw;
+    const u8 *lo, *hi, *guess;
+    u8 *x;
+    State *states;                                                  /* [sw][BEAM] */
+    u8 *alive;                                                      /* [sw] */
+    /* of one column in work */
+    int depth, start, forced;                                /* start: nothing to the left; forced: held */
+    i64 at[DEPTH];                                                  /* where guesses are */
+    Pixel pixels[DEPTH][8];                                         /* by the last row that they bound */
+    int number[DEPTH];
+    Pool *pool;
+} Solver;
+
+static inline i32 floor_times(i32 a, float inverse) { return (i32)(((float)a + .5f) * inverse + 8192.f) - 8192; }
+
+static int lines_of(const Solver *s, i64 i, int depth, int has_below, Line *out) {
+    const Axis *R = &s->e->rows;
+    int n = 0;
+    i64 last = s->sh - 1;
+    if (R->by == 1) {
+        for (int d = 0; d < depth; d++) {
+            out[n] = (Line){.row = i + d, .top = d, .parity = (int)((i + d) & 1)};
+            out[n++].own[d] = R->unit;
+        }
+        return n;
+    }
+    for (int d = -1; d < depth; d++) {                              /* outputs between rows i + d and i + d + 1 */
+        i64 k = i + d;
+        Line odd = {.row = 2 * k + 1, .top = d + 1 < depth ? d + 1 : d, .parity = 1};
+        Line even = {.row = 2 * k + 2, .top = d + 1 < depth ? d + 1 : d, .parity = 0};
+        if (k < 0) { even.own[0] = R->unit, out[n++] = even; continue; }
+        if (k == last) { odd.own[d] = R->unit, out[n++] = odd; continue; }
+        if (d + 1 == depth && !has_below) continue;
+        *(d < 0 ? &odd.above : &odd.own[d]) = R->unit - R->odd;
+        *(d < 0 ? &even.above : &even.own[d]) = R->even;
+        *(d + 1 < depth ? &odd.own[d + 1] : &odd.below) = R->odd;
+        *(d + 1 < depth ? &even.own[d + 1] : &even.below) = R->unit - R->even;
+        for (int d_ = 0; d_ < depth; d_++) {                            /* the last row that has a part in it */
+            if (d_ == 0 || odd.own[d_]) odd.top = d_;
+            if (d_ == 0 || even.own[d_]) even.top = d_;
+        }
+        out[n++] = odd;
+        out[n++] = even;
+    }
+    return n;
+}
+
+/* Tries all values of the strip's row d after those before it: all that break no bound (those near the guess, if they are
+ * many), else those that break the fewest. */
+static void extend(Solver *s, const State *from, State *state, int d) {
+    if (d >= s->depth || d >= DEPTH) { pool_offer(s->pool, state); return; }
+    i32 least[8], most[8], low = 0, high = 255, cost = state->cost;
+    int n = 0, span = s->start ? 5 : 2, near = s->guess[s->at[d]], lost = 0;
+    u8 value[24];
+    for (int k = 0; k < s->number[d]; k++) {
+        const Pixel *p = &s->pixels[d][k];
+        i32 had = 0;
+        for (int r = 0; r <= d; r++) had += p->l * p->line->own[r] * from->v[r];
+        for (int r = 0; r < d; r++) had += p->r * p->line->own[r] * state->v[r];
+        i32 w = p->r * p->line->own[d], a = p->least - had, b = p->most - had;
+        if (!w) { lost += a > 0 || b < 0; continue; }
+        least[n] = -floor_times(-a, p->inverse), most[n] = floor_times(b, p->inverse);
+        if (least[n] > low) low = least[n];
+        if (most[n] < high) high = most[n];
+        n++;
+    }
+    int count = 0;
+    if (s->forced) {
+        i32 v = s->x[s->at[d]];
+        for (int k = 0; k < n; k++) lost += v < least[k] || v > most[k];
+        value[count++] = (u8)v;
+    } else if (low <= high) {
+        if (high - low > 2 * span) {
+            i32 middle = near < low ? low : near > high ? high : near;
+            if (middle - span > low) low = middle - span;
+            if (middle + span < high) high = middle + span;
+        }
+        while (low <= high) value[count++] = (u8)low++;
+    } else {
+        int best = n + 1;
+        for (int i = 0; i <= 2 * n; i++) {
+            i32 v = i == 2 * n ? near : i & 1 ? most[i / 2] : least[i / 2];
+            v = v < 0 ? 0 : v > 255 ? 255 : v;
+            int bad = 0, seen = 0;
+            for (int k = 0; k < n; k++) bad += v < least[k] || v > most[k];
+            if (bad > best) continue;
+            if (bad < best) best = bad, count = 0;
+            for (int k = 0; k < count; k++) seen |= value[k] == v;
+            if (!seen) value[count++] = (u8)v;
+        }
+        lost += best;
+    }
+    for (int i = 0; i < count; i++) {
+        int far = abs(value[i] - near);
+        state->v[d] = value[i];
+        state->cost = cost + WRONG * lost + (far > 15 ? 15 : far);
+        extend(s, from, state, d + 1);
+    }
+    state->v[d] = 0, state->cost = cost;
+}
+
+/* An output column between samples j - 1 and j: their weights. */
+typedef struct { i32 l, r; i64 at; int parity; } Column;
+
+static int columns_of(const Axis *C, i64 j, i64 sw, Column *out) {
+    int m = 0;
+    if (C->by == 1) {
+        if (j < sw) out[m++] = (Column){0, C->unit, j, (int)(j & 1)};
+        return m;
+    }
+    if (j > 0) out[m++] = (Column){j < sw ? C->unit - C->odd : C->unit, j < sw ? C->odd : 0, 2 * j - 1, 1};
+    if (j < sw) out[m++] = (Column){j > 0 ? C->even : 0, j > 0 ? C->unit - C->even : C->unit, 2 * j, 0};
+    return m;
+}
+
+/* Searches rows i .. i + depth - 1, columns from .. to - 1, with the row above, the columns beside them and, if has_below,
+ * the row below held; writes `keep` rows. */
+static void solve_rows(Solver *s, i64 i, int depth, int has_below, int keep, i64 from_column, i64 to_column) {
+    const Enlargement *e = s->e;
+    const Axis *C = &e->columns;
+    i64 sw = s->sw, fw = sw * C->by;
+    if (depth > s->sh - i) depth = (int)(s->sh - i);
+    if (e->rows.by == 1) depth = 1;
+    if (keep > depth) keep = depth;
+    Line lines[2 * DEPTH + 2];
+    int n = lines_of(s, i, depth, has_below, lines), before = 1;
+    const u8 *P = s->x + (i ? i - 1 : 0) * sw, *N = s->x + (i + depth < s->sh ? i + depth : s->sh - 1) * sw;
+    State start = {{0}, 0, 0};
+    if (from_column) for (int d = 0; d < depth; d++) start.v[d] = s->x[(i + d) * sw + from_column - 1];
+    s->depth = depth;
+    for (i64 j = from_column; j <= to_column; j++) {
+        Column columns[2];
+        int m = columns_of(C, j, sw, columns);
+        for (int d = 0; d < depth; d++) s->number[d] = 0;
+        for (int q = 0; q < n; q++)
+            for (int c = 0; c < m; c++) {
+                const Line *line = lines + q;
+                i64 at = line->row * fw + columns[c].at;
+                if (s->lo[at] == 0 && s->hi[at] == 255) continue;
+                i32 held = e->bias[line->parity][columns[c].parity];
+                if (j > 0) held += columns[c].l * (line->above * P[j - 1] + line->below * N[j - 1]);
+                if (j < sw) held += columns[c].r * (line->above * P[j] + line->below * N[j]);
+                i32 l = columns[c].l, r = columns[c].r, w = r * line->own[line->top];
+                s->pixels[line->top][s->number[line->top]++] = (Pixel){line, l, r, (s->lo[at] << e->shift) - held,
+                    ((s->hi[at] + 1) << e->shift) - 1 - held, w ? 1.f / (float)w : 0.f};
+            }
+        if (j == sw) {                                              /* the last column repeats: nothing is new */
+            for (int k = 0; k < before; k++)
+                for (int d = 0; d < depth; d++)
+                    for (int q = 0; q < s->number[d]; q++) {
+                        const Pixel *p = &s->pixels[d][q];
+                        State *f = s->states + (sw - 1) * BEAM + k;
+                        i32 v = 0;
+                        for (int r = 0; r <= d; r++) v += p->l * p->line->own[r] * f->v[r];
+                        if (v < p->least || v > p->most) f->cost += WRONG;
+                    }
+            break;
+        }
+        pool_open(s->pool);
+        s->start = j == 0;
+        s->forced = j == to_column;
+        for (int d = 0; d < depth; d++) s->at[d] = (i + d) * sw + j;
+        for (int k = 0; k < before; k++) {
+            const State *from = j > from_column ? s->states + (j - 1) * BEAM + k : &start;
+            State state = {{0}, (u8)k, from->cost};
+            extend(s, from, &state, 0);
+        }
+        before = pool_take(s->pool, s->states + j * BEAM);
+        s->alive[j] = (u8)before;
+    }
+    i64 stop = to_column < sw ? to_column : sw - 1;
+    State *end = s->states + stop * BEAM;
+    int k = 0;
+    for (int g = 1; g < s->alive[stop]; g++) if (end[g].cost < end[k].cost) k = g;
+    for (i64 j = stop; j >= from_column; j--) {
+        const State *f = s->states + j * BEAM + k;
+        for (int d = 0; d < keep; d++) s->x[(i + d) * sw + j] = f->v[d];
+        k = f->back;
+    }
+}
+
+/* How many pixels of output row r are wrong under x; wrong [fw]: which. */
+static i64 wrong_in_row(const Solver *s, i64 r, u8 *line, u8 *wrong) {
+    i64 fw = s->sw * s->e->columns.by, count = 0;
+    lgcodec_origin_enlarge(s->e, s->x, s->sh, s->sw, r, 0, 1, fw, line);
+    for (i64 c = 0; c < fw; c++) count += wrong[c] = line[c] < s->lo[r * fw + c] || line[c] > s->hi[r * fw + c];
+    return count;
+}
+
+/* Fills x and returns the number of pixels outside lo..hi, or -1 without memory. guess [sh][sw]: what to prefer where
+ * pixels leave a choice. rounds: how often places with wrong pixels are searched again. limit: gives up, and returns
+ * what it has counted, once more pixels are wrong. start: x holds a solution to be improved. */
+EXPORT i64 lgcodec_origin_solve(const Enlargement *e, i64 sh, i64 sw, const u8 *lo, const u8 *hi, const u8 *guess, u8 *x,
+                    i64 rounds, i64 limit, i64 start) {
+    i64 by = e->rows.by, bx = e->columns.by, fh = sh * by, fw = sw * bx, wrong = 0;
+    Solver s = {.e = e, .sh = sh, .sw = sw, .lo = lo, .hi = hi, .guess = guess, .x = x,
+                .states = malloc(sizeof(State) * BEAM * (size_t)sw), .alive = malloc((size_t)sw),
+                .pool = calloc(1, sizeof(Pool))};
+    i64 *bad = malloc(sizeof(i64) * (size_t)fh);
+    u8 *line = malloc((size_t)fw), *which = malloc((size_t)(fh * fw)), *near = malloc((size_t)sw);
+    if (!s.states || !s.alive || !s.pool || !bad || !line || !which || !near) { wrong = -1; goto done; }
+    if (!start)
+        for (i64 i = 0; i < sh; i++) {
+            int last = i + 2 >= sh && by == 2;
+            solve_rows(&s, i, 2, 0, last ? 2 : 1, 0, sw);
+            if (i) for (i64 r = by * i - by; r < by * i; r++) wrong += wrong_in_row(&s, r, line, which);
+            if (wrong > limit) goto done;
+            if (last) break;
+        }
+    for (i64 round = 0;; round++) {
+        wrong = 0;
+        for (i64 r = 0; r < fh; r++) wrong += bad[r] = wrong_in_row(&s, r, line, which + r * fw);
+        if (!wrong || round >= rounds || wrong > limit) break;
+        i64 last = wrong;
+        int depth = by == 1 ? 1 : round < 2 ? 2 : 3;
+        i64 margin = 4 << (round < 2 ? round : 2);
+        for (i64 k = 0; k < sh; k++) {
+            i64 i = round & 1 ? sh - 1 - k : k;
+            i64 from = by * (i - 1), to = by * (i + depth + 1), any = 0;
+            if (by == 1) from = i, to = i + 1;
+            if (from < 0) from = 0;
+            if (to > fh) to = fh;
+            for (i64 r = from; r < to; r++) any += bad[r];
+            if (!any) continue;
+            memset(near, 0, (size_t)sw);
+            for (i64 r = from; r < to; r++)
+                if (bad[r])
+                    for (i64 c = 0; c < fw; c++)
+                        if (which[r * fw + c]) {
+                            i64 a = c / bx - margin, b = c / bx + margin;
+                            for (i64 j = a < 0 ? 0 : a; j <= b && j < sw; j++) near[j] = 1;
+                        }
+            for (i64 a = 0; a < sw; a++)
+                if (near[a]) {
+                    i64 b = a;
+                    while (b < sw && near[b]) b++;
+                    solve_rows(&s, i, depth, 1, depth, a, b);
+                    a = b;
+                }
+            for (i64 r = from; r < to; r++) bad[r] = wrong_in_row(&s, r, line, which + r * fw);
+        }
+        wrong = 0;
+        for (i64 r = 0; r < fh; r++) wrong += bad[r];
+        if (wrong >= last && round > 2) break;
+    }
+done:
+    free(s.states);
+    free(s.alive);
+    free(s.pool);
+    free(bad);
+    free(line);
+    free(which);
+    free(near);
+    return wrong;
+}
+
+/* ----------------------------------------------------------------------------------- both chroma planes at clipped pixels
+ *
+ * A clipped pixel binds both planes together. One row of both is a chain of states (the two samples of a column) between
+ * held rows: for each value of the second plane, the first one's is bounded by an interval at each pixel.
+ */
+typedef struct { uint32_t key; u8 low, high; } Run;
+
+typedef struct {
+    const Conversion *t;
+    const Enlargement *e;
+    i64 sh, sw, top, left, h, w;
+    const u8 *rgb, *known, *exact[2];
+    u8 *x[2];
+    float unit;
+    Run *runs;                                                      /* [RUNS] what was found out already */
+    State *states;
+    u8 *alive;
+    Pool *pool;
+} Joint;
+
+enum { RUNS = 1 << 16, SPAN = 9 };
+
+/* low..high of the first plane's values that pixel p allows with the second's; empty where none near `near` does. */
+static void run_of(Joint *s, const u8 *p, int second, int near, i32 *low, i32 *high) {
+    uint32_t key = ((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)second) + 1;
+    Run *run = s->runs + ((key * 2654435761u) >> 16);
+    if (run->key != key) {
+        int at = -1, a, b;
+        for (int d = 0; d < 48 && at < 0; d++) {
+            if (near + d < 256 && renders(s->t, s->unit, p, near + d, second, 0)) at = near + d;
+            else if (near >= d && renders(s->t, s->unit, p, near - d, second, 0)) at = near - d;
+        }
+        a = b = at;
+        if (at < 0) a = 1, b = 0;
+        else {
+            while (a > 0 && renders(s->t, s->unit, p, a - 1, second, 0)) a--;
+            while (b < 255 && renders(s->t, s->unit, p, b + 1, second, 0)) b++;
+        }
+        *run = (Run){key, (u8)a, (u8)b};
+    }
+    *low = run->low, *high = run->high;
+}
+
+/* Whether the pixel at (r, c) of the enlarged planes comes out wrong. */
+static int is_wrong(const Joint *s, i64 r, i64 c, int first, int second) {
+    r -= s->top, c -= s->left;
+    if (r < 0 || c < 0 || r >= s->h || c >= s->w) return 0;
+    i64 i = r * s->w + c;
+    if (s->known[i] == 1) return first != s->exact[0][i] || second != s->exact[1][i];
+    return s->known[i] == 2 && !renders(s->t, s->unit, s->rgb + 3 * i, first, second, 0);
+}
+
+static void solve_both(Joint *s, i64 i, i64 from_column, i64 to_column) {
+    const Enlargement *e = s->e;
+    i64 sw = s->sw;
+    Solver axis = {.e = e, .sh = s->sh};
+    Line lines[2 * DEPTH + 2];
+    int n = lines_of(&axis, i, 1, 1, lines), before = 1;
+    const u8 *above[2], *below[2], *now[2];
+    for (int k = 0; k < 2; k++) {
+        above[k] = s->x[k] + (i ? i - 1 : 0) * sw, below[k] = s->x[k] + (i + 1 < s->sh ? i + 1 : i) * sw;
+        now[k] = s->x[k] + i * sw;
+    }
+    State start = {{0}, 0, 0};
+    if (from_column) start.v[0] = now[0][from_column - 1], start.v[1] = now[1][from_column - 1];
+    i64 stop = to_column < sw ? to_column : sw - 1;
+    for (i64 j = from_column; j <= to_column; j++) {
+        Column columns[2];
+        int m = columns_of(&e->columns, j, sw, columns), total = 0, forced = j == to_column && j < sw;
+        struct { i32 l, r, held[2]; float inverse; const u8 *rgb; int known, exact[2]; } pixels[8], *p;
+        for (int q = 0; q < n; q++)
+            for (int c = 0; c < m; c++) {
+                const Line *line = lines + q;
+                i64 r = line->row - s->top, at = columns[c].at - s->left;
+                if (r < 0 || at < 0 || r >= s->h || at >= s->w) continue;
+                i64 where = r * s->w + at;
+                if (!s->known[where]) continue;
+                p = pixels + total++;
+                p->l = columns[c].l * line->own[0], p->r = columns[c].r * line->own[0];
+                p->inverse = p->r ? 1.f / (float)p->r : 0.f;
+                p->rgb = s->rgb + 3 * where, p->known = s->known[where];
+                for (int k = 0; k < 2; k++) {
+                    p->exact[k] = s->exact[k][where];
+                    p->held[k] = e->bias[line->parity][columns[c].parity];
+                    if (j > 0) p->held[k] += columns[c].l * (line->above * above[k][j - 1] + line->below * below[k][j - 1]);
+                    if (j < sw) p->held[k] += columns[c].r * (line->above * above[k][j] + line->below * below[k][j]);
+                }
+            }
+        if (j == sw) {
+            for (int g = 0; g < before; g++) {
+                State *f = s->states + stop * BEAM + g;
+                for (p = pixels; p < pixels + total; p++) {
+                    int u1 = (p->held[0] + p->l * f->v[0]) >> e->shift, u2 = (p->held[1] + p->l * f->v[1]) >> e->shift;
+                    if (p->known == 1 ? u1 != p->exact[0] || u2 != p->exact[1] : !renders(s->t, s->unit, p->rgb, u1, u2, 0))
+                        f->cost += WRONG;
+                }
+            }
+            break;
+        }
+        pool_open(s->pool);
+        for (int g = 0; g < before; g++) {
+            const State *f = j > from_column ? s->states + (j - 1) * BEAM + g : &start;
+            i32 low = now[1][j] - SPAN, high = now[1][j] + SPAN;
+            if (low < 0) low = 0;
+            if (high > 255) high = 255;
+            i32 l2 = low, h2 = high;
+            for (p = pixels; p < pixels + total; p++) {
+                if (p->known != 1 || !p->r) continue;
+                i32 had = p->held[1] + p->l * f->v[1], base = p->exact[1] << e->shift;
+                i32 a = -floor_times(had - base, p->inverse), b = floor_times(base + (1 << e->shift) - 1 - had, p->inverse);
+                if (a > l2) l2 = a;
+                if (b < h2) h2 = b;
+            }
+            if (l2 <= h2) low = l2, high = h2;
+            if (forced) low = high = now[1][j];
+            for (i32 second = low; second <= high; second++) {
+                i32 least[8], most[8], a1 = 0, b1 = 255;
+                int k = 0, lost = 0;
+                for (p = pixels; p < pixels + total; p++) {
+                    i32 u2 = (p->held[1] + p->l * f->v[1] + p->r * second) >> e->shift, x, y;
+                    if (p->known == 1) {
+                        if (u2 != p->exact[1]) { lost++; continue; }
+                        x = y = p->exact[0];
+                    } else {
+                        run_of(s, p->rgb, u2, p->exact[0], &x, &y);
+                        if (x > y) { lost++; continue; }
+                    }
+                    i32 had = p->held[0] + p->l * f->v[0];
+                    i32 a = (x << e->shift) - had, b = ((y + 1) << e->shift) - 1 - had;
+                    if (!p->r) { lost += a > 0 || b < 0; continue; }
+                    least[k] = -floor_times(-a, p->inverse), most[k] = floor_times(b, p->inverse);
+                    if (least[k] > a1) a1 = least[k];
+                    if (most[k] < b1) b1 = most[k];
+                    k++;
+                }
+                i32 cost = f->cost + WRONG * lost + abs(second - now[1][j]);
+                if (s->pool->count && cost >= s->pool->best + 2 * WRONG) continue;
+                u8 value[24];
+                int values = 0, best = 0, near = now[0][j];
+                if (forced || a1 > b1) {                            /* those that break the fewest */
+                    best = k + 1;
+                    for (int c = forced ? 2 * k : 0; c <= 2 * k; c++) {
+                        i32 v = c == 2 * k ? near : c & 1 ? most[c / 2] : least[c / 2];
+                        v = clip8(v);
+                        int bad = 0, seen = 0;
+                        for (int d = 0; d < k; d++) bad += v < least[d] || v > most[d];
+                        if (bad > best) continue;
+                        if (bad < best) best = bad, values = 0;
+                        for (int d = 0; d < values; d++) seen |= value[d] == v;
+                        if (!seen) value[values++] = (u8)v;
+                    }
+                } else {
+                    if (b1 - a1 > 4) {
+                        i32 middle = near < a1 ? a1 : near > b1 ? b1 : near;
+                        if (middle - 2 > a1) a1 = middle - 2;
+                        if (middle + 2 < b1) b1 = middle + 2;
+                    }
+                    for (i32 v = a1; v <= b1; v++) value[values++] = (u8)v;
+                }
+                for (int c = 0; c < values; c++) {
+                    State state = {{value[c], (u8)second}, (u8)g, cost + WRONG * best + abs(value[c] - near)};
+                    pool_offer(s->pool, &state);
+                }
+            }
+        }
+        before = pool_take(s->pool, s->states + j * BEAM);
+        s->alive[j] = (u8)before;
+    }
+    State *end = s->states + stop * BEAM;
+    int k = 0;
+    for (int g = 1; g < s->alive[stop]; g++) if (end[g].cost < end[k].cost) k = g;
+    for (i64 j = stop; j >= from_column; j--) {
+        const State *f = s->states + j * BEAM + k;
+        s->x[0][i * sw + j] = f->v[0], s->x[1][i * sw + j] = f->v[1];
+        k = f->back;
+    }
+}
+
+/* Improves both planes where clipped pixels are wrong; returns how many pixels still are, or -1 without memory. The picture
+ * [h][w], with known and exact values, is rows top.. and columns left.. of the enlarged planes. */
+EXPORT i64 lgcodec_origin_repair(const Conversion *t, const Enlargement *e, const u8 *rgb, const u8 *known, const u8 *exact1,
+                     const u8 *exact2, i64 h, i64 w, i64 top, i64 left, u8 *x1, u8 *x2, i64 sh, i64 sw, i64 rounds) {
+    i64 by = e->rows.by, bx = e->columns.by, fh = sh * by, fw = sw * bx, wrong = 0;
+    Joint s = {t, e, sh, sw, top, left, h, w, rgb, known, {exact1, exact2}, {x1, x2}, luma_unit(t),
+               calloc(RUNS, sizeof(Run)), malloc(sizeof(State) * BEAM * (size_t)sw), malloc((size_t)sw),
+               calloc(1, sizeof(Pool))};
+    u8 *which = malloc((size_t)(fh * fw)), *lines = malloc((size_t)(2 * fw)), *near = malloc((size_t)sw);
+    i64 *bad = calloc((size_t)fh, sizeof(i64));
+    if (!s.runs || !s.states || !s.alive || !s.pool || !which || !lines || !near || !bad) { wrong = -1; goto done; }
+#define COUNT(row)                                                                                                      \
+    {                                                                                                                  \
+        i64 r_ = (row);                                                                                                \
+        lgcodec_origin_enlarge(e, x1, sh, sw, r_, 0, 1, fw, lines);                                                         \
+        lgcodec_origin_enlarge(e, x2, sh, sw, r_, 0, 1, fw, lines + fw);                                                    \
+        bad[r_] = 0;                                                                                                   \
+        for (i64 c_ = 0; c_ < fw; c_++)                                                                                \
+            bad[r_] += which[r_ * fw + c_] = (u8)is_wrong(&s, r_, c_, lines[c_], lines[fw + c_]);                      \
+    }
+    for (i64 r = 0; r < fh; r++) { COUNT(r) wrong += bad[r]; }
+    for (i64 round = 0; round < rounds && wrong; round++) {
+        i64 margin = round & 1 ? 12 : 5, last = wrong;
+        for (i64 k = 0; k < sh; k++) {
+            i64 i = round & 1 ? sh - 1 - k : k, any = 0, from = by == 1 ? i : by * (i - 1), to = by == 1 ? i + 1 : by * (i + 2);
+            if (from < 0) from = 0;
+            if (to > fh) to = fh;
+            for (i64 r = from; r < to; r++) any += bad[r];
+            if (!any) continue;
+            memset(near, 0, (size_t)sw);
+            for (i64 r = from; r < to; r++)
+                if (bad[r])
+                    for (i64 c = 0; c < fw; c++)
+                        if (which[r * fw + c]) {
+                            i64 a = c / bx - margin, b = c / bx + margin;
+                            for (i64 j = a < 0 ? 0 : a; j <= b && j < sw; j++) near[j] = 1;
+                        }
+            for (i64 a = 0; a < sw; a++)
+                if (near[a]) {
+                    i64 b = a;
+                    while (b < sw && near[b]) b++;
+                    solve_both(&s, i, a, b);
+                    a = b;
+                }
+            for (i64 r = from; r < to; r++) COUNT(r)
+        }
+        wrong = 0;
+        for (i64 r = 0; r < fh; r++) wrong += bad[r];
+        if (wrong >= last && round) break;
+    }
+done:
+    free(s.runs);
+    free(s.states);
+    free(s.alive);
+    free(s.pool);
+    free(which);
+    free(lines);
+    free(near);
+    free(bad);
+    return wrong;
+}
