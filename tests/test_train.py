@@ -23,9 +23,9 @@ from lgcodec import colour
 from lgcodec.coding import coder
 from lgcodec.models import registry
 from lgcodec.models.entropy.program import ideal_bits
+from lgcodec.models.families.causal import episodes, online
 from lgcodec.models.families.causal import floats as causal_training
 from lgcodec.models.families.causal import network as causal
-from lgcodec.models.families.causal import online
 from lgcodec.models.families.causal.model import coding_of
 from lgcodec.models.families.causal.on_native import NativeCausal
 from lgcodec.models.families.causal.training import UNLABELLED, Crops, evaluate
@@ -34,6 +34,7 @@ from lgcodec.models.machines.native import library
 from lgcodec.models.training import run as training_run
 from lgcodec.models.training.command import train as main
 from lgcodec.models.training.images import augment, converted, find, half, process, read_images, single
+from lgcodec.models.training.losses import bits_per_dim
 from lgcodec.models.training.pool import FIRST, Pool, ahead
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
@@ -143,6 +144,17 @@ def test_a_larger_network_starts_from_a_smaller_one(trained: tuple[Path, str], d
     assert run(data, tmp_path / "other.safetensors", 0.01, "--start", "nothing").exit_code == 1
 
 
+def test_a_run_of_episodes(trained: tuple[Path, str], data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.safetensors"
+    more = ("--start", str(trained[0]), "--learning", "12", "--episodes", "--rate", "0.1")
+    result = run(data, out, 0.03, *more)
+    assert result.exit_code == 0, result.output
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert card["training_steps"] > 0
+    assert card["learned_bpd"] < json.loads(trained[0].with_suffix(".json").read_text())["integer_bpd"]
+    assert run(data, out, 0.01, "--episodes").exit_code == 2  # of what does not learn
+
+
 def test_folders_are_classes(trained: tuple[Path, str], data: Path, tmp_path: Path) -> None:
     """From a network without classes on; the rate printed is each image's with its best class, or none."""
     out, more = tmp_path / "classed.safetensors", ("--start", str(trained[0]), "--classes")
@@ -238,6 +250,36 @@ def test_crops_of_planes_are_what_the_program_sees() -> None:
     ideal = ideal_bits(coding_of(network, choose(machine="numpy")), [luma[None].astype(np.int16)], b"")
     assert grey / np.log(2) == pytest.approx(ideal, rel=0.005)
     assert {blue.shape, red.shape} == {(24, 24)}
+
+
+def test_episodes_train_the_start_of_what_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no step is taken their gradient is that of the strips as they are; with steps, one image in strips costs
+    less from strip to strip than without.
+    """
+    torch.manual_seed(0)
+    model = causal_training.Causal(causal.Config(**SIZES, learning=12))
+    both = [causal_training.Features(colour.forward(picture(i, 64), colour.STANDARD)) for i in (1, 2)]
+    both.append(causal_training.Features.of_plane(picture(3, 64)[..., 0]))
+    parts = [torch.from_numpy(np.stack(p)) for p in zip(*(episodes.strips(f, 0, 0, 64) for f in both), strict=True)]
+
+    def gradients(loss: torch.Tensor) -> list[torch.Tensor]:
+        model.zero_grad()
+        loss.backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    with monkeypatch.context() as still:
+        still.setattr(episodes, "STEP", 0.0)
+        loss = episodes.learned_bits(model, parts, 2)
+        kinds = [(i, j, 3 if i < 2 else 1) for i in range(3) for j in range(4)]  # square, strip, channels
+        bits = [
+            3 * bits_per_dim(model(*(p[i, j][None] for p in parts), coloured=n // 3), 64 * 16 * n) for i, j, n in kinds
+        ]
+        plain = torch.stack(bits).mean()
+        assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
+        for a, b in zip(gradients(loss), gradients(plain), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+    monkeypatch.setattr(episodes, "STEP", 20.0)
+    assert episodes.learned_bits(model, parts, 2).item() < loss.item()
 
 
 def test_a_share_of_the_regions_is_planes(data: Path) -> None:

@@ -17,6 +17,7 @@ from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal import online
+from lgcodec.models.families.causal.episodes import ROWS, learned_bits, strips
 from lgcodec.models.families.causal.floats import Causal, Features, export, grow
 from lgcodec.models.families.causal.model import coding_of
 from lgcodec.models.machines.choose import choose
@@ -55,13 +56,14 @@ class Crops:
 
     A batch is the parts of Features.crop, then how many of its crops have three channels (they come first), then, with
     `classes`, each crop's class, int64 [B], with -1 for UNLABELLED of them. single: the share of regions of one plane.
+    strips: crops are cut into strips, [B, size / ROWS, ..].
     """
 
     def __init__(
         self, photographs: Sequence[Photograph], rng: np.random.Generator, batch: int, size: int, *,
-        classes: bool = False, processed: float = 0, single: float = 0,
+        classes: bool = False, processed: float = 0, single: float = 0, strips: bool = False,
     ) -> None:  # fmt: skip
-        self.rng, self.batch, self.size, self.classes = rng, batch, size, classes
+        self.rng, self.batch, self.size, self.classes, self.strips = rng, batch, size, classes, strips
         self.processed, self.single = processed, single
         self.pool = Pool(photographs, rng, self._region)
 
@@ -79,7 +81,7 @@ class Crops:
             for region, _ in drawn:
                 f = region.features
                 y, x = self.rng.integers(f.height - self.size + 1), self.rng.integers(f.width - self.size + 1)
-                crops.append(f.crop(y, x, self.size, self.size))
+                crops.append(strips(f, y, x, self.size) if self.strips else f.crop(y, x, self.size, self.size))
             parts = [np.stack(part) for part in zip(*crops, strict=True)]
             parts.append(np.array(sum(region.channels == 3 for region, _ in drawn)))
             if self.classes:
@@ -133,12 +135,13 @@ def is_other(name: str) -> bool:
 )
 @click.option("--classes", is_flag=True, help="Each --data is a class; held-out rates are those of the best or none.")
 @click.option("--planes", "share", default=PLANES, show_default=True, help="Share of single planes, as of grey images.")
+@click.option("--episodes", is_flag=True, help="Train for learning: whole crops from top to bottom, with learning.")
 @click.option("--start", help="Name or path of a smaller network to start from.")
 @click.option("--rate", default=1.0, show_default=True, help="Learning rates, times the usual ones.")
 def command(
     folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
-    seed: int, batch: int, crop: int, grid: bool, classes: bool, share: float, start: str | None, rate: float,
-    **sizes: Any,
+    seed: int, batch: int, crop: int, grid: bool, classes: bool, share: float, episodes: bool, start: str | None,
+    rate: float, **sizes: Any,
 ) -> None:  # fmt: skip
     """The causal autoregressive family (the default model)."""
     if threads:
@@ -146,6 +149,8 @@ def command(
     torch.manual_seed(seed)
     if classes and len(folders) < 2:
         raise click.UsageError("--classes needs two or more --data")
+    if episodes and (classes or not sizes["learning"] or crop % ROWS):
+        raise click.UsageError(f"--episodes needs --learning, no --classes, and a --crop that is a multiple of {ROWS}")
     if sizes["rest"] is None:
         sizes["rest"] = REST if sizes["learning"] else 0
     config = causal.Config(**sizes, grid=int(grid), classes=len(folders) if classes else 0)
@@ -160,7 +165,14 @@ def command(
     click.echo(f"{asdict(config)}, {sum(p.numel() for p in model.parameters())} parameters")
     found = find(folders, crop)
     crops = Crops(
-        found, np.random.default_rng(seed), batch, crop, classes=classes, processed=PROCESSED * grid, single=share
+        found,
+        np.random.default_rng(seed),
+        batch,
+        crop,
+        classes=classes,
+        processed=PROCESSED * grid,
+        single=share,
+        strips=episodes,
     )
     pictures = [a[:512, :768] for a in read_images([held_out], 16)]
     held = [Features(planes(a)) for a in pictures]
@@ -178,6 +190,8 @@ def command(
 
     def loss(parts: list[torch.Tensor]) -> torch.Tensor:
         *known, coloured = parts[:6]
+        if episodes:
+            return learned_bits(model, known, int(coloured))
         dims = known[3][0, 0].numel() * (batch + 2 * int(coloured))
         return bits_per_dim(model(*known, labels=parts[6] if classes else None, coloured=int(coloured)), dims) * 3
 
