@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from lgcodec import colour, container, plain
+from lgcodec.container import Header
 from lgcodec.files import Data
+from lgcodec.image import Chunk
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,23 @@ def inspect(data: Data) -> Info:
     return _inspect(io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data)
 
 
-def _inspect(file: IO[bytes]) -> Info:
+def read_start(file: IO[bytes]) -> tuple[Header, tuple[Chunk, ...], int]:
+    """The header, the PNG chunks, and how many bytes they took, of a file that is read no further than these.
+
+    Raises FormatError.
+    """
     start = file.read(20)
     need = container.header_size(start)
     start += file.read(need - len(start)) if need > len(start) else b""
     header = container.read_header(start, max_pixels=1 << 62)
     end = header.size + header.chunks[0]
     start += file.read(end - len(start)) if end > len(start) else b""
-    chunks = container.read_chunks(header, start)
-    size = file.seek(0, os.SEEK_END) if file.seekable() else len(start) + len(file.read())
+    return header, container.read_chunks(header, start), len(start)
+
+
+def _inspect(file: IO[bytes]) -> Info:
+    header, chunks, read = read_start(file)
+    size = file.seek(0, os.SEEK_END) if file.seekable() else read + len(file.read())
     container.check_size(header, size)
     model = header.model
     lengths = Counter[bool]()
