@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -27,17 +26,14 @@ def sections() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "code"), sections(), ids=[name for name, _ in sections()])
-def test_examples_run(tmp_path: Path, name: str, code: str) -> None:
+def test_examples_run(tmp_path: Path, installed: dict[str, str], name: str, code: str) -> None:
     for module in re.findall(r"^(?:import|from) (\w+)", code, re.M):
         if module not in ("lgcodec", "PIL"):
             pytest.importorskip(module, reason="the place needs it")
     Image.new("RGB", (64, 48), (90, 120, 30)).save(tmp_path / "photo.png")  # solid: no model is needed
     script = tmp_path / "example.py"
     script.write_text(f'if __name__ == "__main__":\n{indented(code)}')
-    path = os.pathsep.join(sys.path)
-    run = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
+    run = subprocess.run([sys.executable, script], cwd=tmp_path, env=installed, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
 
