@@ -90,6 +90,7 @@ class Outputs:
     force: bool
     remove: bool
     recursive: bool
+    skip: bool = False
     _written: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -119,6 +120,11 @@ class Outputs:
         several = (self.recursive or len(self.inputs) > 1) and not self.is_set
         path = Path(self.output)
         return path if several or self.output.endswith(("/", os.sep)) or path.is_dir() else None
+
+    def is_done(self, source: Source, suffix: str) -> bool:
+        """Whether a source is to be passed over, because its result is there."""
+        path = self._target(source, suffix) if self.skip else None
+        return path is not None and path.is_file()
 
     def claim(self, source: Source, suffix: str) -> Path | None:
         """Where the result of `source` goes; None is stdout. Raises InputError where that may not be written."""

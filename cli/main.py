@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import lgcodec
-from lgcodec.cli import files, report
+from lgcodec.cli import batch, files, report
 from lgcodec.cli.files import Outputs, Source
 from lgcodec.errors import InputError, LgcodecError
 from lgcodec.models.machines import DEVICES
@@ -107,6 +108,7 @@ _OUTPUT = _all(
     _TARGET,
     click.option("--rm", "remove", is_flag=True, help="Remove each input once its output is verified and in place."),
     click.option("-r", "--recursive", is_flag=True, help="Walk folders."),
+    click.option("--skip-existing", "skip", is_flag=True, help="Pass over inputs whose outputs exist."),
 )
 _MACHINE = _all(
     click.option(
@@ -155,6 +157,8 @@ def _convert(
     """Calls `work(source, target)` for each input, and removes the input where that is asked for."""
 
     def one(source: Source) -> None:
+        if outputs.is_done(source, suffix):
+            return
         work(source, outputs.claim(source, suffix))
         if outputs.remove and source.path is not None:
             source.path.unlink()
@@ -219,26 +223,47 @@ def _restore(codec: Codec, outputs: Outputs, quiet: bool) -> Callable[[Source], 
 
 
 @program.command()
-@_INPUTS
+@click.argument("inputs", metavar="IN...", nargs=-1)
 @_OUTPUT
+@batch.options
 @_MACHINE
 @_MODEL
 @click.option("--effort", type=click.IntRange(1, 9), default=3, show_default=True, help="Higher is smaller and slower.")
 @click.option("--no-verify", is_flag=True, help="Do not decode each result to compare it with the input.")
 @_LOUDNESS
 def compress(
-    model: str, device: str, threads: int, effort: int, no_verify: bool, quiet: bool, verbose: bool, **options: Any
+    inputs: tuple[str, ...],
+    files_from: str | None,
+    jobs: int,
+    scheduler: str | None,
+    model: str,
+    device: str,
+    threads: int,
+    effort: int,
+    no_verify: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
 ) -> int:
     """Compress images: img.png becomes img.lgc beside it, or what -o says.
 
     An output that ends in .lgcs holds all inputs, folders too: a set, which models with latents code as one chain.
+
+    With -j or --scheduler, workers share the files; stopped, it goes on where it was with --skip-existing.
     """
-    outputs = Outputs(**options)
+    inputs += batch.listed(files_from)
+    if not inputs and files_from is None:
+        raise click.UsageError("Missing argument 'IN...'.")
+    outputs = Outputs(inputs=inputs, **options)
     if no_verify and outputs.remove:
         raise click.UsageError("--rm and --no-verify exclude each other")
     codec = _codec(model, device, threads, quiet, effort=effort, verify=not no_verify)
     if outputs.is_set:
         return _compress_set(codec, outputs, quiet)
+    if jobs != 1 or scheduler is not None:
+        with batch.pool_of(jobs, scheduler) as pool:
+            one = dataclasses.replace(codec, threads=threads or 1)
+            return batch.compress(one, outputs, pool, quiet=quiet, verbose=verbose)
 
     def work(source: Source, target: Path | None) -> None:
         start = time.perf_counter()
