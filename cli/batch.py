@@ -6,14 +6,11 @@ common file system, outputs appear whole or not at all, and a worker that dies l
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +24,8 @@ from lgcodec.errors import InputError, LgcodecError
 from lgcodec.models.optional import needs
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
+
     from lgcodec import Codec
     from lgcodec.cli.files import Outputs, Source
 
@@ -76,26 +75,32 @@ class Pool(Protocol):
 class Processes:
     """Processes of this machine."""
 
-    dead: tuple[type[Exception], ...] = (BrokenProcessPool,)
-
     def __init__(self, size: int) -> None:
+        from concurrent.futures.process import BrokenProcessPool
+
         self.size = size
+        self.dead: tuple[type[Exception], ...] = (BrokenProcessPool,)
         self._pool = self._new()
 
     def submit(self, codec: Codec, data: bytes) -> Future[bytes]:
         try:
             return self._pool.submit(compressed, codec, data)
-        except BrokenProcessPool:
+        except self.dead:
             self._pool = self._new()
             return self._pool.submit(compressed, codec, data)
 
     def first(self, futures: Iterable[Future[bytes]]) -> Iterable[Future[bytes]]:
+        from concurrent.futures import FIRST_COMPLETED, wait
+
         return wait(futures, return_when=FIRST_COMPLETED).done
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _new(self) -> ProcessPoolExecutor:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
         return ProcessPoolExecutor(self.size, mp_context=multiprocessing.get_context("spawn"))
 
 
@@ -117,7 +122,7 @@ class Cluster:
     def first(self, futures: Iterable[Any]) -> Iterable[Any]:
         from distributed import wait
 
-        return set(wait(list(futures), return_when=FIRST_COMPLETED).done)
+        return set(wait(list(futures), return_when="FIRST_COMPLETED").done)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from lgcodec.container import File
 from lgcodec.decode import check_region, decode, preview
 from lgcodec.encode import encode
 from lgcodec.errors import InputError
-from lgcodec.files import Data, bytes_of
+from lgcodec.files import Data, bytes_of, is_url
 from lgcodec.image import Picture, Samples, Source, array_of, read
 from lgcodec.models.interface import LatentCoding
 from lgcodec.options import Options
@@ -124,6 +124,8 @@ class Codec(Options):
         return likelihood.sample(model, (model.planes, size[1], size[0]), n, seed)
 
     def _read(self, image: Source | Picture) -> Picture:
+        if isinstance(image, str) and is_url(image):
+            image = bytes(bytes_of(image))
         picture = image if isinstance(image, Picture) else read(image)
         self.check_size(picture)
         return picture

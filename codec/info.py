@@ -6,12 +6,11 @@ import io
 import os
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from lgcodec import colour, container, plain
 from lgcodec.container import Header
-from lgcodec.files import Data
+from lgcodec.files import Data, opened
 from lgcodec.image import Chunk
 
 
@@ -65,7 +64,7 @@ def inspect(data: Data) -> Info:
     Raises FormatError; of the streams only the lengths are checked.
     """
     if isinstance(data, (str, os.PathLike)):
-        with Path(data).open("rb") as file:
+        with opened(data) as file:
             return _inspect(file)
     return _inspect(io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data)
 
