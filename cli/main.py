@@ -348,12 +348,22 @@ def preview(model: str, device: str, threads: int, quiet: bool, **options: Any) 
 @program.command()
 @click.argument("file", metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
-def info(file: str, as_json: bool) -> int:
-    """Show what a file holds, from its header: nothing is decoded."""
+@click.option("--heatmap", metavar="OUT.png", help="Draw where the bits went: bits a pixel of each tile.")
+@click.option("-f", "--force", is_flag=True, help="Replace an existing heatmap.")
+def inspect(file: str, as_json: bool, heatmap: str | None, force: bool) -> int:
+    """Show what a file holds, from its header: nothing is decoded. `info` is the same."""
 
     def work(source: Source) -> None:
         with source.opened() as opened:
             found = lgcodec.inspect(opened)
+            if heatmap is not None:
+                from lgcodec.cli.heatmap import draw
+                from lgcodec.info import read_start
+
+                opened.seek(0)
+                picture = draw(read_start(opened)[0])
+                with files.appearing(Path(heatmap), force=force) as out:
+                    out.write(picture)
         click.echo(report.as_json(found) if as_json else f"{source.name}\n{report.details(found)}")
 
     return _each(files.sources([file], recursive=False, suffixes=()), work)
@@ -462,6 +472,7 @@ def models(as_json: bool) -> int:
 @_MACHINE
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything here.")
 @click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a row per image here.")
+@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a page to look at.")
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Draw rate against speed.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the table.")
 def bench(
@@ -473,6 +484,7 @@ def bench(
     device: str,
     json_file: Path | None,
     csv_file: Path | None,
+    html_file: Path | None,
     plot_file: Path | None,
     quiet: bool,
 ) -> int:
@@ -496,12 +508,17 @@ def bench(
         write_json(json_file, results)
     if csv_file is not None:
         write_csv(csv_file, results)
+    if html_file is not None:
+        from lgcodec.cli.bench.page import write_html
+
+        write_html(html_file, results, folder, title(folder.resolve().name, results))
     if plot_file is not None:
         plot.draw(plot_file, results.summaries, title(folder.resolve().name, results))
     return 0
 
 
 program.add_command(train, "train")
+program.add_command(inspect, "info")
 
 
 def _listed(names: str) -> list[str]:

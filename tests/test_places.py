@@ -36,7 +36,8 @@ def folder(tmp_path: Path) -> Path:
 def test_a_data_set_reads_files_and_sets_by_number(folder: Path) -> None:
     found = ImageFolder(folder)
     assert (len(found), found.classes, found.targets) == (4, ["", "cats", "dogs"], [1, 2, 2, 0])
-    values = [(tuple(picture.shape), int(picture.int().max()), label) for picture, label in map(found.__getitem__, range(4))]
+    pairs = [found[number] for number in range(4)]
+    values = [(tuple(picture.shape), int(picture.int().max()), label) for picture, label in pairs]
     assert values == [((3, 6, 8), 1, 1), ((3, 6, 8), 10, 2), ((3, 6, 8), 11, 2), ((1, 6, 8), 2, 0)]
     assert ImageFolder(folder / "more.lgcs", transform=lambda picture: picture.float().mean().item())[1] == (11.0, 0)
     assert len(ImageFolder(folder / "z.lgc")) == 1
