@@ -517,6 +517,28 @@ def bench(
     return 0
 
 
+@program.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print what completes our commands in a shell: eval "$(lgcodec completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise InputError(f"{shell} is no shell that click completes in")
+    click.echo(kind(program, {}, "lgcodec", "_LGCODEC_COMPLETE").source())
+    return 0
+
+
+@program.command()
+def manual() -> int:
+    """Print the manual page: lgcodec manual > lgcodec.1."""
+    from lgcodec.cli.manual import page
+
+    click.echo(page(program, "lgcodec", lgcodec.__version__), nl=False)
+    return 0
+
+
 program.add_command(train, "train")
 program.add_command(inspect, "info")
 

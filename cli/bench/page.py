@@ -124,9 +124,11 @@ def _images(results: Results, folder: Path) -> str:
         first, least = next(iter(rows.values())), min(row.size for row in rows.values())
         shown = [_cell(name, kind="name"), _cell(f"{first.width} x {first.height}", str(first.pixels))]
         for codec in codecs:
-            row = rows.get(codec)
-            best = "best" if row is not None and row.size == least else ""
-            shown.append(_cell("") if row is None else _cell(f"{row.bpsp:.3f}", f"{row.bpsp}", best))
+            if codec in rows:
+                rate, size = rows[codec].bpsp, rows[codec].size
+                shown.append(_cell(f"{rate:.3f}", f"{rate}", "best" if size == least else ""))
+            else:
+                shown.append(_cell(""))
         lines.append(f"<tr><td>{_preview(folder / name)}</td>{''.join(shown)}</tr>")
     return _table(("", "image", "size", *codecs), lines)
 
