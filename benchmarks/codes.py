@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from lgcodec import colour, image
+from lgcodec import colour, readers
 from lgcodec.boxes import tile_boxes
 from lgcodec.cli.bench import measure as bench
 from lgcodec.models import registry
@@ -30,7 +30,7 @@ def main(folder: Path, model: str) -> None:
     for _, pixels in bench.images(folder):
         if pixels.ndim != 3:
             continue
-        picture = image.read(pixels)
+        picture = readers.read(pixels)
         size = model_tile(picture, Options(model))
         for x0, y0, x1, y1 in tile_boxes(picture.width, picture.height, *size):
             tile = colour.forward(pixels[y0:y1, x0:x1], colour.STANDARD)

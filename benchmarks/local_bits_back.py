@@ -1,4 +1,4 @@
-"""Local bits-back for the flow of digits: what `models/continuous.py` gave up by preserving volume, measured.
+"""Local bits-back for the flow of digits: what `models/families/continuous/` gave up by preserving volume, measured.
 
 Usage: python benchmarks/local_bits_back.py mnist.npz --out local.safetensors [--minutes 10] [--variational 1]
 

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,8 +65,8 @@ class Pool(Protocol):
     size: int
     dead: tuple[type[Exception], ...]
 
-    def submit(self, codec: Codec, data: bytes) -> Any:
-        """A future of the compressed bytes."""
+    def submit(self, work: Work, data: bytes) -> Any:
+        """A future of what `work` returns."""
 
     def first(self, futures: Iterable[Any]) -> Iterable[Any]:
         """Those that are done, once one is."""
@@ -82,14 +82,14 @@ class Processes:
         self.dead: tuple[type[Exception], ...] = (BrokenProcessPool,)
         self._pool = self._new()
 
-    def submit(self, codec: Codec, data: bytes) -> Future[bytes]:
+    def submit(self, work: Work, data: bytes) -> Future[Any]:
         try:
-            return self._pool.submit(compressed, codec, data)
+            return self._pool.submit(work, data)
         except self.dead:
             self._pool = self._new()
-            return self._pool.submit(compressed, codec, data)
+            return self._pool.submit(work, data)
 
-    def first(self, futures: Iterable[Future[bytes]]) -> Iterable[Future[bytes]]:
+    def first(self, futures: Iterable[Future[Any]]) -> Iterable[Future[Any]]:
         from concurrent.futures import FIRST_COMPLETED, wait
 
         return wait(futures, return_when=FIRST_COMPLETED).done
@@ -114,10 +114,10 @@ class Cluster:
         self.size = max(1, sum(client.nthreads().values()))
         self._client = client
 
-    def submit(self, codec: Codec, data: bytes) -> Any:
+    def submit(self, work: Work, data: bytes) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the data is large: scattered, it would be lost with its worker
-            return self._client.submit(compressed, codec, data, pure=False, retries=TRIES)
+            return self._client.submit(work, data, pure=False, retries=TRIES)
 
     def first(self, futures: Iterable[Any]) -> Iterable[Any]:
         from distributed import wait
@@ -141,9 +141,31 @@ def pool_of(jobs: int, scheduler: str | None) -> Iterator[Pool]:
         processes.close()
 
 
-def compressed(codec: Codec, data: bytes) -> bytes:
-    """What a worker does."""
-    return codec.compress(data)
+@dataclass(frozen=True)
+class Work:
+    """What workers do with a file. strip: leave its metadata out."""
+
+    codec: Codec
+    strip: bool
+
+    def __call__(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """The compressed bytes, and what of the file is not in them, in words."""
+        from lgcodec import readers
+
+        picture = readers.read(data, strip=self.strip)
+        return self.codec.compress(picture), picture.lost
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file that was compressed. state: of the file, before it was read; size: its bytes. lost: as Work gives it."""
+
+    source: Source
+    target: Path
+    state: os.stat_result | None
+    size: int
+    data: bytes
+    lost: tuple[str, ...]
 
 
 @dataclass
@@ -160,107 +182,113 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a file. result: its compressed bytes, what went wrong, or None where it was passed over."""
-
-    source: Source
-    target: Path | None
-    result: bytes | Exception | None
-
-
-@dataclass(frozen=True)
 class Job:
     """A file under way. tries: how often it was sent."""
 
     source: Source
     target: Path
+    state: os.stat_result | None
     data: bytes
     tries: int = 1
 
 
-def compress(codec: Codec, outputs: Outputs, pool: Pool, *, quiet: bool, verbose: bool) -> int:
-    """Compresses all inputs. Returns the exit code: 1 where a file failed, which is said in a line."""
+def compress(
+    work: Work,
+    targets: Mapping[Source, Path | None],
+    outputs: Outputs,
+    pool: Pool,
+    settle: Callable[[Result], None],
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Compresses all sources. Returns the exit code: 1 where a file failed, which is said in a line.
+
+    settle: writes a result, or raises what is wrong with it.
+    """
     start, totals, done = time.perf_counter(), Totals(), 0
-    sources = list(files.sources(outputs.inputs, recursive=outputs.recursive, suffixes=files.IMAGES))
-    sizes = {source: _size(source) for source in sources}
-    with report.Progress(f"{len(sources)} files", enabled=not quiet) as progress:
-        for outcome in _outcomes(codec, sources, outputs, pool):
-            done += sizes[outcome.source]
-            _finish(outcome, sizes[outcome.source], outputs, totals, verbose)
+    sizes = {source: _size(source) for source in targets}
+    with report.Progress(f"{len(sizes)} files", enabled=not quiet) as progress:
+        for source, outcome in _outcomes(work, targets, outputs, pool):
+            done += sizes[source]
+            _finish(source, outcome, settle, totals, verbose)
             progress(done, max(1, sum(sizes.values())))
     if not quiet:
         report.batch(totals, time.perf_counter() - start)
     return int(totals.failed > 0)
 
 
-def _finish(outcome: Outcome, size: int, outputs: Outputs, totals: Totals, verbose: bool) -> None:
-    """Writes a result, or says why there is none, and counts it."""
-    source, data = outcome.source, outcome.result
-    if data is None:
+def _finish(
+    source: Source, outcome: Result | Exception | None, settle: Callable[[Result], None], totals: Totals, verbose: bool
+) -> None:
+    """Settles what became of a file, or says why nothing did, and counts it. None: it was passed over."""
+    if outcome is None:
         totals.skipped += 1
         return
     try:
-        if isinstance(data, Exception):
-            raise data
-        with outputs.writing(outcome.target) as out:
-            out.write(data)
-        if outputs.remove and source.path is not None:
-            source.path.unlink()
+        if isinstance(outcome, Exception):
+            raise outcome
+        settle(outcome)
     except EXPECTED as error:
         totals.failed += 1
         report.complain(error, source.name)
         return
-    info = lgcodec.inspect(data)
+    info = lgcodec.inspect(outcome.data)
     totals.images += 1
     totals.pixels += info.pixels
     totals.samples += info.pixels * info.channels
-    totals.before += size
-    totals.after += len(data)
+    totals.before += outcome.size
+    totals.after += len(outcome.data)
     if verbose:
-        report.packed(source.name, outcome.target, info, size)
+        report.packed(source.name, outcome.target, info, outcome.size)
 
 
-def _outcomes(codec: Codec, sources: Iterable[Source], outputs: Outputs, pool: Pool) -> Iterator[Outcome]:
+def _outcomes(
+    work: Work, targets: Mapping[Source, Path | None], outputs: Outputs, pool: Pool
+) -> Iterator[tuple[Source, Result | Exception | None]]:
     """What becomes of each source, as it does; a few files for each worker are under way."""
     waiting: dict[Any, Job] = {}
-    left, claimed = iter(sources), set[Path]()
-    source = next(left, None)
-    while source is not None or waiting:
-        while source is not None and len(waiting) < WARMTH * pool.size:
-            if outputs.is_done(source, files.PACKED):
-                yield Outcome(source, None, None)
+    left, claimed = iter(targets.items()), set[Path]()
+    following = next(left, None)
+    while following is not None or waiting:
+        while following is not None and len(waiting) < WARMTH * pool.size:
+            source, target = following
+            if outputs.skip and target is not None and target.is_file():
+                yield source, None
             else:
                 try:
-                    job = _read(source, outputs, claimed)
+                    job = _read(source, target, outputs, claimed)
                 except EXPECTED as error:
-                    yield Outcome(source, None, error)
+                    yield source, error
                 else:
-                    waiting[pool.submit(codec, job.data)] = job
-            source = next(left, None)
+                    waiting[pool.submit(work, job.data)] = job
+            following = next(left, None)
         for future in list(pool.first(waiting)) if waiting else ():
             job = waiting.pop(future)
             try:
-                result: bytes | Exception = future.result()
+                data, lost = future.result()
             except pool.dead as error:
                 if job.tries < TRIES:
-                    waiting[pool.submit(codec, job.data)] = replace(job, tries=job.tries + 1)
-                    continue
-                result = InputError(f"{TRIES} workers died over it: {error}")
+                    waiting[pool.submit(work, job.data)] = replace(job, tries=job.tries + 1)
+                else:
+                    yield job.source, InputError(f"{TRIES} workers died over it: {error}")
             except EXPECTED as error:
-                result = error
-            yield Outcome(job.source, job.target, result)
+                yield job.source, error
+            else:
+                yield job.source, Result(job.source, job.target, job.state, len(job.data), data, lost)
 
 
-def _read(source: Source, outputs: Outputs, claimed: set[Path]) -> Job:
+def _read(source: Source, target: Path | None, outputs: Outputs, claimed: set[Path]) -> Job:
     """A file's bytes and target. Raises InputError where that may not be written, and OSError."""
-    target = outputs.claim(source, files.PACKED)
     if target is None:
         raise InputError("has no name for a file: many at once are written to files")
+    target = outputs.claim(source, target) or target
     if target.resolve() in claimed:
-        raise InputError(f"{click.format_filename(target)} already holds the result of another input")
+        raise InputError(f"{files.shown(target)} already holds the result of another input")
     claimed.add(target.resolve())
+    state = source.state()
     with source.opened() as file:
-        return Job(source, target, file.read())
+        return Job(source, target, state, file.read())
 
 
 def _size(source: Source) -> int:

@@ -1,7 +1,7 @@
 """Which files a command reads and which it writes.
 
 A source is a path or stdin, a target a path or stdout. Targets appear whole or not at all, and never replace a file
-unasked.
+unasked. What a file is called, who may read it and when it was written go over to the target, as gzip has it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import io
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -21,9 +22,17 @@ import click
 from lgcodec.errors import InputError
 
 STDIO = "-"
+STREAMS = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 PACKED, SET = ".lgc", ".lgcs"
 # What compress -r picks up. JPEG is not among them: it is lossy already, and its pixels take more bytes than it does.
 IMAGES = frozenset({".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"})
+GROWING = frozenset({".jpg", ".jpeg", ".avif", ".jp2"})
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A name for a message: whatever it holds, nothing in it moves the cursor or colours a terminal."""
+    name = click.format_filename(path)
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        return "stdin" if self.path is None else click.format_filename(self.path)
+        return "stdin" if self.path is None else shown(self.path)
 
     @property
     def label(self) -> str:
@@ -53,11 +62,19 @@ class Source:
     def opened(self) -> Iterator[BinaryIO]:
         """A seekable file of its bytes."""
         if self.path is None:
+            if sys.stdin is None:
+                raise InputError("stdin is closed")
             yield io.BytesIO(sys.stdin.buffer.read())
             return
         self.refuse_folder()
         with self.path.open("rb") as file:
             yield file if file.seekable() else io.BytesIO(file.read())
+
+    def state(self) -> os.stat_result | None:
+        """What the system says about the file; None where it is none."""
+        if self.path is None or not self.path.is_file():
+            return None
+        return self.path.stat()
 
 
 def size_of(file: BinaryIO) -> int:
@@ -67,17 +84,57 @@ def size_of(file: BinaryIO) -> int:
     return size
 
 
-def sources(inputs: Sequence[str], *, recursive: bool, suffixes: Iterable[str]) -> Iterator[Source]:
-    """The inputs in order; with `recursive`, folders give the files below them that end in `suffixes`."""
-    for name in inputs:
-        path = Path(name)
-        if name == STDIO:
-            yield Source(None)
-        elif recursive and path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-            yield from (Source(file, root=path) for file in found)
-        else:
-            yield Source(path)
+@dataclass
+class Walk:
+    """The inputs of a command. With `recursive`, folders give the files below them that end in `suffixes`.
+
+    complain: told of each folder that cannot be read or holds nothing (an error, and its name). passed: how many
+    files of other suffixes were passed over, by suffix. failed: whether there was anything to complain about.
+    """
+
+    inputs: Sequence[str]
+    recursive: bool
+    suffixes: Iterable[str]
+    complain: Callable[[BaseException | str, str], None]
+    passed: Counter[str] = field(default_factory=Counter)
+    failed: bool = False
+
+    def sources(self) -> Iterator[Source]:
+        for name in self.inputs:
+            path = Path(name)
+            if name == STDIO:
+                yield Source(None)
+            elif self.recursive and path.is_dir():
+                yield from self._below(path)
+            else:
+                yield Source(path)
+
+    def summary(self) -> str | None:
+        """What was passed over, in a line."""
+        if not self.passed:
+            return None
+        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(self.passed.items()))
+        return f"passed over {self.passed.total()} files that are not {', '.join(sorted(self.suffixes))} ({kinds})"
+
+    def _below(self, folder: Path) -> Iterator[Source]:
+        found, others = [], Counter[str]()
+        for parent, folders, names in os.walk(folder, onerror=lambda error: self._fail(error, shown(folder))):
+            folders.sort()
+            for path in (Path(parent, name) for name in sorted(names)):
+                suffix = path.suffix.lower()
+                if suffix in self.suffixes and (path.is_file() or path.is_symlink()):
+                    found.append(path)
+                elif not path.name.startswith("."):
+                    others[suffix] += 1
+        self.passed += others
+        if not found and not self.failed:
+            kinds = ", ".join(sorted(self.suffixes))
+            self._fail(f"nothing to do: no {kinds} files in this folder", shown(folder))
+        yield from (Source(path, root=folder) for path in sorted(found))
+
+    def _fail(self, error: BaseException | str, name: str) -> None:
+        self.failed = True
+        self.complain(error, name)
 
 
 @dataclass(frozen=True)
@@ -94,6 +151,8 @@ class Outputs:
     _written: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        if self.output in STREAMS:
+            object.__setattr__(self, "output", STDIO)
         if self.stdout and self.output not in (None, STDIO):
             raise click.UsageError("-c and -o exclude each other")
         if self._to_stdout and (len(self.inputs) > 1 or self.recursive):
@@ -102,6 +161,18 @@ class Outputs:
             raise click.UsageError("--rm needs files on both sides")
         if self.inputs.count(STDIO) > 1:
             raise click.UsageError("stdin can be read once")
+        if self.output is not None and not self._to_stdout:
+            self._check_output(self.output, Path(self.output))
+
+    def _check_output(self, output: str, path: Path) -> None:
+        several = len(self.inputs) > 1 or self.recursive
+        if several and not self.is_set and not path.is_dir() and (path.exists() or path.suffix in (PACKED, *IMAGES)):
+            raise click.UsageError(f"-o {shown(path)} names one file: several inputs need a folder, -o {shown(path)}/")
+        if self.remove and path.exists() and not path.is_file() and not path.is_dir():
+            raise click.UsageError(f"--rm needs a file on the disk as output, and {shown(path)} is none")
+        restoring = any(name.endswith(SET) for name in self.inputs)
+        if self._folder is None and not restoring and not path.parent.is_dir():
+            raise InputError(f"there is no folder {shown(path.parent)} for {shown(output)}")
 
     @property
     def is_set(self) -> bool:
@@ -121,23 +192,34 @@ class Outputs:
         path = Path(self.output)
         return path if several or self.output.endswith(("/", os.sep)) or path.is_dir() else None
 
-    def is_done(self, source: Source, suffix: str) -> bool:
-        """Whether a source is to be passed over, because its result is there."""
-        path = self._target(source, suffix) if self.skip else None
-        return path is not None and path.is_file()
+    def targets(self, sources: Sequence[Source], suffix: str) -> Iterator[tuple[Source, Path | None]]:
+        """Where the result of each source goes; None is stdout. Those that would share a target keep their suffixes."""
+        paths = [self._target(source, suffix) for source in sources]
+        counts = Counter(paths)
+        for source, path in zip(sources, paths, strict=True):
+            if path is not None and source.path is not None and counts[path] > 1 and self._is_named_after_inputs:
+                path = path.with_name(source.path.name + suffix)
+            yield source, path
 
-    def claim(self, source: Source, suffix: str) -> Path | None:
-        """Where the result of `source` goes; None is stdout. Raises InputError where that may not be written."""
+    @property
+    def _is_named_after_inputs(self) -> bool:
+        return self.output is None or self._folder is not None
+
+    def claim(self, source: Source, path: Path | None) -> Path | None:
+        """The target, if it may be written. Raises InputError where it may not."""
         source.refuse_folder()
-        path = self._target(source, suffix)
         if path is None:
+            if sys.stdout is None:
+                raise InputError("stdout is closed")
             if sys.stdout.isatty():
                 raise InputError("will not write binary data to a terminal (use -o FILE, or a pipe)")
             return None
         if source.path is not None and path.exists() and path.samefile(source.path):
-            raise InputError("the output would replace the input")
+            if source.path.suffix == PACKED:
+                raise InputError("is an lgcodec file already: decompress restores it (-o names another output)")
+            raise InputError("the output would replace the input (-o names another; compress makes .lgc files)")
         if path.resolve() in self._written:
-            raise InputError(f"{click.format_filename(path)} already holds the result of another input")
+            raise InputError(f"{shown(path)} already holds the result of another input")
         refuse_replacing(path, force=self.force)
         return path
 
@@ -148,14 +230,14 @@ class Outputs:
         if self.output is not None and folder is None:
             return Path(self.output)
         if source.path is None:
-            raise InputError("has no name for a file in a folder (use -o FILE)")
-        beside = source.path.with_suffix(suffix)
+            raise InputError("stdin has no name for a file in a folder (use -o FILE)")
+        beside = source.path.with_suffix(suffix) if source.path.name else source.path
         if folder is None:
             return beside
         return folder / (beside.relative_to(source.root) if source.root else beside.name)
 
     @contextmanager
-    def writing(self, target: Path | None) -> Iterator[BinaryIO]:
+    def writing(self, target: Path | None, like: os.stat_result | None = None) -> Iterator[BinaryIO]:
         """The file to write a result to: nothing reaches stdout or `target` unless the block ends well."""
         if target is None:
             with _passing_on(sys.stdout.buffer) as file:
@@ -163,30 +245,72 @@ class Outputs:
             return
         if self._folder is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
-        with appearing(target, force=self.force) as file:
+        with appearing(target, force=self.force, like=like, sync=self.remove) as file:
             yield file
         self._written.add(target.resolve())
 
 
 @contextmanager
-def appearing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+def appearing(path: Path, *, force: bool, like: os.stat_result | None = None, sync: bool = False) -> Iterator[BinaryIO]:
     """A new file that becomes `path` when the block ends well, and vanishes when it does not.
 
-    Devices and pipes are not replaced: they are sent the contents.
+    like: whose permissions and times it gets. sync: only once it is on the disk. Devices and pipes are not replaced:
+    they are sent the contents.
     """
-    path = path.resolve()
     if path.exists() and not path.is_file():
         with path.open("wb") as device, _passing_on(device) as file:
             yield file
         return
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = Part(path, like)
     try:
-        with part.open("x+b") as file:
+        with part.path.open("x+b") as file:
+            os.chmod(part.path, 0o600 if like is not None else 0o666 & ~_umask())
             yield file
-        refuse_replacing(path, force=force)  # again: it may have appeared meanwhile
-        part.replace(path)
+        part.finish(force=force, sync=sync)
     finally:
-        part.unlink(missing_ok=True)
+        part.path.unlink(missing_ok=True)
+
+
+class Part:
+    """A file under a hidden name beside the one that it is to become."""
+
+    def __init__(self, path: Path, like: os.stat_result | None) -> None:
+        self.target = path.resolve()
+        self.path = self.target.with_name(f".{secrets.token_hex(8)}.part")
+        self._like = like
+
+    def finish(self, *, force: bool, sync: bool, times: bool = True) -> None:
+        """Gives the file its name. Raises InputError where that has appeared meanwhile."""
+        if self._like is not None:
+            if hasattr(os, "chown"):
+                with suppress(OSError):
+                    os.chown(self.path, self._like.st_uid, self._like.st_gid)
+            os.chmod(self.path, self._like.st_mode & 0o777)
+            if times:
+                os.utime(self.path, ns=(self._like.st_atime_ns, self._like.st_mtime_ns))
+        if sync:
+            synced(self.path)
+        refuse_replacing(self.target, force=force)
+        self.path.replace(self.target)
+        if sync:
+            synced(self.target.parent)
+
+
+def synced(path: Path) -> None:
+    """Returns once a file or folder is on the disk, where the system can say so."""
+    if os.name != "posix":
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager
@@ -200,4 +324,4 @@ def _passing_on(file: BinaryIO) -> Iterator[BinaryIO]:
 
 def refuse_replacing(path: Path, *, force: bool) -> None:
     if path.is_file() and not force:
-        raise InputError(f"{click.format_filename(path)} exists (use -f to replace it)")
+        raise InputError(f"{shown(path)} exists (use -f to replace it)")

@@ -3,102 +3,220 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from lgcodec.errors import InputError
-from lgcodec.image import Picture
+from lgcodec.errors import InputError, LgcodecError
+from lgcodec.image import Picture, of_array
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PNG = ".png"
-_ROWS = 256  # that are compared at a time
-_TIFF = ("TIFF", {"compression": "tiff_adobe_deflate"})
-_PPM: tuple[str, dict[str, Any]] = ("PPM", {})
-# Pillow's name and options by suffix; PNG has a writer of our own, which keeps depth and chunks
-_OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+TIFF = (".tif", ".tiff")
+PNM = (".ppm", ".pgm", ".pbm", ".pnm")
+# Pillow's name and options by suffix; PNG, TIFF and PNM have writers of our own, which keep depth and metadata.
+_PILLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     ".webp": ("WEBP", {"lossless": True, "exact": True, "method": 4}),
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
     ".bmp": ("BMP", {}),
-    ".ppm": _PPM,
-    ".pgm": _PPM,
-    ".pbm": _PPM,
-    ".pnm": _PPM,
     ".tga": ("TGA", {}),
 }
+SUFFIXES = (PNG, *_PILLOWS, *TIFF, *PNM)
 
 
 def suffix_of(target: Path | None) -> str:
     """The format that a target's name asks for: PNG where it does not say. Raises InputError for a lossy one."""
     suffix = PNG if target is None else target.suffix.lower() or PNG
-    if suffix != PNG and suffix not in _OTHERS:
-        kept = ", ".join(name[1:] for name in (PNG, *_OTHERS))
+    if suffix not in SUFFIXES:
+        kept = ", ".join(name[1:] for name in SUFFIXES)
         raise InputError(f"{suffix} files would not keep every pixel, or are unknown (there are: {kept})")
     return suffix
 
 
-def named(name: str) -> str:
-    """The name that a picture called `name` is restored under: PNG where its own format would not keep every pixel."""
-    return name if Path(name).suffix.lower() in (PNG, *_OTHERS) else name + PNG
+def write(picture: Picture, file: BinaryIO, suffix: str, *, check: bool) -> tuple[str, ...]:
+    """Writes the picture, and says which of its metadata the format has no place for.
 
-
-def write(picture: Picture, file: BinaryIO, suffix: str, *, check: bool) -> None:
-    """Writes the picture. Raises InputError where the format would change its pixels.
-
-    check: read PNG back as well, although its writer is our own and always keeps them.
+    Raises InputError where the format would change its pixels. check: read a PNG file back as well, although its
+    writer always keeps them.
     """
-    image = picture.image() if check or suffix != PNG else None
     if suffix == PNG:
         picture.write_png(file)
-    elif image is not None:
-        name, options = _OTHERS[suffix]
-        try:
-            _save(image, file, name, options)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{suffix} cannot hold this image: {error}") from error
-    if image is not None:
-        file.seek(0)
-        with Image.open(file) as back:
-            if not _is_same(back, image):
-                raise InputError(f"{suffix} does not keep every pixel of mode {picture.mode.pillow} (use .png)")
+        if not check:
+            return ()
+    elif suffix in TIFF:
+        _write_tiff(picture, file)
+    elif suffix in PNM:
+        _write_pnm(picture, file)
+    else:
+        _write_by_pillow(picture, file, suffix)
+    file.seek(0)
+    from lgcodec import readers
+
+    try:
+        back = readers.read(file.read())
+    except LgcodecError as error:
+        raise InputError(f"{suffix} does not keep this image ({error}; use .png)") from error
+    if not _is_same(picture, back, suffix):
+        raise InputError(f"{suffix} does not keep every pixel of mode {picture.mode.pillow} (use .png)")
+    if suffix == PNG:
+        return ()
+    facts, kept = _facts(picture), _facts(back)
+    if suffix in PNM:
+        facts.pop("mxVL", None)
+    if suffix in TIFF:
+        facts.pop("orientation", None)  # readers turn the pixels instead
+    return tuple(name for name, value in facts.items() if not _holds(kept.get(name), value))
 
 
-def grid_of(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Pictures of one size side by side on white, in about as many rows as columns."""
+def grid_of(pictures: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
+    """Pictures of one size, uint8 or bool, side by side on white, in about as many rows as columns."""
     columns = math.ceil(math.sqrt(len(pictures)))
     height, width = (side + 2 for side in pictures[0].shape[:2])
     rows = -(-len(pictures) // columns)
     grid = np.full((rows * height + 2, columns * width + 2, *pictures[0].shape[2:]), 255, np.uint8)
     for i, picture in enumerate(pictures):
         y, x = i // columns * height + 2, i % columns * width + 2
-        grid[y : y + height - 2, x : x + width - 2] = picture
+        grid[y : y + height - 2, x : x + width - 2] = picture * np.uint8(255 if picture.dtype == bool else 1)
     return grid
 
 
-def _save(image: Image.Image, file: BinaryIO, name: str, options: dict[str, Any]) -> None:
-    """Saves in the image's own mode, or where the format has none such, in colours."""
+def _write_tiff(picture: Picture, file: BinaryIO) -> None:
+    from lgcodec import tiff
+
+    if any(kind == b"tRNS" for kind, _ in picture.chunks) and not picture.mode.deep:
+        picture = _in_colours(picture)
+    info = _info(picture)
+    exif = info.get("exif")
+    options = {"profile": info.get("icc_profile"), "xmp": info.get("xmp"), "density": info.get("dpi")}
+    options["palette"] = picture.palette()
+    array = picture.array()
+    array = array[..., 0] if array.shape[2:] == (1,) else array
     try:
-        image.save(file, name, **options)
-    except OSError:
+        tiff.write(array, file, exif=None if exif is None else exif.removeprefix(b"Exif\0\0"), **options)
+    except InputError:  # a damaged EXIF block, which is then named as lost
         file.seek(0)
         file.truncate()
-        image.convert("RGBA" if image.has_transparency_data else "RGB").save(file, name, **options)
+        tiff.write(array, file, **options)
 
 
-def _is_same(a: Image.Image, b: Image.Image) -> bool:
-    """Whether two images show the same pixels: of 16 bits as they are, others by their colours and alpha."""
-    if a.size != b.size or a.mode.startswith("I") != b.mode.startswith("I"):
-        return False
-    return all(_shown(a, y) == _shown(b, y) for y in range(0, a.height, _ROWS))
+def _write_pnm(picture: Picture, file: BinaryIO) -> None:
+    from lgcodec import metadata, pnm
+
+    chunks = dict(picture.chunks)
+    if picture.mode.pillow in ("P", "LA", "RGBA") or b"tRNS" in chunks:
+        picture = of_array(np.asarray(_image(picture).convert("RGB")))  # compared later, with alpha
+    array = picture.array()
+    array = array[..., 0] if array.shape[2:] == (1,) else array
+    if array.ndim == 3 and array.shape[2] != 3:
+        raise InputError(f"PNM files do not keep every pixel of mode {picture.mode.pillow} (use .png)")
+    word = chunks.get(metadata.MAXVAL, b"")
+    maxval, is_scaled = struct.unpack(">I?", word) if len(word) == 5 else (None, True)
+    pnm.write(array, file, maxval, is_scaled=is_scaled)
 
 
-def _shown(image: Image.Image, y: int) -> bytes:
-    """What some rows from y on show."""
-    strip = image.crop((0, y, image.width, min(y + _ROWS, image.height)))
-    if strip.mode.startswith("I"):
-        return np.asarray(strip).astype(np.uint16).tobytes()
-    return strip.convert("RGBA").tobytes()
+def _write_by_pillow(picture: Picture, file: BinaryIO, suffix: str) -> None:
+    """Saves in the picture's own mode, or where the format has none such, in colours."""
+    name, options = _PILLOWS[suffix]
+    image = _image(picture)
+    info = image.info
+    if suffix == ".webp":
+        options = options | {key: info[key] for key in ("exif", "icc_profile", "xmp") if key in info}
+    if "dpi" in info:
+        options = options | {"dpi": info["dpi"]}
+    try:
+        try:
+            image.save(file, name, **options)
+        except OSError:
+            file.seek(0)
+            file.truncate()
+            image.convert("RGBA" if image.has_transparency_data else "RGB").save(file, name, **options)
+    except (OSError, ValueError, OverflowError, struct.error) as error:
+        raise InputError(f"{suffix} cannot hold this image: {error}") from error
+
+
+def _image(picture: Picture) -> Image.Image:
+    try:
+        return picture.image()
+    except InputError as error:
+        raise InputError(f"16 bits a channel: only PNG, TIFF and, without alpha, PPM keep them ({error})") from error
+
+
+def _in_colours(picture: Picture) -> Picture:
+    """The picture in RGB or RGBA."""
+    image = picture.image()
+    shown = of_array(np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")))
+    chunks = tuple(chunk for chunk in picture.chunks if chunk[0] not in (b"PLTE", b"tRNS"))
+    return Picture(shown.mode, shown.width, shown.height, 8, chunks, shown.pixels)
+
+
+def _info(picture: Picture) -> Mapping[Any, Any]:
+    """Pillow's `info` of a picture, deep ones too."""
+    if not picture.mode.deep:
+        return picture.image().info
+    chunks = tuple(chunk for chunk in picture.chunks if chunk[0] not in (b"tRNS", b"PLTE"))
+    pixel = of_array(np.zeros((1, 1, 3), np.uint8))
+    return Picture(pixel.mode, 1, 1, 8, chunks, pixel.pixels).image().info
+
+
+def _facts(picture: Picture) -> dict[str, Any]:
+    """What a picture's metadata say, in a form that does not depend on how they are stored."""
+    from lgcodec import metadata, tiff
+
+    facts: dict[str, Any] = {}
+    info = _info(picture)
+    for kind, data in picture.chunks:
+        if kind == b"iCCP":
+            facts["iCCP"] = info.get("icc_profile")
+        elif kind == b"eXIf":
+            facts["eXIf"] = data
+            try:
+                found = tiff.read(data)[0]
+            except InputError:
+                continue
+            facts["orientation"] = found.number(tiff.ORIENTATION, 1)
+            facts["eXIf"] = tiff.described(found)
+        elif kind == b"iTXt" and data.startswith(metadata.XMP.encode()):
+            facts["XMP"] = info.get("xmp")
+        elif kind == b"pHYs":
+            facts["pHYs"] = tuple(round(side, 1) for side in info.get("dpi", ())) or data
+        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+            facts[f"{kind.decode()} {data.partition(bytes(1))[0].decode('latin-1')}"] = data
+        elif kind not in metadata.PIXELS:
+            facts[kind.decode()] = data
+    return facts
+
+
+def _holds(kept: Any, value: Any) -> bool:
+    """Whether a fact is among those kept; of an EXIF block all fields must be."""
+    if isinstance(value, dict):
+        return isinstance(kept, dict) and all(_holds(kept.get(key), part) for key, part in value.items())
+    return bool(kept == value)
+
+
+def _is_same(picture: Picture, back: Picture, suffix: str) -> bool:
+    """Whether two pictures show the same pixels: of 16 bits as they are, others by their colours and alpha."""
+    a, b = (_shown(part) for part in (picture, back))
+    if suffix in TIFF:
+        a = _turned(a, picture)
+    return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b)
+
+
+def _turned(array: NDArray[Any], picture: Picture) -> NDArray[Any]:
+    from lgcodec import tiff
+
+    block = dict(picture.chunks).get(b"eXIf")
+    try:
+        return array if block is None else tiff.turned(array, tiff.read(block)[0].number(tiff.ORIENTATION, 1))
+    except InputError:
+        return array
+
+
+def _shown(picture: Picture) -> NDArray[Any]:
+    if picture.mode.dtype == "u2":
+        return picture.array()
+    return np.asarray(picture.image().convert("RGBA"))

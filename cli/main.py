@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
+import operator
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
 import lgcodec
 from lgcodec.cli import batch, files, report
-from lgcodec.cli.files import Outputs, Source
+from lgcodec.cli.files import Outputs, Source, Walk
 from lgcodec.errors import InputError, LgcodecError
 from lgcodec.models.machines import DEVICES
 from lgcodec.models.training.command import train
 
 if TYPE_CHECKING:
     from lgcodec import Codec
+    from lgcodec.image import Picture
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 # Tiles are what runs in parallel here. Threads inside numpy's small products only wait for each other (twice as slow).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 INTERRUPTED = 130
+SLACK = 64  # bytes that a result may have more than its input, unasked
 GARBAGE = 300_000  # objects between two collections; imports make many, and none of them is garbage
 EXPECTED = (LgcodecError, OSError, MemoryError)  # what a file or a machine can cause; anything else is a bug
 
@@ -75,6 +80,7 @@ def program(context: click.Context) -> None:
 
 def main() -> None:
     """The console script. It starts and ends faster than interpreters do."""
+    report.open_streams()
     gc.set_threshold(GARBAGE)
     signal.signal(signal.SIGINT, report.interrupt)
     sys.unraisablehook = report.dropped
@@ -83,9 +89,9 @@ def main() -> None:
     except SystemExit as end:
         if not isinstance(end.code, int):
             raise
-        with contextlib.suppress(OSError):  # a pipe that was closed, as Python itself would find at its end
-            sys.stdout.flush()
-            sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, AttributeError):  # a pipe that was closed, or a stream that never was
+                stream.flush()
         os._exit(end.code)  # nothing is left to do but to free memory piece by piece
 
 
@@ -116,6 +122,9 @@ _MACHINE = _all(
     ),
     click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
 )
+_LIMIT = click.option(
+    "--max-pixels", type=click.IntRange(1), metavar="N", help="Refuse images of more pixels; 178,956,970 otherwise."
+)
 _MODEL = click.option(
     "--model", default="default", show_default=True, metavar="NAME", help="A model's name, or a weights file."
 )
@@ -125,7 +134,7 @@ _LOUDNESS = _all(
 )
 
 
-def _codec(model: str, device: str, threads: int, quiet: bool, **options: Any) -> Codec:
+def _codec(model: str, device: str, threads: int, quiet: bool, max_pixels: int | None = None, **options: Any) -> Codec:
     """The codec that does the work. Loads numpy and Pillow; a model only when it is used."""
     import logging
     import warnings
@@ -133,93 +142,260 @@ def _codec(model: str, device: str, threads: int, quiet: bool, **options: Any) -
     from PIL import Image
 
     logging.getLogger("lgcodec").setLevel(logging.ERROR if quiet else logging.WARNING)
+    warnings.simplefilter("default")
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit itself stands, as an error
-    return lgcodec.Codec(model=model, device=device, threads=threads or None, **options)
+    warnings.showwarning = report.warned
+    if max_pixels is not None:
+        Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)  # Pillow raises at twice this
+    return lgcodec.Codec(model=model, device=device, threads=threads or None, max_pixels=max_pixels, **options)
 
 
 def _each(sources: Iterable[Source], work: Callable[[Source], None]) -> int:
     """Runs `work` on every source, whatever becomes of the others. Returns the exit code."""
     code = 0
     for source in sources:
-        try:
-            work(source)
-        except BrokenPipeError:  # whoever reads our output has left
-            raise
-        except EXPECTED as error:
-            report.complain(error, source.name)
+        if _tried(source.name, functools.partial(_done, work, source)) is None:
             code = 1
     return code
 
 
+def _done(work: Callable[[Source], None], source: Source) -> bool:
+    work(source)
+    return True
+
+
+def _tried(name: str, work: Callable[[], T]) -> T | None:
+    """What `work` returns; None where it fails, which is said in a line, whatever it was."""
+    report.current = name
+    try:
+        return work()
+    except BrokenPipeError:  # whoever reads our output has left
+        raise
+    except EXPECTED as error:
+        report.complain(error, name)
+    except Exception as error:  # noqa: BLE001  the other files are done all the same
+        report.complain(f"{type(error).__name__}: {error} (this is a fault of lgcodec: please report it)", name)
+    return None
+
+
+def _walk(inputs: Sequence[str], recursive: bool, suffixes: Iterable[str]) -> Walk:
+    return Walk(inputs, recursive, frozenset(suffixes), report.complain)
+
+
 def _convert(
-    outputs: Outputs, suffix: str, suffixes: Iterable[str], work: Callable[[Source, Path | None], None]
+    outputs: Outputs, suffix: str, suffixes: Iterable[str], work: Callable[[Source, Path | None], Iterable[str]]
 ) -> int:
-    """Calls `work(source, target)` for each input, and removes the input where that is asked for."""
+    """Calls `work(source, target)` for each input, and removes the input where that is asked for.
+
+    work: returns what of the input is not in the target, which is said, and then the input stays.
+    """
+    walk = _walk(outputs.inputs, outputs.recursive, suffixes)
+    sources = list(walk.sources())
+    targets = dict(outputs.targets(sources, suffix))
+    skipped = 0
 
     def one(source: Source) -> None:
-        if outputs.is_done(source, suffix):
+        nonlocal skipped
+        target = targets[source]
+        if outputs.skip and target is not None and target.is_file():
+            skipped += 1
             return
-        work(source, outputs.claim(source, suffix))
+        before = source.state()
+        lost = list(work(source, outputs.claim(source, target)))
         if outputs.remove and source.path is not None:
-            source.path.unlink()
+            _remove(source, before, [target], lost)
+        elif lost:
+            report.lost(lost, source.name)
 
-    return _each(files.sources(outputs.inputs, recursive=outputs.recursive, suffixes=suffixes), one)
+    code = _each(sources, one)
+    if skipped:
+        report.note(f"{skipped} of {len(sources)} skipped: their outputs exist")
+    if (summary := walk.summary()) is not None:
+        report.note(summary)
+    return code or int(walk.failed)
 
 
-def _compress_set(codec: Codec, outputs: Outputs, quiet: bool) -> int:
-    """All inputs as one file. Nothing is written where one of them fails."""
-    from lgcodec import sets
+def _remove(source: Source, before: os.stat_result | None, targets: Iterable[Path | None], lost: list[str]) -> None:
+    """Removes an input that is whole in its targets, which are on the disk. Raises InputError where it is not."""
+    if lost:
+        raise InputError(f"is not removed, because this would be lost: {', '.join(lost)}")
+    if not all(target is not None and target.is_file() for target in targets):
+        raise InputError("is not removed, because its output is no file on the disk")
+    now = source.state()
+    if before is None or now is None or (before.st_mtime_ns, before.st_size) != (now.st_mtime_ns, now.st_size):
+        raise InputError("is not removed, because it has changed meanwhile")
+    if source.path is not None:
+        source.path.unlink()
+
+
+def _refuse_growth(before: int, after: int, name: str) -> None:
+    """Raises InputError where a result has more bytes than its input, and a few."""
+    if after > before + SLACK:
+        why = " (a JPEG is lossy, and its pixels take more)" if Path(name).suffix.lower() in (".jpg", ".jpeg") else ""
+        raise InputError(
+            f"would grow from {before:,} to {after:,} bytes{why}: --allow-larger keeps its pixels all the same"
+        )
+
+
+def _compress_set(codec: Codec, outputs: Outputs, quiet: bool, strip: bool, allow_larger: bool) -> int:
+    """All inputs as one file. Those that cannot be read are named and left out."""
+    from lgcodec import readers, sets
 
     start = time.perf_counter()
-    sources = list(files.sources(outputs.inputs, recursive=True, suffixes=files.IMAGES))
-    images: dict[str, Any] = {}
-    size = 0
-    for source in sources:
-        if source.label in images:
-            raise InputError(f"two inputs are called {source.label} (give the folder above them)")
-        source.refuse_folder()
-        with source.opened() as file:
-            images[source.label] = file.read()
-            size += len(images[source.label])
-    if not images:
-        raise InputError("no images to compress")
-    data = codec.compress_set(images)
     target = Path(outputs.output or "")
+    if outputs.skip and target.is_file():
+        report.note("skipped: it exists", files.shown(target))
+        return 0
+    outputs.claim(Source(None), target)
+    walk = _walk(outputs.inputs, True, files.IMAGES | (files.GROWING if allow_larger else frozenset()))
+    packed: dict[Source, tuple[os.stat_result | None, int, tuple[str, ...]]] = {}
+    labels: set[str] = set()
+    failed = False
+
+    def picture(source: Source) -> Picture:
+        if source.label in labels:
+            raise InputError(f"two inputs are called {source.label} (give the folder above them)")
+        if not sets.is_safe(source.label):
+            raise InputError("cannot be a name in a set: it takes a relative path without special characters")
+        state = source.state()
+        with source.opened() as file:
+            size = files.size_of(file)
+            found = readers.read(file, strip=strip)
+        labels.add(source.label)
+        packed[source] = (state, size, found.lost)
+        return found
+
+    def pictures() -> Iterable[tuple[str, Picture]]:
+        nonlocal failed
+        for source in walk.sources():
+            found = _tried(source.name, functools.partial(picture, source))
+            if found is None:
+                failed = True
+            else:
+                yield source.label, found
+
+    data = codec.compress_set(pictures())
+    if not allow_larger:
+        data, grown = _without_grown(data, packed)
+        failed = failed or grown
+    if not packed:
+        raise InputError("no images to compress")
+    size = sum(size for _, size, _ in packed.values())
+    modes = [state.st_mode for state, _, _ in packed.values() if state is not None]
     with outputs.writing(target) as out:
         out.write(data)
+    if modes:
+        target.chmod(target.stat().st_mode & functools.reduce(operator.and_, modes) | 0o600)
     if not quiet:
         report.conversion_of_set(target, sets.read(data).values(), (size, len(data)), time.perf_counter() - start)
-    for source in sources if outputs.remove else ():
-        if source.path is not None:
-            source.path.unlink()
-    return 0
+
+    def finish(source: Source) -> None:
+        state, _, lost = packed[source]
+        if outputs.remove:
+            _remove(source, state, [target], list(lost))
+        elif lost:
+            report.lost(lost, source.name)
+
+    code = _each(packed, finish)
+    if (summary := walk.summary()) is not None:
+        report.note(summary)
+    return code or int(failed or walk.failed)
+
+
+def _without_grown(data: bytes, packed: dict[Source, Any]) -> tuple[bytes, bool]:
+    """A set without the images that grew, which are named and taken out of `packed`; and whether there were any.
+
+    Raises InputError where a chain, which holds all images in one, grew.
+    """
+    from lgcodec import container, sets
+
+    parts = sets.read(data)
+    if any(container.read_header(part, max_pixels=1 << 62).chain is not None for part in parts.values()):
+        sizes = [size + SLACK for _, size, _ in packed.values()]
+        _refuse_growth(sum(sizes), len(data), "")
+        return data, False
+    kept = {}
+    for source, (_, size, _) in list(packed.items()):
+        part = parts[source.label]
+        if _tried(source.name, functools.partial(_accepted, size, len(part), source)) is None:
+            del packed[source]
+        else:
+            kept[source.label] = bytes(part)
+    return (data, False) if len(kept) == len(parts) else (sets.write(kept), True)
+
+
+def _accepted(before: int, after: int, source: Source) -> bool:
+    _refuse_growth(before, after, source.name)
+    return True
 
 
 def _restore(codec: Codec, outputs: Outputs, quiet: bool) -> Callable[[Source], None]:
-    from lgcodec.cli import formats
-
     def work(source: Source) -> None:
         """Writes the images of a set, once all of them are decoded and checked."""
         start = time.perf_counter()
         if source.path is None or source.path.suffix != files.SET or outputs.stdout or outputs.output == files.STDIO:
             raise InputError("sets are restored from a file each, into a folder")
         folder = source.path.with_suffix("") if outputs.output is None else Path(outputs.output)
+        state = source.state()
         with source.opened() as file:
             pictures = codec.decode_set(file)
-        targets = {name: folder / formats.named(name) for name in pictures}
-        for target in targets.values():
-            files.refuse_replacing(target, force=outputs.force)
-        for name, picture in pictures.items():
-            targets[name].parent.mkdir(parents=True, exist_ok=True)
-            with files.appearing(targets[name], force=outputs.force) as out:
-                formats.write(picture, out, targets[name].suffix.lower(), check=outputs.remove)
+        targets = _unpack(pictures, folder, outputs, state)
         if not quiet:
             pixels = sum(picture.width * picture.height for picture in pictures.values())
             report.restored(source.name, folder, len(pictures), pixels, time.perf_counter() - start)
         if outputs.remove:
-            source.path.unlink()
+            _remove(source, state, targets, [])
 
     return work
+
+
+def _unpack(pictures: dict[str, Picture], folder: Path, outputs: Outputs, like: os.stat_result | None) -> list[Path]:
+    """Writes all pictures under hidden names, and then gives all of them theirs.
+
+    A picture whose own format would not keep all of it becomes a PNG file, NAME.png.
+    """
+    from lgcodec.cli import formats
+
+    parts: list[files.Part] = []
+    taken = set(pictures)
+    try:
+        for name, picture in pictures.items():
+            final = name
+            suffix = Path(name).suffix.lower()
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = files.Part(target, like)
+            parts.append(part)
+            with part.path.open("x+b") as out:
+                if not _fits(picture, out, suffix):
+                    number = 1
+                    while final in taken:
+                        final = f"{name}.png" if number == 1 else f"{name}.{number}.png"
+                        number += 1
+                    taken.add(final)
+                    out.seek(0)
+                    out.truncate()
+                    formats.write(picture, out, formats.PNG, check=outputs.remove)
+            part.target = (folder / final).resolve()
+            files.refuse_replacing(part.target, force=outputs.force)
+        for part in parts:
+            part.finish(force=outputs.force, sync=outputs.remove, times=False)
+    finally:
+        for part in parts:
+            part.path.unlink(missing_ok=True)
+    return [part.target for part in parts]
+
+
+def _fits(picture: Picture, out: BinaryIO, suffix: str) -> bool:
+    """Writes a picture in a format, and says whether that holds all of it."""
+    from lgcodec.cli import formats
+
+    if suffix not in formats.SUFFIXES:
+        return False
+    try:
+        return not formats.write(picture, out, suffix, check=True)
+    except InputError:
+        return False
 
 
 @program.command()
@@ -228,8 +404,11 @@ def _restore(codec: Codec, outputs: Outputs, quiet: bool) -> Callable[[Source], 
 @batch.options
 @_MACHINE
 @_MODEL
+@_LIMIT
 @click.option("--effort", type=click.IntRange(1, 9), default=3, show_default=True, help="Higher is smaller and slower.")
 @click.option("--no-verify", is_flag=True, help="Do not decode each result to compare it with the input.")
+@click.option("--strip", is_flag=True, help="Leave metadata out (EXIF, profiles, texts), damaged ones too.")
+@click.option("--allow-larger", is_flag=True, help="Keep results that are larger than their inputs: JPEG files.")
 @_LOUDNESS
 def compress(
     inputs: tuple[str, ...],
@@ -239,8 +418,11 @@ def compress(
     model: str,
     device: str,
     threads: int,
+    max_pixels: int | None,
     effort: int,
     no_verify: bool,
+    strip: bool,
+    allow_larger: bool,
     quiet: bool,
     verbose: bool,
     **options: Any,
@@ -257,27 +439,51 @@ def compress(
     outputs = Outputs(inputs=inputs, **options)
     if no_verify and outputs.remove:
         raise click.UsageError("--rm and --no-verify exclude each other")
-    codec = _codec(model, device, threads, quiet, effort=effort, verify=not no_verify)
+    codec = _codec(model, device, threads, quiet, max_pixels, effort=effort, verify=not no_verify)
     if outputs.is_set:
-        return _compress_set(codec, outputs, quiet)
-    if jobs != 1 or scheduler is not None:
-        with batch.pool_of(jobs, scheduler) as pool:
-            one = dataclasses.replace(codec, threads=threads or 1)
-            return batch.compress(one, outputs, pool, quiet=quiet, verbose=verbose)
+        return _compress_set(codec, outputs, quiet, strip, allow_larger)
+    wanted = files.IMAGES | (files.GROWING if allow_larger else frozenset())
 
-    def work(source: Source, target: Path | None) -> None:
+    def settle(result: batch.Result) -> None:
+        """Writes what a file became, and removes the file where that is asked for."""
+        if not allow_larger:
+            _refuse_growth(result.size, len(result.data), result.source.name)
+        with outputs.writing(result.target, result.state) as out:
+            out.write(result.data)
+        if outputs.remove:
+            _remove(result.source, result.state, [result.target], list(result.lost))
+        elif result.lost:
+            report.lost(list(result.lost), result.source.name)
+
+    if jobs != 1 or scheduler is not None:
+        walk = _walk(outputs.inputs, outputs.recursive, wanted)
+        targets = dict(outputs.targets(list(walk.sources()), files.PACKED))
+        with batch.pool_of(jobs, scheduler) as pool:
+            work = batch.Work(dataclasses.replace(codec, threads=threads or 1), strip)
+            code = batch.compress(work, targets, outputs, pool, settle, quiet=quiet, verbose=verbose)
+        if (summary := walk.summary()) is not None:
+            report.note(summary)
+        return code or int(walk.failed)
+    from lgcodec import readers
+
+    def convert(source: Source, target: Path | None) -> tuple[str, ...]:
         start = time.perf_counter()
+        like = source.state()
         with source.opened() as file:
             size = files.size_of(file)
-            with report.Progress(source.name, enabled=not quiet) as progress:
-                data = codec.compress(file, progress=progress)
-        with outputs.writing(target) as out:
+            picture = readers.read(file, strip=strip)
+        with report.Progress(source.name, enabled=not quiet) as progress:
+            data = codec.compress(picture, progress=progress)
+        if not allow_larger:
+            _refuse_growth(size, len(data), source.name)
+        with outputs.writing(target, like) as out:
             out.write(data)
         if not quiet:
             info, seconds = lgcodec.inspect(data), time.perf_counter() - start
             report.conversion(source.name, target, info, (size, len(data)), seconds, verbose=verbose)
+        return picture.lost
 
-    return _convert(outputs, files.PACKED, files.IMAGES, work)
+    return _convert(outputs, files.PACKED, wanted, convert)
 
 
 @program.command()
@@ -285,33 +491,66 @@ def compress(
 @_OUTPUT
 @_MACHINE
 @_MODEL
+@_LIMIT
+@click.option("--strip", is_flag=True, help="Leave metadata out (EXIF, profiles, texts).")
+@click.option("--keep-going", is_flag=True, help="Restore what is whole of a damaged file, the rest in grey.")
 @_LOUDNESS
-def decompress(model: str, device: str, threads: int, quiet: bool, verbose: bool, **options: Any) -> int:
+def decompress(
+    model: str,
+    device: str,
+    threads: int,
+    max_pixels: int | None,
+    strip: bool,
+    keep_going: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> int:
     """Decompress files: img.lgc becomes img.png beside it, or what -o says. A set fills a folder.
 
     The suffix of -o chooses the format, of those that keep every pixel: png, webp, tiff, bmp, ppm, tga.
     """
     outputs = Outputs(**options)
-    codec = _codec(model, device, threads, quiet)
-    if any(name.endswith(files.SET) for name in outputs.inputs):
-        return _each(files.sources(outputs.inputs, recursive=False, suffixes=()), _restore(codec, outputs, quiet))
+    if outputs.remove and (strip or keep_going):
+        raise click.UsageError("--rm excludes --strip and --keep-going: something would be lost")
+    codec = _codec(model, device, threads, quiet, max_pixels)
+    found = [name for name in outputs.inputs if name.endswith(files.SET)]
+    code = _each(_walk(found, False, ()).sources(), _restore(codec, outputs, quiet))
+    others = tuple(name for name in outputs.inputs if name not in found)
+    if not others:
+        return code
+    outputs = dataclasses.replace(outputs, inputs=others)
     from lgcodec.cli import formats
 
-    def work(source: Source, target: Path | None) -> None:
+    def rescue(data: bytes, target: Path | None, like: os.stat_result | None) -> tuple[str, ...]:
+        picture, damaged = codec.rescue(data)
+        with outputs.writing(target, like) as out:
+            lost = formats.write(picture.stripped() if strip else picture, out, formats.suffix_of(target), check=False)
+        if damaged:
+            places = ", ".join(f"{x1 - x0}x{y1 - y0} at {x0},{y0}" for x0, y0, x1, y1 in damaged)
+            raise InputError(f"{len(damaged)} tiles are damaged, and grey: {places}")
+        return lost
+
+    def work(source: Source, target: Path | None) -> tuple[str, ...]:
         start = time.perf_counter()
         suffix = formats.suffix_of(target)
+        like = source.state()
         with source.opened() as file:
+            if keep_going:
+                return rescue(file.read(), target, like)
             info, size = lgcodec.inspect(file), files.size_of(file)
             with report.Progress(source.name, enabled=not quiet) as progress:
                 picture = codec.decode(file, progress=progress)
-        with outputs.writing(target) as out:
-            formats.write(picture, out, suffix, check=outputs.remove)
+        picture = picture.stripped() if strip else picture
+        with outputs.writing(target, like) as out:
+            lost = formats.write(picture, out, suffix, check=outputs.remove)
             written = files.size_of(out)
         if not quiet:
             seconds = time.perf_counter() - start
             report.conversion(source.name, target, info, (size, written), seconds, verbose=verbose)
+        return lost
 
-    return _convert(outputs, ".png", {files.PACKED}, work)
+    return _convert(outputs, formats.PNG, {files.PACKED}, work) or code
 
 
 @program.command()
@@ -319,39 +558,45 @@ def decompress(model: str, device: str, threads: int, quiet: bool, verbose: bool
 @_TARGET
 @_MACHINE
 @_MODEL
+@_LIMIT
 @click.option("-q", "--quiet", is_flag=True, help="Only errors.")
-def preview(model: str, device: str, threads: int, quiet: bool, **options: Any) -> int:
+def preview(model: str, device: str, threads: int, max_pixels: int | None, quiet: bool, **options: Any) -> int:
     """Show what files look like from their first bytes: img.lgc becomes img.preview.png, or what -o says.
 
     For files of models with a base (compress --model vqvae); the start of a file will do.
     """
     outputs = Outputs(**options, remove=False, recursive=False)
-    codec = _codec(model, device, threads, quiet)
-    from lgcodec import container, image
+    codec = _codec(model, device, threads, quiet, max_pixels)
+    from lgcodec import container, metadata, readers
     from lgcodec.cli import formats
 
-    def work(source: Source, target: Path | None) -> None:
+    def work(source: Source, target: Path | None) -> tuple[str, ...]:
         start = time.perf_counter()
         suffix = formats.suffix_of(target)
         with source.opened() as file:
             data = file.read()
-        picture = image.read(codec.preview(data))
+        picture = readers.read(codec.preview(data))
+        header = container.read_header(data, max_pixels=1 << 62)
+        chunks = metadata.of_appearance(container.read_chunks(header, data))
         with outputs.writing(target) as out:
-            formats.write(picture, out, suffix, check=False)
+            formats.write(dataclasses.replace(picture, chunks=chunks), out, suffix, check=False)
         if not quiet:
-            header, seconds = container.read_header(data, max_pixels=1 << 62), time.perf_counter() - start
-            report.preview(source.name, target, header, seconds)
+            report.preview(source.name, target, header, time.perf_counter() - start)
+        return ()
 
     return _convert(outputs, ".preview.png", {files.PACKED}, work)
 
 
 @program.command()
-@click.argument("file", metavar="FILE")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
-@click.option("--heatmap", metavar="OUT.png", help="Draw where the bits went: bits a pixel of each tile.")
+@click.argument("inputs", metavar="FILE...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object, or an array of several.")
+@click.option("--heatmap", metavar="OUT.png", help="Draw where the bits of a file went: bits a pixel of each tile.")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing heatmap.")
-def inspect(file: str, as_json: bool, heatmap: str | None, force: bool) -> int:
-    """Show what a file holds, from its header: nothing is decoded. `info` is the same."""
+def inspect(inputs: tuple[str, ...], as_json: bool, heatmap: str | None, force: bool) -> int:
+    """Show what files hold, from their headers: nothing is decoded. `info` is the same."""
+    if heatmap is not None and len(inputs) > 1:
+        raise click.UsageError("--heatmap takes one file")
+    shown: list[str] = []
 
     def work(source: Source) -> None:
         with source.opened() as opened:
@@ -364,19 +609,36 @@ def inspect(file: str, as_json: bool, heatmap: str | None, force: bool) -> int:
                 picture = draw(read_start(opened)[0])
                 with files.appearing(Path(heatmap), force=force) as out:
                     out.write(picture)
-        click.echo(report.as_json(found) if as_json else f"{source.name}\n{report.details(found)}")
+        if as_json:
+            shown.append(report.as_json(found))
+        else:
+            click.echo(f"{source.name}\n{report.details(found)}")
 
-    return _each(files.sources([file], recursive=False, suffixes=()), work)
+    code = _each(_walk(inputs, False, ()).sources(), work)
+    if shown:
+        click.echo(shown[0] if len(inputs) == 1 else "[" + ", ".join(shown) + "]")
+    return code
 
 
 @program.command()
 @click.argument("inputs", metavar="FILE...", nargs=-1, required=True)
+@click.option("-r", "--recursive", is_flag=True, help="Walk folders.")
 @_MACHINE
 @_MODEL
+@_LIMIT
 @_LOUDNESS
-def verify(inputs: tuple[str, ...], model: str, device: str, threads: int, quiet: bool, verbose: bool) -> int:
+def verify(
+    inputs: tuple[str, ...],
+    recursive: bool,
+    model: str,
+    device: str,
+    threads: int,
+    max_pixels: int | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
     """Decode files in memory and check every checksum and the digest of the pixels."""
-    codec = _codec(model, device, threads, quiet)
+    codec = _codec(model, device, threads, quiet, max_pixels)
 
     def work(source: Source) -> None:
         start = time.perf_counter()
@@ -397,7 +659,8 @@ def verify(inputs: tuple[str, ...], model: str, device: str, threads: int, quiet
             if verbose:
                 click.echo(report.details(found))
 
-    return _each(files.sources(inputs, recursive=False, suffixes=()), work)
+    walk = _walk(inputs, recursive, {files.PACKED, files.SET})
+    return _each(walk.sources(), work) or int(walk.failed)
 
 
 @program.command()
@@ -418,7 +681,8 @@ def score(inputs: tuple[str, ...], model: str, device: str, threads: int, recurs
         if not as_json:
             click.echo(f"{source.name}: {rates[source.name]:.4f} bits/dim")
 
-    code = _each(files.sources(inputs, recursive=recursive, suffixes=files.IMAGES), work)
+    walk = _walk(inputs, recursive, files.IMAGES)
+    code = _each(walk.sources(), work) or int(walk.failed)
     if as_json:
         click.echo(json.dumps(rates, indent=2))
     return code
@@ -437,15 +701,15 @@ def sample(number: int, size: int | None, seed: int, model: str, device: str, th
     if outputs.output is None and not outputs.stdout:
         raise click.UsageError("say where the grid goes: -o OUT.png")
     codec = _codec(model, device, threads, quiet=False)
-    from lgcodec import image
+    from lgcodec import readers
     from lgcodec.cli import formats
     from lgcodec.models import registry
 
     side = size or min(64, *registry.load(model, device=device, threads=threads or None).tile)
-    target = outputs.claim(Source(None), ".png")
+    target = outputs.claim(Source(None), None if outputs.output in (None, files.STDIO) else Path(outputs.output))
     grid = formats.grid_of(codec.sample(number, (side, side), seed=seed))
     with outputs.writing(target) as out:
-        formats.write(image.read(grid), out, formats.suffix_of(target), check=False)
+        formats.write(readers.read(grid), out, formats.suffix_of(target), check=False)
     return 0
 
 
@@ -455,7 +719,7 @@ def models(as_json: bool) -> int:
     """List the models in this installation."""
     from lgcodec.models import registry
 
-    click.echo(report.models_json(registry.records()) if as_json else report.models(registry.records()))
+    click.echo(report.models_json(registry.RECORDS) if as_json else report.models(registry.RECORDS))
     return 0
 
 

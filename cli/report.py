@@ -6,17 +6,21 @@ About conversions all goes to stderr, because stdout may carry an image.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from lgcodec.cli import files
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
@@ -26,18 +30,60 @@ if TYPE_CHECKING:
     from lgcodec.info import Info
     from lgcodec.models.registry import Record
 
+# Megapixels a second that decoding makes on two cores: of models by name, of others by family, of plain methods.
+SPEEDS = {"best": 0.5, "causal": 1.2, "vqvae": 1.3, "flow": 4.0, "vae": 0.6, "continuous": 0.05}
+PLAIN_SPEED = 20.0
 DELAY = 1.0  # seconds before a bar appears
+current: str | None = None  # the file in hand
 
 
 def complain(error: BaseException | str, name: str | None = None) -> None:
     """Prints `lgcodec: NAME: message` on one line; `name` is the file in hand."""
-    parts = ["lgcodec", name]
+    parts = [name]
     message = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:  # str() would repeat the name and add a number
         other = None if error.filename is None else click.format_filename(error.filename)
         parts.append(other if other != name else None)
         message = error.strerror
-    click.echo(": ".join([part for part in parts if part] + [" ".join(message.split())]), err=True)
+    _line([*parts, message])
+
+
+def note(text: str, name: str | None = None) -> None:
+    """Prints a line about something that is no error, but that nobody should miss."""
+    _line([name, f"note: {text}"])
+
+
+def lost(what: Iterable[str], name: str) -> None:
+    """Prints what of a file is not in its output."""
+    note(f"not kept: {', '.join(what)}", name)
+
+
+def warned(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A `warnings.showwarning` that prints a line about the file in hand."""
+    note(str(message), current)
+
+
+def _line(parts: Iterable[str | None]) -> None:
+    """Prints parts on one line of stderr, nothing in which moves the cursor or colours a terminal."""
+    line = ": ".join(" ".join(part.split()) for part in ("lgcodec", *parts) if part)
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in line)
+    click.echo(shown, err=True)
+
+
+def open_streams() -> None:
+    """Makes the standard streams safe to use: closed ones are no other file's, and any name can be printed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+            if number:
+                os.write(number, b"")
+        except OSError:  # closed, or since then another file's that is read from
+            setattr(sys, name, None)
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def speed(pixels: int, seconds: float) -> str:
@@ -53,9 +99,9 @@ def conversion(
 ) -> None:
     """One line about a file: sizes are its bytes before and after, and `info` is about the compressed side."""
     before, after = sizes
-    shown = "stdout" if target is None else click.format_filename(target)
+    where = "stdout" if target is None else files.shown(target)
     click.echo(
-        f"{name} -> {shown}: {size(info)}, {before:,} -> {after:,} bytes ({after / max(before, 1):.1%}), "
+        f"{name} -> {where}: {size(info)}, {before:,} -> {after:,} bytes ({after / max(before, 1):.1%}), "
         f"{info.bpsp:.3f} bpsp, {speed(info.pixels, seconds)}",
         err=True,
     )
@@ -71,7 +117,7 @@ def conversion_of_set(target: Path, parts: Iterable[memoryview], sizes: tuple[in
     pixels, samples = sum(info.pixels for info in infos), sum(info.pixels * info.channels for info in infos)
     before, after = sizes
     click.echo(
-        f"{len(infos)} images -> {click.format_filename(target)}: {pixels:,} pixels, {before:,} -> {after:,} bytes "
+        f"{len(infos)} images -> {files.shown(target)}: {pixels:,} pixels, {before:,} -> {after:,} bytes "
         f"({after / max(before, 1):.1%}), {8 * after / samples:.3f} bpsp, {speed(pixels, seconds)}",
         err=True,
     )
@@ -100,16 +146,16 @@ def batch(totals: Totals, seconds: float) -> None:
 
 def restored(name: str, folder: Path, images: int, pixels: int, seconds: float) -> None:
     """Prints the line of a set that was decompressed."""
-    shown = click.format_filename(folder)
-    click.echo(f"{name} -> {shown}: {images} images, {pixels:,} pixels, {speed(pixels, seconds)}", err=True)
+    where = files.shown(folder)
+    click.echo(f"{name} -> {where}: {images} images, {pixels:,} pixels, {speed(pixels, seconds)}", err=True)
 
 
 def preview(name: str, target: Path | None, header: Header, seconds: float) -> None:
     """Prints the line of a preview: which part of the file it took, and how long."""
-    shown = "stdout" if target is None else click.format_filename(target)
+    where = "stdout" if target is None else files.shown(target)
     used = header.size + header.chunks[0] + header.base_size
     click.echo(
-        f"{name} -> {shown}: {header.width}x{header.height}, from the first {used:,} of {header.file_size:,} bytes "
+        f"{name} -> {where}: {header.width}x{header.height}, from the first {used:,} of {header.file_size:,} bytes "
         f"({used / header.file_size:.1%}), {seconds:.2f} s",
         err=True,
     )
@@ -129,6 +175,7 @@ def details(info: Info) -> str:
         "streams": f"{info.tiles} ({streams}), tiles of {tiles}",
         "transform": info.transform,
         "metadata": ", ".join(info.chunks) or "none",
+        "needs": needs(info),
     }
     if info.base_bytes:
         first = info.header_bytes + info.chunk_bytes + info.base_bytes
@@ -140,8 +187,21 @@ def details(info: Info) -> str:
     return "\n".join(f"  {name:<10} {fact}" for name, fact in facts.items())
 
 
+def needs(info: Info) -> str:
+    """The memory and the time that decoding takes, roughly."""
+    from lgcodec.models.registry import RECORDS
+
+    speed = PLAIN_SPEED
+    if info.model_id is not None:
+        record = next((record for record in RECORDS if record.wire_id == info.model_id), None)
+        speed = 0.5 if record is None else SPEEDS.get(record.name, SPEEDS.get(record.family, 0.5))
+    seconds = info.pixels / 1e6 / speed
+    long = "under a second" if seconds < 1 else f"about {seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"about {info.memory >> 20} MB and {long} on two cores"
+
+
 def as_json(info: Info) -> str:
-    derived = {"pixels": info.pixels, "tiles": info.tiles, "bpsp": info.bpsp}
+    derived = {"pixels": info.pixels, "tiles": info.tiles, "bpsp": info.bpsp, "memory": info.memory}
     return json.dumps(dataclasses.asdict(info) | derived, indent=2)
 
 
@@ -182,7 +242,7 @@ class Progress:
 
     def __init__(self, label: str, *, enabled: bool) -> None:
         self._label = label
-        self._enabled = enabled and sys.stderr.isatty()
+        self._enabled = enabled and sys.stderr is not None and sys.stderr.isatty()
         self._start = time.perf_counter()
         self._bar: Any = None
         self._exit = ExitStack()

@@ -18,6 +18,7 @@ from lgcodec.errors import InputError as InputError
 from lgcodec.errors import IntegrityError as IntegrityError
 from lgcodec.errors import LgcodecError as LgcodecError
 from lgcodec.errors import LimitError as LimitError
+from lgcodec.errors import MetadataWarning as MetadataWarning
 from lgcodec.errors import ModelError as ModelError
 from lgcodec.errors import TruncatedError as TruncatedError
 from lgcodec.errors import VersionError as VersionError

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,15 @@ from numpy.typing import NDArray
 from lgcodec import colour, container, sets
 from lgcodec.boxes import Box, tile_boxes
 from lgcodec.container import File
-from lgcodec.decode import check_region, decode, preview
+from lgcodec.decode import check_region, decode, preview, rescue
 from lgcodec.encode import encode
-from lgcodec.errors import InputError
-from lgcodec.files import Data, bytes_of, is_url
-from lgcodec.image import Picture, Samples, Source, array_of, read
+from lgcodec.errors import InputError, MetadataWarning
+from lgcodec.files import Data, bytes_of
+from lgcodec.image import Picture, Samples, Source, array_of
 from lgcodec.models.interface import LatentCoding
 from lgcodec.options import Options
-from lgcodec.plan import modelled
+from lgcodec.plan import is_modelled, modelled
+from lgcodec.readers import read
 from lgcodec.work import Progress, Request, run, run_in_windows
 
 
@@ -54,7 +56,7 @@ class Codec(Options):
         """
         file = self._parse(data)
         if region is not None:
-            check_region(region, file)
+            region = check_region(region, file)
         return array_of(run([decode(file, self, region, progress)])[0], file.header.mode)
 
     def decompress_batch(self, data: Iterable[Data], *, chain: bool = False) -> list[NDArray[Any]]:
@@ -68,13 +70,20 @@ class Codec(Options):
             return run([pixels(file) for file in files], chain=True)
         return run_in_windows(files, lambda file: file.header.width * file.header.height, pixels)
 
-    def compress_set(self, images: Mapping[str, Source | Picture]) -> bytes:
-        """One file of many images, by name: those of a latent model as one chain. As `compress` for each.
+    def compress_set(self, images: Mapping[str, Source | Picture] | Iterable[tuple[str, Source | Picture]]) -> bytes:
+        """One file of many images, by name or in pairs: those of a latent model as one chain. As `compress` for each.
 
         Raises InputError for names that are not relative paths.
         """
-        chain = isinstance(self.load().coding, LatentCoding)
-        return sets.write(dict(zip(images, self.compress_batch(images.values(), chain=chain), strict=True)))
+        names: list[str] = []
+
+        def sources() -> Iterator[Source | Picture]:
+            for name, image in images.items() if isinstance(images, Mapping) else images:
+                names.append(name)
+                yield image
+
+        parts = self.compress_batch(sources(), chain=isinstance(self.load().coding, LatentCoding))
+        return sets.write(dict(zip(names, parts, strict=True)))
 
     def decode_set(self, data: Data) -> dict[str, Picture]:
         """The inverse of `compress_set`; raises before anything is returned where any image is damaged."""
@@ -87,6 +96,15 @@ class Codec(Options):
         file = self._parse(data)
         return _picture(file, run([decode(file, self, None, progress)])[0])
 
+    def rescue(self, data: Data) -> tuple[Picture, list[Box]]:
+        """What is whole of a damaged file, whose header must be; and the tiles that are not, which are grey.
+
+        Raises FormatError where nothing can be told apart, LimitError, ModelError.
+        """
+        file = container.read(bytes_of(data), max_pixels=self.max_pixels, partial=True, rescue=True)
+        samples, damaged = rescue(file, self)
+        return _picture(file, samples), damaged
+
     def preview(self, data: Data) -> NDArray[np.uint8]:
         """A picture from the bases alone: uint8 [H, W] or [H, W, 3], near the image. The file may end after its bases.
 
@@ -98,13 +116,13 @@ class Codec(Options):
     def score(self, image: Source | Picture) -> float:
         """Bits per dim of an image under the model: ideal bits, or the -ELBO of latent models. Low is expected.
 
-        Raises as `compress`, and InputError for images of modes that no model codes.
+        Raises as `compress`, and InputError for images of modes that the model does not code.
         """
         from lgcodec.coding import likelihood
 
         picture = self._read(image)
-        if not picture.mode.modelled:
-            raise InputError(f"no model codes images of mode {picture.mode.pillow}")
+        if not is_modelled(picture, self):
+            raise InputError(f"the model codes no images of mode {picture.mode.pillow}")
         model, bits = self.load(), 0.0
         plan = modelled(picture, self)
         for component, size in zip(plan.components, plan.tiles, strict=True):
@@ -113,8 +131,8 @@ class Codec(Options):
                 bits += likelihood.score(model, [planes])[0] * planes.size
         return bits / (picture.area * picture.mode.subpixels)
 
-    def sample(self, n: int, size: tuple[int, int], *, seed: int = 0) -> list[NDArray[np.uint8]]:
-        """n pictures that the model imagines, uint8 [H, W] or [H, W, 3]: what random bits decode to.
+    def sample(self, n: int, size: tuple[int, int], *, seed: int = 0) -> list[NDArray[Any]]:
+        """n pictures that the model imagines, uint8 [H, W] or [H, W, 3], or bool: what random bits decode to.
 
         size: width and height. Raises InputError for models without a program to decode with.
         """
@@ -124,10 +142,13 @@ class Codec(Options):
         return likelihood.sample(model, (model.planes, size[1], size[0]), n, seed)
 
     def _read(self, image: Source | Picture) -> Picture:
-        if isinstance(image, str) and is_url(image):
-            image = bytes(bytes_of(image))
-        picture = image if isinstance(image, Picture) else read(image)
+        if isinstance(image, Picture):
+            self.check_size(image)
+            return image
+        picture = read(image)
         self.check_size(picture)
+        if picture.lost:
+            warnings.warn(f"not kept: {', '.join(picture.lost)}", MetadataWarning, stacklevel=3)
         return picture
 
     def _parse(self, data: Data) -> File:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.errors import FormatError, IntegrityError
+from lgcodec.image import Mode
 from lgcodec.models.ycocg import rgb_of, ycocg
 
 Samples = NDArray[np.uint8]
@@ -21,9 +22,10 @@ Plane = NDArray[np.int16]
 PLAIN = 0  # one component, all channels, plain methods only
 GREY = 1  # R = G = B, or one channel: coded once
 PERMUTATIONS = {2: (0, 1, 2), 3: (1, 0, 2), 4: (0, 2, 1), 5: (2, 1, 0), 6: (2, 0, 1), 7: (1, 2, 0)}
+BITS = 8  # one component of 0 and 1
 STANDARD = 2
 MIDDLES = (2, 3, 4)  # one for each channel in green's place; to exchange the other two changes little
-NAMES = {PLAIN: "plain", GREY: "grey"} | {
+NAMES = {PLAIN: "plain", GREY: "grey", BITS: "bits"} | {
     wire_id: "YCoCg-R of " + "".join("RGB"[c] for c in order) for wire_id, order in PERMUTATIONS.items()
 }
 
@@ -58,20 +60,22 @@ class Component:
         return np.broadcast_to(tile, (*tile.shape[:2], self.stop - self.first))
 
 
-def components(mode: str, channels: int, transform: int, palette: Samples | None = None) -> tuple[Component, ...]:
-    """The components of an image of Pillow mode `mode` with `channels` bytes a pixel.
+def components(mode: Mode, transform: int, palette: Samples | None = None) -> tuple[Component, ...]:
+    """The components of an image of a mode.
 
-    palette: uint8 [n, 3], for mode P only. Raises FormatError where mode and transform do not go together.
+    palette: uint8 [n, 3], where the mode has one. Raises FormatError where mode and transform do not go together.
     """
     if transform == PLAIN:
-        return (Component(0, channels, channels),)
-    alpha = (Component(channels - 1, channels, 1),) if mode in ("LA", "RGBA") else ()
-    colours = channels - len(alpha)
-    if transform == GREY and mode in ("L", "LA", "RGB", "RGBA", "P"):
+        return (Component(0, mode.channels, mode.channels),)
+    if transform == BITS and mode.has_bits:
+        return (Component(0, 1, 1),)
+    colours, of_bytes = mode.channels - mode.has_alpha, mode.levels == 256
+    alpha = (Component(colours, mode.channels, 1),) if mode.has_alpha else ()
+    if of_bytes and transform == GREY:
         return (Component(0, colours, 1, palette), *alpha)
-    if transform in PERMUTATIONS and mode in ("RGB", "RGBA", "P"):
+    if of_bytes and transform in PERMUTATIONS and not mode.is_grey:
         return (Component(0, colours, 3, palette), *alpha)
-    raise FormatError(f"mode {mode} has no transform {transform}")
+    raise FormatError(f"mode {mode.pillow} has no transform {transform}")
 
 
 def is_reversible(indices: NDArray[np.intp], palette: Samples) -> bool:

@@ -22,7 +22,8 @@ from PIL import Image
 from lgcodec.boxes import Box, tile_boxes
 from lgcodec.colour import PLAIN, Component, components
 from lgcodec.errors import FormatError, IntegrityError, LimitError, TruncatedError, VersionError
-from lgcodec.image import MODES, Chunk, Mode, Samples, check_chunks, palette_of
+from lgcodec.image import MODES, Mode, Samples, palette_of
+from lgcodec.metadata import MAX_CHUNKS, Chunk, check
 from lgcodec.plain import METHODS, MODEL, deflate, inflate
 
 MAGIC = b"\x89LGC\r\n\x1a\n"
@@ -30,12 +31,10 @@ VERSION = 1
 HAS_MODEL, HAS_BASE, HAS_CHAIN = 1, 2, 4  # the feature bits of this version
 DIGEST_SIZE = 8
 MODEL_DIGEST_SIZE = 16
-MAX_CHUNKS = 1 << 26  # bytes of PNG chunks
 MODEL_TILE_AREA = 1 << 21  # pixels of the largest tile that a model may code
 _MAX_SIDE = (1 << 31) - 1
 _MAX_LINKS = 1 << 20  # streams of a file with a chain, whose index takes less than a byte each
 _ENTRY_SIZE = 6  # the least an index entry takes: method, length, CRC
-_PREFIX = len(MAGIC) + 2
 Data = bytes | bytearray | memoryview
 
 
@@ -145,7 +144,7 @@ class File:
     def components(self) -> tuple[Component, ...]:
         mode, transform = self.header.mode, self.header.transform
         palette = palette_of(self.chunks) if mode.has_palette else None
-        return components(mode.pillow, mode.channels, transform, palette)
+        return components(mode, transform, palette)
 
     def stream(self, place: int) -> bytes:
         """The bytes of one stream. Raises TruncatedError, or IntegrityError where their checksum is wrong."""
@@ -206,6 +205,8 @@ def write(
     if chain is not None and len(streams) > _MAX_LINKS:
         raise LimitError(f"a chain of more than {_MAX_LINKS} tiles: take larger ones")
     listed = _pack_chunks(chunks)
+    if len(listed) > MAX_CHUNKS:
+        raise LimitError(f"more than {MAX_CHUNKS >> 20} MiB of metadata")
     packed = min(listed, deflate(listed), key=len)
     body = [bytes([mode.wire_id, depth]), varint(size[0]), varint(size[1]), bytes([transform]), digest]
     body.append(varint(len(packed)))
@@ -243,21 +244,28 @@ def write(
     )
 
 
-def read(data: Data, *, max_pixels: int | None = None, partial: bool = False) -> File:
+def read(data: Data, *, max_pixels: int | None = None, partial: bool = False, rescue: bool = False) -> File:
     """The contents of a file. Streams are cut out, but neither checked nor decoded.
 
     max_pixels: the largest image accepted; None for `default_max_pixels()`. partial: the file may end early, and what
-    is missing is found by `File.stream` and `File.base`.
+    is missing is found by `File.stream` and `File.base`. rescue: it may go on after its end, and damaged metadata
+    count as none.
     Raises FormatError (its subclasses say how the bytes are wrong) and LimitError.
     """
     view = memoryview(data)
     header = read_header(view, max_pixels=max_pixels)
-    if not partial or len(view) > header.file_size:
+    if not rescue and (not partial or len(view) > header.file_size):
         check_size(header, len(view))
     parts = [view[start:end] for start, end in header.spans()]
     bases, streams = parts[: len(header.index)], parts[len(header.index) :]
+    try:
+        chunks = read_chunks(header, view)
+    except FormatError:
+        if not rescue or header.mode.has_palette:  # whose indices say nothing without it
+            raise
+        chunks = ()
     chained = header.file_size - (0 if header.chain is None else header.chain.length)
-    return File(header, read_chunks(header, view), streams, bases, view[chained : header.file_size])
+    return File(header, chunks, streams, bases, view[chained : header.file_size])
 
 
 def check_size(header: Header, size: int) -> None:
@@ -306,7 +314,7 @@ def read_chunks(header: Header, data: Data) -> tuple[Chunk, ...]:
     if zlib.crc32(packed) != crc:
         raise IntegrityError("the checksum of the PNG chunks is wrong: the file is damaged")
     chunks = _unpack_chunks(bytes(packed) if stored == size else inflate(bytes(packed), size))
-    check_chunks(chunks)
+    check(chunks)
     return chunks
 
 
@@ -393,7 +401,7 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
     chunks = _read_chunk_sizes(reader)
     model = _read_model(reader) if has_model else None
     chain = _read_chain(reader) if features & HAS_CHAIN else None
-    parts = components(mode.pillow, mode.channels, transform)
+    parts = components(mode, transform)
     tiles = tuple((reader.varint(1, width), reader.varint(1, height)) for _ in parts)
     counts = [-(-width // w) * -(-height // h) for w, h in tiles]
     if (sum(counts) > _MAX_LINKS) if chain is not None else (sum(counts) * _ENTRY_SIZE > reader.left()):
@@ -404,8 +412,6 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
         raise FormatError(f"the header goes on for {reader.left()} bytes after its end")
     if any(entry.method == MODEL for entry in index) != has_model or (has_model and transform == PLAIN):
         raise FormatError("a file names a model if, and only if, it holds streams of that model")
-    if chain is not None and len(chain.seeds) > sum(entry.method == MODEL for entry in index):
-        raise FormatError("a chain begins with more tiles than there are")
     return Header(mode, depth, width, height, transform, digest, model, chain, tiles, index, chunks, size)
 
 

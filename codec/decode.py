@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from lgcodec import colour, plain
 from lgcodec.boxes import Box, area_of, intersection
 from lgcodec.colour import Component
 from lgcodec.container import ChainReference, File, ModelReference, digest_of
-from lgcodec.errors import InputError, IntegrityError
+from lgcodec.errors import FormatError, InputError, IntegrityError
 from lgcodec.image import Samples
 from lgcodec.models.interface import ImageModel, Shape, Tile
 from lgcodec.models.parallel import each
@@ -45,6 +46,46 @@ class Job:
 
     def work(self, channels: int) -> float:
         return area_of(self.box) * self.component.share(channels)
+
+
+def rescue(file: File, options: Options) -> tuple[Samples, list[Box]]:
+    """The samples of all tiles that are whole, uint8 [H, W, channels], and the boxes of those that are not, in grey.
+
+    Raises FormatError for a chain, which is decoded all or not at all, and where tiles pass for whole that are not.
+    """
+    header, parts = file.header, file.components()
+    if header.chain is not None:
+        raise FormatError("the tiles of a chain cannot be told apart: where one is damaged, all are")
+    grey = 128 if header.depth >= 8 and not header.mode.has_palette else 0
+    samples = np.full((header.height, header.width, header.mode.channels), grey, np.uint8)
+    model = options.find(header.model) if header.model is not None else None
+    damaged = []
+    for place, (component, box) in enumerate(header.boxes()):
+        job = Job(place, parts[component], component == 0, box)
+        try:
+            part = _tile(file, model, job)
+        except FormatError:
+            damaged.append(box)
+            continue
+        x0, y0, x1, y1 = box
+        samples[y0:y1, x0:x1, job.component.first : job.component.stop] = part
+    if not damaged and digest_of([samples]) != header.digest:
+        raise IntegrityError("the decoded pixels have another digest than the file says: it is damaged")
+    return samples, list(dict.fromkeys(damaged))
+
+
+def _tile(file: File, model: ImageModel | None, job: Job) -> Samples:
+    """The samples of one tile. Raises FormatError where it is damaged."""
+    header = file.header
+    method, stream = header.index[job.place].method, file.stream(job.place)
+    if method != plain.MODEL:
+        return job.component.give(plain.decode(method, stream, job.tile_shape))
+    if model is None or header.model is None:
+        raise FormatError("a model's stream without a model")
+    adaptation = header.model.adaptation if job.is_first else b""
+    item = Coded(job.planes_shape, stream, file.base(job.place))
+    (planes,) = Decode(model, adaptation, [item]).answer([item])
+    return job.component.give(colour.inverse(planes, header.transform))
 
 
 def decode(
@@ -151,9 +192,13 @@ def preview(file: File, options: Options) -> NDArray[np.uint8]:
     return picture[..., 0] if component.planes == 1 else picture
 
 
-def check_region(region: Box, file: File) -> None:
-    """Raises InputError for a region that is empty or reaches beyond the image."""
-    x0, y0, x1, y1 = region
+def check_region(region: Any, file: File) -> Box:
+    """The region in plain integers. Raises InputError for one that is empty or reaches beyond the image."""
     width, height = file.header.width, file.header.height
+    try:
+        x0, y0, x1, y1 = (operator.index(side) for side in region)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"region is four whole numbers, x0, y0, x1, y1, not {region!r}") from error
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise InputError(f"region {region} is not x0 < x1 <= {width}, y0 < y1 <= {height}, from 0 on")
+        raise InputError(f"region {(x0, y0, x1, y1)} is not x0 < x1 <= {width}, y0 < y1 <= {height}, from 0 on")
+    return x0, y0, x1, y1

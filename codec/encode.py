@@ -22,7 +22,7 @@ from lgcodec.image import Picture, Samples
 from lgcodec.models.interface import ImageModel, LatentCoding, Stream, Tile
 from lgcodec.models.parallel import each
 from lgcodec.options import Options, is_tile
-from lgcodec.plan import Plan, modelled, plans, without_model
+from lgcodec.plan import Plan, may_be_smaller, modelled, plans, without_model
 from lgcodec.work import Encode, EncodeChain, Meter, Progress, Request, batches, bytes_of_words
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _ADAPT_AREA = 1 << 23  # pixels that a model is shown to adapt to
 _ADAPT_EFFORT = 7
-_CHOICE_EFFORT = 3
+_SMALL = 1 << 18  # pixels of an image that the fits of all lesser efforts are tried on
 _SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its classes, are tried on
 _CHAINED = Stream(np.zeros(0, np.uint32), 0.0)  # stands for a tile whose bits are in a chain
 
@@ -63,8 +63,9 @@ def encode(
     files = []
     for plan in tried:
         files.append((yield from encode_plan(picture, plan, digest, options, meter)))
-    if latent and not chain and len(files[0]) > picture.area * picture.mode.channels:
-        files.append((yield from encode_plan(picture, without_model(picture), digest, options, meter)))
+    if not chain and all(plan.uses_model for plan in tried) and may_be_smaller(picture, min(map(len, files))):
+        quick = replace(options, effort=1)
+        files.append((yield from encode_plan(picture, without_model(picture), digest, quick, meter)))
     best = min(files, key=len)
     if options.verify:
         yield from check(picture, best, options, meter)
@@ -74,13 +75,32 @@ def encode(
 def encode_plan(
     picture: Picture, plan: Plan, digest: bytes, options: Options, meter: Meter
 ) -> Generator[Request, Any, bytes]:
-    """The file that one plan makes. digest: of the picture's samples."""
-    model, adaptation = None, b""
-    if plan.uses_model:
-        model = options.load()
-        plan, adaptation = yield from choose(picture, plan, model, options)
-        if options.effort >= _ADAPT_EFFORT:
-            adaptation = adapt(picture, plan, model, options, adaptation)
+    """The file that one plan makes, under whichever side information makes it smallest. digest: of the samples."""
+    if not plan.uses_model:
+        return (yield from encode_side(picture, plan, None, b"", digest, options, meter))
+    model = options.load()
+    plan, choice = yield from choose(picture, plan, model, options)
+    sides = [choice]
+    if options.effort >= _ADAPT_EFFORT:
+        least = _ADAPT_EFFORT if picture.area <= _SMALL else options.effort
+        for effort in range(least, options.effort + 1):
+            sides.append(adapt(picture, plan, model, replace(options, effort=effort), choice))
+    files = []
+    for side in dict.fromkeys(sides):
+        files.append((yield from encode_side(picture, plan, model, side, digest, options, meter)))
+    return min(files, key=len)
+
+
+def encode_side(
+    picture: Picture,
+    plan: Plan,
+    model: ImageModel | None,
+    adaptation: bytes,
+    digest: bytes,
+    options: Options,
+    meter: Meter,
+) -> Generator[Request, Any, bytes]:
+    """The file of one plan, model and side information."""
     body = Body()
     for place in range(len(plan.components)):
         yield from code(picture, plan, place, model, b"" if place else adaptation, body, options, meter)
@@ -127,7 +147,7 @@ def choose(
     orders = colour.MIDDLES if plan.transform == colour.STANDARD else (plan.transform,)
     latent = isinstance(model.coding, LatentCoding)
     best, fewest = (plan.transform, b""), math.inf
-    if options.effort < _CHOICE_EFFORT or latent or len(orders) + len(model.choices) == 1:
+    if latent or len(orders) + len(model.choices) == 1:
         return plan, b""
     tiles = _squares(picture, plan)
     for choice in (b"", *model.choices):

@@ -11,6 +11,7 @@ __all__ = [
     "IntegrityError",
     "LgcodecError",
     "LimitError",
+    "MetadataWarning",
     "ModelError",
     "TruncatedError",
     "VersionError",
@@ -39,3 +40,7 @@ class IntegrityError(FormatError):
 
 class LimitError(LgcodecError):
     """The image is larger than the limit in force."""
+
+
+class MetadataWarning(UserWarning):
+    """Something that an image file holds beside its pixels is not kept."""

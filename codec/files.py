@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 from typing import IO, Any, Union
 
+from lgcodec.errors import InputError
 from lgcodec.models.optional import needs
 
 Data = Union[bytes, bytearray, memoryview, str, "os.PathLike[str]", IO[bytes]]  # a file's bytes, path or file object
@@ -29,16 +30,29 @@ def opened(path: str | os.PathLike[str], mode: str = "rb") -> Any:
     return fsspec.open(path, mode)
 
 
-def bytes_of(data: Data) -> bytes | bytearray | memoryview:
-    """The bytes of `data`. Raises OSError for a path that cannot be read."""
-    if isinstance(data, (bytes, bytearray, memoryview)):
+def bytes_of(data: Any) -> bytes | memoryview:
+    """The bytes of a path, a file object, or an object that is a buffer of bytes, such as an array.
+
+    Raises InputError for others, OSError for a path that cannot be read.
+    """
+    if isinstance(data, bytes):
         return data
     if isinstance(data, (str, os.PathLike)):
         with opened(data) as file:
             found: bytes = file.read()
         return found
-    content: bytes = data.read()
-    return content
+    if hasattr(data, "read"):
+        content = data.read()
+        if isinstance(content, bytes):
+            return content
+        raise InputError(f"expected a file opened in binary mode, not one that gives {type(content).__name__}")
+    try:
+        view = memoryview(data)
+    except TypeError as error:
+        raise InputError(f"{type(data).__name__} is neither a path, nor bytes, nor a file, nor an image") from error
+    if view.itemsize != 1 or not view.c_contiguous:
+        raise InputError(f"expected a buffer of bytes, not one of {view.format}, {view.ndim}-dimensional")
+    return view.cast("B") if view.nbytes else b""
 
 
 def write_atomically(path: Path, data: bytes) -> None:

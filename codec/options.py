@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
 
 from lgcodec import container
 from lgcodec.errors import InputError, LimitError
@@ -40,7 +42,13 @@ class Options:
     max_pixels: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.effort not in range(1, 10):
+        if not isinstance(self.model, (str, os.PathLike)) and not hasattr(self.model, "coding"):
+            raise InputError(f"model is a name, a weights file or a model, not {self.model!r}")
+        if self.threads is not None and not _is_whole(self.threads, 1):
+            raise InputError(f"threads is a whole number from 1 on, or None for all cores, not {self.threads!r}")
+        if self.max_pixels is not None and not _is_whole(self.max_pixels, 1):
+            raise InputError(f"max_pixels is a whole number from 1 on, or None, not {self.max_pixels!r}")
+        if not _is_whole(self.effort, 1) or self.effort > 9:
             raise InputError(f"effort is a whole number from 1 to 9, not {self.effort!r}")
         if self.tile is not None and not is_tile(self.tile):
             limit = container.MODEL_TILE_AREA
@@ -84,4 +92,10 @@ class Options:
 
 def is_tile(size: tuple[int, int]) -> bool:
     """Whether a model may code tiles of this width and height."""
-    return len(size) == 2 and min(size) >= 1 and size[0] * size[1] <= container.MODEL_TILE_AREA
+    if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(_is_whole(side, 1) for side in size):
+        return False
+    return size[0] * size[1] <= container.MODEL_TILE_AREA
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least

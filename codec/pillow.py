@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageFile
 
-from lgcodec import container, image
+from lgcodec import container, image, readers
 from lgcodec.codec import Codec
 from lgcodec.errors import LgcodecError
 from lgcodec.info import read_start
@@ -124,7 +124,7 @@ def _save(picture: Image.Image, file: IO[bytes], name: str | bytes) -> None:
 
 def _with_given(picture: Image.Image, given: dict[str, Any]) -> image.Picture:
     """The picture with the metadata that was given to `save`."""
-    found = image.read(picture)
+    found = readers.read(picture)
     metadata = {key: given[key] for key in ("exif", "icc_profile", "xmp", "dpi") if key in given}
     if not metadata:
         return found
@@ -143,7 +143,7 @@ def _with_given(picture: Image.Image, given: dict[str, Any]) -> image.Picture:
             pixel.info[key] = value
         else:
             pixel.info.pop(key, None)
-    return replace(found, chunks=image.read(pixel).chunks)
+    return replace(found, chunks=readers.read(pixel).chunks)
 
 
 Image.register_open(FORMAT, LgcImageFile, _accept)

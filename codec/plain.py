@@ -1,7 +1,7 @@
 """Plain methods: codes for tiles that need no model, and beat it on flat graphics, tiny images and noise.
 
-A plain tile is uint8 [H, W, C], C = 1 to 4. One method is one `Method` below and one line of `METHODS`; wire ids are
-append-only, and 0 is the model's. No decoder allocates more than its tile, whatever the bytes say.
+A plain tile is uint8 [H, W, C], C = 1 to 4, 6 or 8. One method is one `Method` below and one line of `METHODS`; wire
+ids are append-only, and 0 is the model's. No decoder allocates more than its tile, whatever the bytes say.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import io
 import lzma
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, WebPImagePlugin, features
+from PIL import Image, PngImagePlugin, WebPImagePlugin, features
 
 from lgcodec.errors import FormatError, VersionError
 
-MODEL = 0
+MODEL, WEBP = 0, 5
 Tile = NDArray[np.uint8]
 Shape = tuple[int, int, int]
 HASTE = 0  # the effort where a model is there as well
@@ -130,25 +131,28 @@ class WebP:
 
     def encode(self, tile: Tile, effort: int) -> bytes | None:
         height, width, channels = tile.shape
-        if not features.check("webp") or max(height, width) >= _WEBP_SIDE or height * width > _WEBP_AREA:
+        if channels > 4 or max(height, width) >= _WEBP_SIDE or height * width > _WEBP_AREA:
+            return None
+        if not features.check("webp"):
             return None
         pixels = tile
         if channels < 3:
             pixels = np.zeros((height, width, 2 + channels), np.uint8)
             pixels[..., 1::2] = tile
-        file = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(pixels)).save(
-            file, "WEBP", lossless=True, exact=True, **_webp_options(height * width, effort)
-        )
-        data = file.getvalue()
-        if data[12:16] != b"VP8L":
-            return None
-        return data[25 : 20 + struct.unpack_from("<I", data, 16)[0]]
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        codes = []
+        for options in _webp_options(height * width, effort):
+            file = io.BytesIO()
+            image.save(file, "WEBP", lossless=True, exact=True, **options)
+            data = file.getvalue()
+            if data[12:16] == b"VP8L":
+                codes.append(data[25 : 20 + struct.unpack_from("<I", data, 16)[0]])
+        return min(codes, key=len, default=None)
 
     def decode(self, data: bytes, shape: Shape) -> Tile:
         height, width, channels = shape
-        if max(height, width) >= _WEBP_SIDE or height * width > _WEBP_AREA:
-            raise FormatError(f"a WebP tile has sides below {_WEBP_SIDE}, and at most {_WEBP_AREA} pixels")
+        if channels > 4 or max(height, width) >= _WEBP_SIDE or height * width > _WEBP_AREA:
+            raise FormatError(f"a WebP tile has sides below {_WEBP_SIDE}, at most {_WEBP_AREA} pixels and 4 channels")
         if not features.check("webp"):
             raise VersionError("this file holds WebP tiles, and this build of Pillow has no WebP")
         alpha = channels % 2 == 0
@@ -166,12 +170,39 @@ class WebP:
         return pixels if channels > 2 else pixels[..., 1::2]
 
 
+@dataclass(frozen=True)
+class Png:
+    """The deflated rows of a PNG file, each behind its filter's type. The first byte says how: bits | swapped << 4.
+
+    bits: 1, 2, 4 or 8 a sample, as in Rows. swapped: the two bytes of each pixel have changed places (C = 2).
+    """
+
+    is_final: ClassVar[bool] = False
+    is_hasty: ClassVar[bool] = False
+    name: str = "png"
+
+    def encode(self, tile: Tile, effort: int) -> bytes | None:
+        return min((bytes([how]) + code for how, code in _png_codes(tile)), key=len)
+
+    def decode(self, data: bytes, shape: Shape) -> Tile:
+        bits, swapped = (data[0] & 15, data[0] & ~15) if data else (0, 0)
+        height, width, channels = shape
+        if bits not in (1, 2, 4, 8) or swapped not in (0, 16) or (bits < 8 and channels != 1):
+            raise FormatError(f"a tile of PNG rows begins with how they are packed, and {data[:1].hex()!r} is no way")
+        if channels not in _PNG_KINDS or (swapped and channels != 2):
+            raise FormatError(f"a tile of {channels} channels is no such PNG")
+        size = height * (1 + (width * bits * channels + 7) // 8)
+        tile = _unfiltered(inflate(data[1:], size), shape, bits)
+        return tile[..., ::-1] if swapped else tile
+
+
 METHODS: dict[int, Method] = {
     1: Rows("raw", "raw"),
     2: Solid(),
     3: Rows("deflate", "deflate"),
     4: Rows("lzma", "lzma"),
-    5: WebP(),
+    6: Png(),
+    WEBP: WebP(),
 }
 NAMES = {MODEL: "model"} | {wire_id: method.name for wire_id, method in METHODS.items()}
 
@@ -218,6 +249,13 @@ def is_promising(tile: Tile) -> bool:
     return ratio < (_PROMISING_SMALL if tile.size <= _SMALL else _PROMISING_RATIO)
 
 
+def share_of_colours(tile: Tile) -> float:
+    """How many colours uint8 [H, W, C] has for each of its pixels."""
+    pixels = np.ascontiguousarray(tile).reshape(-1, tile.shape[2])
+    keys = pixels.astype(np.uint64) @ (np.uint64(1) << np.arange(0, 8 * tile.shape[2], 8, dtype=np.uint64))
+    return len(np.unique(keys)) / len(keys)
+
+
 def deflate(data: bytes) -> bytes:
     """`data` as raw deflate (RFC 1951), without the zlib wrapper."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
@@ -253,11 +291,108 @@ def _unlzma(data: bytes, size: int) -> bytes:
     return content
 
 
-def _webp_options(area: int, effort: int) -> dict[str, int]:
-    """What libwebp should spend: its strongest setting takes 3 to 14 seconds a megapixel."""
-    if effort < 3:
-        return {"quality": 75, "method": 4}
-    return {"quality": 100, "method": 6 if effort > 6 or area <= _WEBP_STRONG else 5}
+def _webp_options(area: int, effort: int) -> list[dict[str, int]]:
+    """What libwebp should try: more with each effort. Its strongest settings take 7 to 50 seconds a megapixel."""
+    if effort == HASTE:
+        return [{"quality": 75, "method": 4}]
+    options = [{"quality": 80, "method": 6}]  # what others call its best, in less than 2
+    if effort >= 3 and area > _WEBP_STRONG:
+        options.append({"quality": 100, "method": 5})
+    if effort >= 7 or (effort >= 3 and area <= _WEBP_STRONG):
+        options.append({"quality": 100, "method": 6})
+    return options
+
+
+_PNG_KINDS = {1: (0, 8), 2: (4, 8), 3: (2, 8), 4: (6, 8), 6: (2, 16), 8: (6, 16)}  # colour type and bits, by channels
+_PNG_HALVES = {6: ("RGB", "RGB;16B", "RGB;16L"), 8: ("RGBA", "RGBA;16B", "RGBA;16L")}
+
+
+def _png_codes(tile: Tile) -> Iterator[tuple[int, bytes]]:
+    """How, and the deflated rows, of the PNG files that Pillow makes of a tile; of six or eight channels, our own."""
+    tile = np.ascontiguousarray(tile)
+    channels = tile.shape[2]
+    if channels > 4:
+        above = np.zeros_like(tile[:1]).reshape(1, -1)
+        rows = tile.reshape(len(tile), -1)
+        yield 8, deflate(png_filtered(rows, np.concatenate([above, rows[:-1]]), channels).tobytes())
+        return
+    if channels > 1:
+        yield 8, _png_rows(Image.fromarray(tile))
+        if channels == 2:
+            yield 8 | 16, _png_rows(Image.fromarray(np.ascontiguousarray(tile[..., ::-1])))
+        return
+    bits = _narrowest(tile)
+    grey = Image.fromarray(tile[..., 0])
+    yield 8, _png_rows(grey)
+    if bits == 1:
+        yield 1, _png_rows(Image.fromarray(tile[..., 0] * np.uint8(255)).convert("1", dither=Image.Dither.NONE))
+    grey.putpalette(bytes(768))
+    yield bits, _png_rows(grey, bits=bits)
+
+
+def _png_rows(image: Image.Image, **options: int) -> bytes:
+    """The raw deflate stream in the PNG file that Pillow makes at its best."""
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True, **options)
+    data, place, parts = file.getvalue(), 8, []
+    while place < len(data):
+        size, kind = struct.unpack_from(">I4s", data, place)
+        if kind == b"IDAT":
+            parts.append(data[place + 8 : place + 8 + size])
+        place += 12 + size
+    return b"".join(parts)[2:-4]
+
+
+def _unfiltered(rows: bytes, shape: Shape, bits: int) -> Tile:
+    """The tile of PNG's filtered rows, by Pillow. Raises FormatError for filters that PNG does not have."""
+    height, width, channels = shape
+    kind, depth = _PNG_KINDS[channels] if bits == 8 else (3, bits)
+    head = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"PLTE", bytes(768)) if kind == 3 else None, (b"IDAT", zlib.compress(rows, 0))]
+    file = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in (*filter(None, parts), (b"IEND", b""))
+    )
+    try:
+        if channels <= 4:
+            return _png_half(file, None).reshape(shape)
+        name, *raw = _PNG_HALVES[channels]
+        return np.stack([_png_half(file, (name, half)) for half in raw], axis=3).reshape(shape)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FormatError("a tile of PNG rows cannot be decoded") from error
+
+
+def _png_half(file: bytes, way: tuple[str, str] | None) -> Tile:
+    """What Pillow reads from a PNG file, uint8; way: its mode and raw mode, for one half of 16-bit samples."""
+    with PngImagePlugin.PngImageFile(io.BytesIO(file)) as opened:
+        image: Any = opened
+        if way is not None:
+            image._mode, image.tile = way[0], [tile._replace(args=way[1]) for tile in image.tile]
+        return np.asarray(image)
+
+
+def png_filtered(rows: Tile, above: Tile, step: int) -> Tile:
+    """Each row [n] as [1 + n]: the PNG filter with the smallest sum of differences, its type first.
+
+    above: the rows above. step: bytes a pixel.
+    """
+    left, corner = (np.pad(x, ((0, 0), (step, 0)))[:, : rows.shape[1]].astype(np.int16) for x in (rows, above))
+    up = above.astype(np.int16)
+    near_left, near_up = np.abs(up - corner), np.abs(left - corner)
+    near_corner = np.abs(left + up - 2 * corner)
+    paeth = np.where(near_up <= near_corner, up, corner)
+    paeth = np.where((near_left <= near_up) & (near_left <= near_corner), left, paeth)
+    guesses = (np.zeros_like(up), left, up, (left + up) >> 1, paeth)
+    best = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
+    cost = np.full(len(rows), np.iinfo(np.int64).max)
+    for kind, guess in enumerate(guesses):
+        residual = rows - guess.astype(np.uint8)
+        roughness = np.abs(residual.view(np.int8).astype(np.int16)).sum(axis=1, dtype=np.int64)
+        better = roughness < cost
+        best[better, 0] = kind
+        best[better, 1:] = residual[better]
+        cost = np.where(better, roughness, cost)
+    return best
 
 
 def _narrowest(tile: Tile) -> int:

@@ -9,10 +9,18 @@ from numpy.typing import NDArray
 
 from lgcodec import boxes, colour, plain
 from lgcodec.colour import Component
+from lgcodec.errors import ModelError
 from lgcodec.image import Picture, Samples
 from lgcodec.options import Options
 
-_PLAIN_AREA = 1 << 23  # pixels of a tile where nothing needs a model
+_PLAIN_AREA = 1 << 25  # pixels of a tile where nothing needs a model
+_PLAIN_WIDTH = (1 << 14) - 1  # the most that WebP takes
+_ANYWAY = 1 << 14  # pixels that take less time than thinking
+# Of photographs, 0.11 to 0.9 of the pixels of some rows have colours of their own; of graphics below 0.1.
+_FEW_COLOURS = 0.12
+# Squares of an image that WebP is tried on before it gets the whole, their side, and what of their rate a model's file
+# must be below: WebP takes as much of a photograph as of its squares, and 0.25 to 1 of that where something repeats.
+_REPEATING, _UNREPEATING = (8, 128, 0.6), (4, 64, 0.95)
 
 
 @dataclass(frozen=True)
@@ -22,37 +30,61 @@ class Plan:
     transform: int
     components: tuple[Component, ...]
     tiles: tuple[tuple[int, int], ...]
-
-    @property
-    def uses_model(self) -> bool:
-        return self.transform != colour.PLAIN
+    uses_model: bool
 
 
 def plans(picture: Picture, options: Options) -> list[Plan]:
     """The ways worth trying: without any model, with one, or both where neither is sure to win."""
     without = without_model(picture)
-    if not picture.mode.modelled or _is_solid(picture):
+    if not is_modelled(picture, options) or _is_solid(picture):
         return [without]
     palette = picture.palette()
     if palette is not None and not colour.is_reversible(_used(picture), palette):
         return [without]
     promising = plain.is_promising(_sample(picture))
-    if palette is not None and promising:
-        return [without]
+    if palette is not None:
+        tries = [without, without_model(picture, in_colours=True)]
+        return tries if promising else [*tries, modelled(picture, options)]
     with_model = modelled(picture, options)
-    return [without, with_model] if promising or palette is not None else [with_model]
+    return [without, with_model] if promising else [with_model]
 
 
-def without_model(picture: Picture) -> Plan:
-    """The plan by plain methods alone, in large tiles."""
-    return _plan(picture, colour.PLAIN, None, _plain_tile(picture))
+def is_modelled(picture: Picture, options: Options) -> bool:
+    """Whether the model codes images of such samples; most code 8 bits, some single bits."""
+    levels = picture.mode.levels
+    return levels == 256 or (levels == 2 and options.model != "default" and options.load().levels == 2)
+
+
+def without_model(picture: Picture, *, in_colours: bool = False) -> Plan:
+    """The plan by plain methods alone, in large tiles. in_colours: for palettes, by colours instead of indices."""
+    if in_colours:
+        palette = picture.palette()
+        return _plan(picture, _transform(picture, palette), palette, _plain_tile(picture), uses_model=False)
+    return _plan(picture, colour.PLAIN, None, _plain_tile(picture), uses_model=False)
+
+
+def may_be_smaller(picture: Picture, size: int) -> bool:
+    """Whether plain methods may take less than `size` bytes for an image that did not look so: by squares of it."""
+    if picture.area <= _ANYWAY:
+        return True
+    few = plain.share_of_colours(_sample(picture)) < _FEW_COLOURS
+    count, side, share = _REPEATING if few else _UNREPEATING
+    places = boxes.squares(picture.width, picture.height, side, count)
+    joined = np.concatenate([picture.samples(box) for box in places], axis=1)
+    code = plain.METHODS[plain.WEBP].encode(np.ascontiguousarray(joined), 1)
+    if code is None:
+        return False
+    pixels = joined.shape[0] * joined.shape[1]
+    return bool(size / picture.area > share * len(code) / pixels)
 
 
 def modelled(picture: Picture, options: Options) -> Plan:
     """The plan by the model of the options."""
-    palette = picture.palette()
+    palette, model = picture.palette(), options.load()
+    if (model.levels == 2) != (picture.mode.levels == 2):
+        raise ModelError(f"model {model.name} codes images of bits (mode 1) alone")
     tile = model_tile(picture, options)
-    return _plan(picture, _transform(picture, palette), palette, tile)
+    return _plan(picture, _transform(picture, palette), palette, tile, uses_model=True)
 
 
 def model_tile(picture: Picture, options: Options) -> tuple[int, int]:
@@ -65,21 +97,25 @@ def model_tile(picture: Picture, options: Options) -> tuple[int, int]:
     return width, height
 
 
-def _plan(picture: Picture, transform: int, palette: Samples | None, tile: tuple[int, int]) -> Plan:
-    parts = colour.components(picture.mode.pillow, picture.mode.channels, transform, palette)
+def _plan(
+    picture: Picture, transform: int, palette: Samples | None, tile: tuple[int, int], *, uses_model: bool
+) -> Plan:
+    parts = colour.components(picture.mode, transform, palette)
     size = (min(tile[0], picture.width), min(tile[1], picture.height))
     sizes = [size] * len(parts)
     if len(parts) > 1 and plain.is_promising(parts[-1].take(_sample(picture, alpha=True))):
         sizes[-1] = _plain_tile(picture)  # a flat alpha plane is cheapest in one piece
-    return Plan(transform, parts, tuple(sizes))
+    return Plan(transform, parts, tuple(sizes), uses_model)
 
 
 def _plain_tile(picture: Picture) -> tuple[int, int]:
-    width = min(picture.width, 1 << 13)
+    width = min(picture.width, _PLAIN_WIDTH)
     return width, min(picture.height, max(1, _PLAIN_AREA // width))
 
 
 def _transform(picture: Picture, palette: Samples | None) -> int:
+    if picture.mode.levels == 2:
+        return colour.BITS
     if palette is not None:
         shown = palette[_used(picture)][None]
         return colour.GREY if colour.is_grey(shown) else colour.STANDARD

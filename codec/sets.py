@@ -92,6 +92,7 @@ def is_safe(name: str) -> bool:
     parts = name.split("/")
     return (
         0 < len(name.encode(errors="replace")) <= _NAME_SIZE
+        and not any("\ud800" <= letter <= "\udfff" for letter in name)
         and not _RESERVED & set(name)
         and all(part not in ("", ".", "..") and not part.endswith((" ", ".")) for part in parts)
     )

@@ -18,7 +18,6 @@ PRECISION = 24
 TOTAL = 1 << PRECISION
 OWN = 255  # wire id of weights that do not ship: the digest alone names them
 T = TypeVar("T")
-Z = TypeVar("Z")
 IntArray = NDArray[np.integer]
 Words = NDArray[np.uint32]
 Shape = tuple[int, int, int]  # of a tile: C, H, W
@@ -69,7 +68,8 @@ class Distribution(Protocol):
 class Table:
     """A Distribution of symbols of one alphabet 0..A-1.
 
-    cdf: uint32 [n, A+1], A >= 3, rows strictly increasing from 0 to TOTAL (so no symbol has frequency zero).
+    cdf: uint32 [n, A+1], A >= 2, rows strictly increasing from 0 to TOTAL (so no symbol has frequency zero; of
+    two symbols, each has 2 or more).
     """
 
     cdf: NDArray[np.uint32]
@@ -197,6 +197,7 @@ class ImageModel:
     tile's sides are multiples of this where the image allows.
     choices: adaptations that an encoder may try besides none, the classes of images it knows. adapt: side information
     that fits the model to tiles at an effort, from one of `choices` or none on; this choice where more would not pay.
+    levels: how many a sample has: 256, or 2 of models of bits.
     network: what the family loaded, for whoever wants to look inside. name, wire_id: as the registry has it.
     """
 
@@ -207,6 +208,7 @@ class ImageModel:
     planes: int
     tile: tuple[int, int]
     unit: int = 1
+    levels: int = 256
     choices: Sequence[bytes] = ()
     adapt: Callable[[Sequence[Tile], int, bytes], bytes] = unfitted
     network: Any = None

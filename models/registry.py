@@ -60,17 +60,10 @@ RECORDS = (
     Record("fast", 10, "flow", "90ffdbd7dbfd0b2cd8bd43ae16c47b8f77dfe54560db0d9649de070716c6a9f3"),
     Record("flow-cifar", 11, "flow", "456ffedba2ddc98cfc772bcc570bcbf95887e02581d166629424a611d1535527"),
 )
+NAMES = tuple(record.name for record in RECORDS)
 _loaded: dict[tuple[bytes, str, int], ImageModel] = {}
 _paths: dict[bytes, str] = {}
 _lock = threading.Lock()
-
-
-def names() -> list[str]:
-    return [record.name for record in RECORDS]
-
-
-def records() -> tuple[Record, ...]:
-    return RECORDS
 
 
 def find(wire_id: int, digest: bytes) -> str:
@@ -150,9 +143,7 @@ def read(name_or_path: str | os.PathLike[str]) -> Weights:
 
     record = _record(name_or_path)
     if record is None and not Path(name_or_path).is_file():
-        raise ModelError(
-            f"no model {os.fspath(name_or_path)!r}: expected one of {', '.join(names())} or a weights file"
-        )
+        raise ModelError(f"no model {os.fspath(name_or_path)!r}: expected one of {', '.join(NAMES)} or a weights file")
     if record is None:
         return _read(Path(name_or_path))
     data = (files("lgcodec.models") / "weights" / record.weights).read_bytes()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -26,10 +27,17 @@ from lgcodec.models.interface import (
     Stream,
     Table,
 )
-from lgcodec.models.machines.choose import choose
+from lgcodec.models.machines.choose import MACHINES, choose, missing
 from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
 
+each_machine = pytest.mark.parametrize("machine", [
+    pytest.param(name, marks=[
+        *[pytest.mark.gpu][: row.device == "cuda"],
+        pytest.mark.skipif(missing(name) is not None, reason=str(missing(name))),
+    ])
+    for name, row in MACHINES.items()
+])  # fmt: skip
 TAILS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("bool", ()),
     ("uint8", ()),
@@ -38,6 +46,9 @@ TAILS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("uint8", (3,)),
     ("uint8", (4,)),
     ("uint16", ()),
+    ("uint16", (2,)),
+    ("uint16", (3,)),
+    ("uint16", (4,)),
 )
 sizes = st.one_of(
     st.tuples(st.integers(1, 20), st.integers(1, 20)),
@@ -70,8 +81,8 @@ def arrays(draw: st.DrawFn, tails: tuple[tuple[str, tuple[int, ...]], ...] = TAI
 
 @st.composite
 def tiles(draw: st.DrawFn) -> NDArray[np.uint8]:
-    """A plain tile, uint8 [H, W, 1 to 4], its values sometimes below 2, 4 or 16."""
-    array: NDArray[np.uint8] = draw(arrays(tuple(("uint8", (c,)) for c in (1, 2, 3, 4))))
+    """A plain tile, uint8 [H, W, 1 to 4, 6 or 8], its values sometimes below 2, 4 or 16."""
+    array: NDArray[np.uint8] = draw(arrays(tuple(("uint8", (c,)) for c in (1, 2, 3, 4, 6, 8))))
     return array % np.uint8(draw(st.sampled_from([2, 4, 16, 255])))
 
 

@@ -11,7 +11,9 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
+import house
 import pytest
+from house import PACKAGES, ROOT, module_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,10 +22,8 @@ else:
 
 from lgcodec.models.families import FAMILIES
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = {"codec": "lgcodec", "models": "lgcodec.models", "cli": "lgcodec.cli"}
 LIGHT = ("import lgcodec", "import lgcodec.cli.main", "import lgcodec.models")
-HEAVY = ("torch", "numba", "matplotlib", "imagecodecs")
+HEAVY = ("torch", "matplotlib", "imagecodecs")
 
 # Parts from the lowest up: a module may import its own part and those before it. The first prefix that fits counts.
 PARTS = (
@@ -33,7 +33,8 @@ PARTS = (
     ("models: machines", ("machines",)),
     ("models: registry", ("families", "registry")),  # the package families itself: its table
     ("models: families", ("families.*.network", "families.*.online", "families.*.program", "families.*.on_*",
-                          "families.*.*_kernels", "families.*.model")),
+                          "families.*.*_kernels", "families.*.latent", "families.*.model")),
+    ("models: zoo", ("zoo",)),
     ("models: training", ("training", "adaptation.fit", "families.*.floats", "families.*.training")),
     ("codec", ()),
     ("cli", ()),
@@ -51,12 +52,6 @@ class Import(NamedTuple):
     importer: str
     imported: str
     lazy: bool = False
-
-
-def module_of(path: Path) -> str:
-    """The name under which a file is imported."""
-    folder, *rest = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join([PACKAGES[folder], *(part for part in rest if part != "__init__")])
 
 
 FILES = sorted(path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py"))
@@ -205,6 +200,12 @@ def test_library_code_reports_by_exceptions(path: Path) -> None:
         assert not (isinstance(node, ast.Name) and node.id == "NotImplementedError"), f"line {node.lineno}: a stub"
 
 
+def test_the_map_in_readme_is_true() -> None:
+    text = (ROOT / "README.md").read_text()
+    drawn = text[text.index(house.BEGIN) + len(house.BEGIN) : text.index(house.END)]
+    assert drawn == house.drawing(), "python tests/house.py draws it anew"
+
+
 def test_every_package_is_installed() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         listed = tomllib.load(file)["tool"]["setuptools"]["packages"]
@@ -215,7 +216,7 @@ def test_every_family_has_its_parts() -> None:
     folders = {path.parent.name for path in (ROOT / "models" / "families").glob("*/__init__.py")}
     assert folders == set(FAMILIES)
     for family in FAMILIES:
-        for part in ("network", "program", "floats", "training", "model"):
+        for part in ("network", "program", "training", "model"):
             assert f"lgcodec.models.families.{family}.{part}" in MODULES
 
 

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lgcodec import Codec, decompress
-from lgcodec.cli import batch
-from lgcodec.cli.files import Outputs
+from lgcodec.cli import batch, files
+from lgcodec.cli.files import Outputs, Walk
 from lgcodec.cli.main import program
 
 CODEC = Codec(effort=1, threads=1)
@@ -34,9 +34,18 @@ def album(tmp_path: Path) -> Path:
     return tmp_path / "album"
 
 
-def outputs(album: Path, out: Path, **options: bool) -> Outputs:
-    given = {"stdout": False, "force": False, "remove": False, "recursive": True, **options}
-    return Outputs(inputs=(str(album),), output=f"{out}/", **given)
+def compressed(album: Path, out: Path, pool: Any) -> int:
+    """Compresses an album by a pool."""
+    given = {"stdout": False, "force": False, "remove": False, "recursive": True}
+    outputs = Outputs(inputs=(str(album),), output=f"{out}/", **given)
+    sources = list(Walk(outputs.inputs, True, files.IMAGES, lambda error, name: None).sources())
+
+    def settle(result: batch.Result) -> None:
+        with outputs.writing(result.target, result.state) as file:
+            file.write(result.data)
+
+    targets = dict(outputs.targets(sources, files.PACKED))
+    return batch.compress(batch.Work(CODEC, False), targets, outputs, pool, settle, quiet=True, verbose=False)
 
 
 def check(album: Path, out: Path) -> None:
@@ -96,7 +105,7 @@ def test_two_inputs_never_share_an_output(album: Path, tmp_path: Path) -> None:
     code, said = call(album / "0.png", album / "sub" / "0.png", "-o", tmp_path / "out/", "-j", 2)
     assert code == 1
     assert "already holds the result of another input" in said
-    assert decompress(tmp_path / "out" / "0.lgc")[0, 0].tolist() == [0, 255, 3]
+    assert decompress(tmp_path / "out" / "0.png.lgc")[0, 0].tolist() == [0, 255, 3]
 
 
 class Killing:
@@ -123,7 +132,7 @@ def test_a_process_that_is_killed_loses_no_file(album: Path, tmp_path: Path) -> 
             os.kill(next(iter(pool._pool._processes)), signal.SIGKILL)
 
         out = tmp_path / "out"
-        assert batch.compress(CODEC, outputs(album, out), Killing(pool, 50, kill), quiet=True, verbose=False) == 0
+        assert compressed(album, out, Killing(pool, 50, kill)) == 0
     check(album, out)
 
 
@@ -171,7 +180,7 @@ def test_a_worker_of_a_cluster_that_is_killed_loses_no_file(
     with batch.pool_of(1, address) as pool:
         assert pool.size == 2
         killing = Killing(pool, 60, workers[0].kill)
-        assert batch.compress(CODEC, outputs(album, out), killing, quiet=True, verbose=False) == 0
+        assert compressed(album, out, killing) == 0
     assert workers[0].poll() is not None
     check(album, out)
     (out / "4.lgc").unlink()

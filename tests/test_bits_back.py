@@ -17,15 +17,12 @@ from lgcodec.coding import bits_back
 from lgcodec.coding.bits_back import DryError, Meter, pop, push
 from lgcodec.coding.likelihood import code_length, draw, noise
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Stack, Table
+from lgcodec.models.machines.native import library
+from lgcodec.models.machines.native.stack import NativeStack
 from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 
 Words = NDArray[np.uint32]
-try:
-    from lgcodec.models.machines.numba.stack import CompiledStack
-except ImportError:
-    STACKS: list[Any] = [AnsStack]
-else:
-    STACKS = [AnsStack, CompiledStack]
+STACKS: list[Any] = [AnsStack, *([NativeStack] if library.available() else [])]
 
 
 @dataclass

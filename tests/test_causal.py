@@ -27,18 +27,20 @@ from lgcodec.models.families.causal import floats as causal_training
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal import online
 from lgcodec.models.families.causal.network import Config, Network
-from lgcodec.models.families.causal.on_numba import CompiledCausal
+from lgcodec.models.families.causal.on_native import NativeCausal
 from lgcodec.models.families.causal.training import evaluate
 from lgcodec.models.interface import ImageModel, Stream
 from lgcodec.models.layers.integer import EXACT
+from lgcodec.models.machines.native import library
 from lgcodec.models.training.images import planes
 from lgcodec.models.weights import Weights
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
-pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
+if not library.available():
+    pytest.skip("no native library: there was no C compiler", allow_module_level=True)
 Tile = NDArray[np.int16]
 Shape = tuple[int, int, int]
-MACHINES = (("numpy", 1), ("torch", 1), ("numba", 1), ("numba", 2))
+MACHINES = (("numpy", 1), ("torch", 1), ("native", 1), ("native", 2))
 SHIPPED = [record.name for record in registry.RECORDS if record.family == "causal"]
 
 
@@ -220,7 +222,7 @@ def test_shapes_that_images_have(name: str, shape: Shape) -> None:
 def test_torch_threads_agree() -> None:
     """Few and wide fronts, so that torch shares their products between threads."""
     tiles = [tile_of(KINDS[i % len(KINDS)], (3, 2, 5), i) for i in range(100)]
-    check(shipped("default"), tiles, (("numba", 2), ("torch", 1), ("torch", 2)))
+    check(shipped("default"), tiles, (("native", 2), ("torch", 1), ("torch", 2)))
 
 
 @pytest.mark.gpu
@@ -229,7 +231,7 @@ def test_torch_threads_agree() -> None:
 @settings(deadline=None, max_examples=12)
 @given(tiles=batches())
 def test_cuda_agrees(name: str, tiles: list[Tile]) -> None:
-    check(shipped(name), tiles, (("numba", 1), ("cuda", 1)))
+    check(shipped(name), tiles, (("native", 1), ("cuda", 1)))
 
 
 @given(st.lists(st.tuples(shapes, kinds, seeds), min_size=1, max_size=6))
@@ -238,7 +240,7 @@ def test_compiled_batches_may_mix_shapes(drawn: list[tuple[Shape, str, int]]) ->
     tiles = [tile_of(kind, shape, seed) for shape, kind, seed in drawn]
     alone = [coder.encode(build(shipped("default"), "numpy"), [tile])[0] for tile in tiles[:1]]
     for threads in (1, 2):
-        model = build(shipped("default"), "numba", threads)
+        model = build(shipped("default"), "native", threads)
         streams = coder.encode(model, tiles)
         assert words_of(streams[:1]) == words_of(alone)
         assert same(coder.decode(model, [t.shape for t in tiles], [s.words for s in streams]), tiles)
@@ -300,13 +302,6 @@ def photograph(side: int, seed: int) -> Tile:
     return planes(rgb)
 
 
-def test_colours_for_training_are_those_of_the_codec() -> None:
-    from lgcodec import colour
-
-    rgb = np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(np.uint8)
-    assert np.array_equal(planes(rgb), colour.forward(rgb, colour.STANDARD))
-
-
 class Dequantised(causal_training.Causal):
     """The float network that the integers stand for."""
 
@@ -327,8 +322,8 @@ def float_bits(model: causal_training.Causal, tile: Tile) -> float:
 def test_rates_of_shipped_models(name: str) -> None:
     """Float bits, ideal bits and words: each within half a percent of the one before; and learning saves some."""
     tile, network = photograph(160, 4), Network.of(shipped(name))
-    stream = coder.encode(build(shipped(name), "numba"), [tile])[0]
-    (still,) = CompiledCausal(network.without_learning(), 1).encode([tile], b"")
+    stream = coder.encode(build(shipped(name), "native"), [tile])[0]
+    (still,) = NativeCausal(network.without_learning(), 1).encode([tile], b"")
     assert still.ideal_bits == pytest.approx(float_bits(Dequantised(shipped(name)), tile), rel=0.005)
     assert stream.ideal_bits < still.ideal_bits if network.config.learning else stream.ideal_bits == still.ideal_bits
     assert 32 * len(stream.words) <= stream.ideal_bits * 1.005 + 64
@@ -340,7 +335,7 @@ def test_rates_of_shipped_models(name: str) -> None:
 def test_export_keeps_the_rate(seed: int) -> None:
     config = replace(SMALL, width=48, hidden=24)
     model, tile = random_model(config, seed, 1.0), photograph(96, seed)
-    stream = coder.encode(build(random_weights(config, seed), "numba"), [tile])[0]
+    stream = coder.encode(build(random_weights(config, seed), "native"), [tile])[0]
     assert stream.ideal_bits == pytest.approx(float_bits(model, tile), rel=0.005)
     assert 32 * len(stream.words) <= stream.ideal_bits * 1.005 + 64
 
@@ -348,7 +343,7 @@ def test_export_keeps_the_rate(seed: int) -> None:
 @settings(deadline=None, max_examples=30)
 @given(kinds, shapes, seeds)
 def test_words_are_the_ideal_bits(kind: str, shape: Shape, seed: int) -> None:
-    stream = coder.encode(build(shipped("default"), "numba"), [tile_of(kind, shape, seed)])[0]
+    stream = coder.encode(build(shipped("default"), "native"), [tile_of(kind, shape, seed)])[0]
     assert stream.words.dtype == np.uint32
     assert 32 * len(stream.words) <= stream.ideal_bits * 1.005 + 64
 
@@ -377,7 +372,7 @@ def check_hostile(model: ImageModel, shape: Shape, words: list[int]) -> Tile | N
 def test_changed_streams_are_refused_or_hold_another_tile(
     kind: str, shape: Shape, seed: int, data: st.DataObject
 ) -> None:
-    model = build(shipped("default"), "numba")
+    model = build(shipped("default"), "native")
     tile = tile_of(kind, shape, seed)
     words = coder.encode(model, [tile])[0].words.tolist()
     at = data.draw(st.integers(0, len(words)))
@@ -407,7 +402,7 @@ any_words = st.one_of(
 @example((3, 8, 8), [0xFFFFFFFF] * 300)
 @example((1, 3, 3), [0])
 def test_machines_agree_on_words_that_nobody_wrote(shape: Shape, words: list[int]) -> None:
-    fast, slow = (build(shipped("default"), machine) for machine in ("numba", "numpy"))
+    fast, slow = (build(shipped("default"), machine) for machine in ("native", "numpy"))
     one, other = check_hostile(fast, shape, words), decoded(slow, shape, words)
     assert (one is None) == (other is None)
     assert one is None or np.array_equal(one, other)
@@ -450,7 +445,7 @@ def test_machines_agree_on_adapted_networks(
     config = Config(**weights.config)
     adaptation = deltas.write(draw_deltas(config, rank, reach, seed))
     results: list[Any] = []
-    for machine in ("numpy", "torch", "numba"):
+    for machine in ("numpy", "torch", "native"):
         model = build(weights, machine)
         try:
             streams = coder.encode(model, tiles, adaptation)
@@ -464,7 +459,7 @@ def test_machines_agree_on_adapted_networks(
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-@pytest.mark.parametrize("machine", ["numpy", "torch", "numba"])
+@pytest.mark.parametrize("machine", ["numpy", "torch", "native"])
 def test_zero_deltas_change_nothing(machine: str, rank: int) -> None:
     weights, tiles = random_weights(SMALL, 3), [tile_of("smooth", (3, 6, 5), 1)]
     model = build(weights, machine)
@@ -491,7 +486,7 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("machine", ["numpy", "torch", "numba"])
+@pytest.mark.parametrize("machine", ["numpy", "torch", "native"])
 @pytest.mark.parametrize("adaptation", MALFORMED.values(), ids=MALFORMED.keys())
 def test_malformed_deltas_are_refused(adaptation: bytes, machine: str) -> None:
     model, tiles = build(random_weights(SMALL, 3), machine), [tile_of("smooth", (3, 6, 5), 1)]
@@ -554,7 +549,7 @@ def test_moved_layers_are_exact_and_lose_at_most_their_shift(
 def test_adapting_pays_for_itself_and_decodes_everywhere() -> None:
     """An untrained network has much to gain, so something must come of it; what comes of it is the same everywhere."""
     weights, tile = random_weights(SMALL, 3), photograph(40, 2)
-    model = build(weights, "numba")
+    model = build(weights, "native")
     adaptation = model.adapt([tile], 7)
     assert adaptation
     plain, fitted = (coder.encode(model, [tile], side)[0] for side in (b"", adaptation))
@@ -565,7 +560,7 @@ def test_adapting_pays_for_itself_and_decodes_everywhere() -> None:
 
 
 def test_adapting_to_nothing_costs_nothing() -> None:
-    model = build(random_weights(SMALL, 3), "numba")
+    model = build(random_weights(SMALL, 3), "native")
     tiny = [tile_of("noise", (3, 5, 5), 0)]
     assert model.adapt(tiny, 9) == b""
     assert model.adapt([], 9) == b""
@@ -579,6 +574,14 @@ def test_models_say_who_they_are() -> None:
     assert model.coding.fast is None
     with pytest.raises(ModelError, match="abacus"):
         on_machine(weights, "abacus", 1)
+
+
+def test_an_image_is_one_tile_where_every_front_teaches() -> None:
+    """As large as a file may have them; the others' are for work side by side."""
+    tiles = {name: registry.load(name, machine="numpy").tile for name in SHIPPED}
+    every = {n for n in SHIPPED if not causal.Network.of(registry.read(n)).config.rest}
+    assert {name for name, (width, height) in tiles.items() if width * height == container.MODEL_TILE_AREA} == every
+    assert "best" in every
 
 
 @settings(deadline=None)
@@ -633,7 +636,7 @@ def test_a_network_without_classes_has_no_tensors_of_them() -> None:
 @given(configs, st.integers(0, 99), st.sampled_from([1.0, 5.0]), batches())
 def test_machines_agree_on_every_class(config: Config, seed: int, scale: float, tiles: list[Tile]) -> None:
     weights = random_weights(replace(config, classes=3), seed, scale)
-    slow, fast = (build(weights, machine) for machine in ("numpy", "numba"))
+    slow, fast = (build(weights, machine) for machine in ("numpy", "native"))
     words = []
     for side in EVERY:
         streams = coder.encode(slow, tiles, side)
@@ -645,7 +648,7 @@ def test_machines_agree_on_every_class(config: Config, seed: int, scale: float, 
 
 
 def test_classes_differ() -> None:
-    model, tile = build(random_weights(CLASSED, 3), "numba"), photograph(32, 1)
+    model, tile = build(random_weights(CLASSED, 3), "native"), photograph(32, 1)
     assert [*model.choices] == [b"\0", b"\1", b"\2"]
     assert len({coder.encode(model, [tile], side)[0].ideal_bits for side in EVERY}) == 4
 
@@ -665,7 +668,7 @@ def test_export_keeps_the_rate_of_a_grid(height: int) -> None:
         with torch.inference_mode():
             nats += float(model(*batch).sum())
     (stream,), (blind,) = (
-        coder.encode(build(weights, "numba"), [tile])
+        coder.encode(build(weights, "native"), [tile])
         for weights in (causal_training.export(model, {}), shipped("default"))
     )
     assert stream.ideal_bits == pytest.approx(nats / np.log(2), rel=0.005)
@@ -682,7 +685,7 @@ def test_export_keeps_the_rate_of_every_class(label: int) -> None:
         both = model(*(torch.cat([part, part]) for part in batch), labels=torch.tensor([label, 2])).sum()
     assert float(both) == pytest.approx(float(sum(alone)), rel=1e-5), "each crop has its own"
     side = bytes([label % 256])
-    (stream,) = coder.encode(build(random_weights(CLASSED, 3), "numba"), [tile], side)
+    (stream,) = coder.encode(build(random_weights(CLASSED, 3), "native"), [tile], side)
     assert stream.ideal_bits == pytest.approx(float(nats.sum()) / np.log(2), rel=0.005)
 
 
@@ -723,7 +726,7 @@ def test_malformed_classes_are_refused() -> None:
         Network.of(replace(weights, tensors={k: v for k, v in weights.tensors.items() if k != "middle.1.class"}))
 
 
-@pytest.mark.parametrize("machine", ["numpy", "numba"])
+@pytest.mark.parametrize("machine", ["numpy", "native"])
 @pytest.mark.parametrize(
     "side", [b"\3", b"\xfe", *(known + a for known in (b"\1", b"\xff") for a in MALFORMED.values())]
 )
@@ -738,7 +741,7 @@ def test_malformed_class_bytes_are_refused(side: bytes, machine: str) -> None:
 def test_a_fit_starts_from_a_class() -> None:
     """Its deltas follow the class; without a class they follow 255, and nothing is sent where they do not pay."""
     weights, tile = random_weights(CLASSED, 3), photograph(40, 2)
-    model = build(weights, "numba")
+    model = build(weights, "native")
     for choice in (b"", b"\1"):
         adaptation = model.adapt([tile], 7, choice)
         assert adaptation[:1] == (choice or b"\xff")

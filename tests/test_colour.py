@@ -13,7 +13,9 @@ from strategies import arrays
 from lgcodec import colour
 from lgcodec.colour import GREY, PERMUTATIONS, PLAIN, STANDARD
 from lgcodec.errors import FormatError, IntegrityError
+from lgcodec.image import MODES, Mode
 
+BITS, L, P, RGB, RGBA, WIDE = (MODES[wire_id] for wire_id in (0, 1, 3, 4, 5, 6))
 CUBE = np.array(list(itertools.product([0, 1, 2, 127, 128, 254, 255], repeat=3)), np.uint8)[None]  # [1, n, 3]
 
 
@@ -48,10 +50,9 @@ def test_planes_outside_the_gamut_are_refused(values: list[tuple[int, int, int]]
 
 @given(arrays((("uint8", (3,)), ("uint8", (4,)))))
 def test_components_cover_every_channel(samples: np.ndarray) -> None:
-    channels = samples.shape[2]
-    mode = {3: "RGB", 4: "RGBA"}[channels]
+    mode = {3: RGB, 4: RGBA}[samples.shape[2]]
     for transform in (PLAIN, STANDARD, *([GREY] if colour.is_grey(samples) else [])):
-        parts = [part.give(part.take(samples)) for part in colour.components(mode, channels, transform)]
+        parts = [part.give(part.take(samples)) for part in colour.components(mode, transform)]
         assert np.array_equal(np.concatenate(parts, axis=2), samples)
 
 
@@ -60,14 +61,14 @@ def test_palette_expands_and_returns() -> None:
     assert colour.is_reversible(np.array([0, 1, 3]), palette)
     assert not colour.is_reversible(np.array([2]), palette)  # the colour of index 0
     assert not colour.is_reversible(np.array([4]), palette)  # beyond the palette
-    (part,) = colour.components("P", 1, STANDARD, palette)
+    (part,) = colour.components(P, STANDARD, palette)
     indices = np.array([[[0], [1], [3]]], np.uint8)
     assert np.array_equal(part.give(part.take(indices)), indices)
     with pytest.raises(IntegrityError, match="not in the palette"):
         part.give(np.array([[[7, 7, 7]]], np.uint8))
 
 
-@pytest.mark.parametrize(("mode", "channels", "transform"), [("L", 1, STANDARD), ("1", 1, GREY), ("RGB", 3, 99)])
-def test_transform_that_a_mode_does_not_have(mode: str, channels: int, transform: int) -> None:
+@pytest.mark.parametrize(("mode", "transform"), [(L, STANDARD), (BITS, GREY), (WIDE, GREY), (RGB, 99)])
+def test_transform_that_a_mode_does_not_have(mode: Mode, transform: int) -> None:
     with pytest.raises(FormatError, match="has no transform"):
-        colour.components(mode, channels, transform)
+        colour.components(mode, transform)

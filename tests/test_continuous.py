@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,12 @@ from lgcodec.models.families.continuous.program import Flow, LatentTiles, Logist
 from lgcodec.models.interface import TOTAL, ImageModel
 from lgcodec.models.layers import convolution
 from lgcodec.models.layers.integer import quantise
-from lgcodec.models.machines.choose import choose
+from lgcodec.models.machines.choose import choose, missing
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
 
-MACHINES = ["numpy", *(m for m in ("numba", "torch") if importlib.util.find_spec(m))]
+MACHINES = [name for name in ("numpy", "native", "torch") if missing(name) is None]
 Tile = NDArray[np.int16]
 Int = NDArray[np.int64]
 SMALL = Config(bits=8, couplings=3, width=6, components=2)

@@ -326,7 +326,7 @@ def test_a_stream_that_holds_more_than_its_tile_is_refused() -> None:
 
 @needs_cuda
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", registry.NAMES)
 def test_files_decode_on_the_other_side(name: str) -> None:
     sides = [registry.load(name, device=device) for device in ("cpu", "cuda")]
     shape: tuple[int, ...] = (28 * 3, 28) if name.endswith("mnist") else (70, 90, 3)

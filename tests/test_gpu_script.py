@@ -1,8 +1,8 @@
-"""benchmarks/gpu.py without a GPU: the script measures, tunes, packs, trains and resumes, in miniature."""
+"""benchmarks/gpu without a GPU: the script measures, tunes, packs, trains and resumes, in miniature."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 import zipfile
@@ -22,21 +22,19 @@ from lgcodec.models.training.command import train as main
 from lgcodec.models.training.images import read_images
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
-pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
 
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    path = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
-    if not path.exists():
+    root = Path(__file__).parents[1]
+    if not (root / "benchmarks").exists():
         pytest.skip("benchmarks are not here")
-    spec = importlib.util.spec_from_file_location("gpu_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
+    sys.path.insert(0, str(root))
+    return importlib.import_module("benchmarks.gpu.__main__")
+
+
+def training() -> Any:
+    return importlib.import_module("benchmarks.gpu.training")
 
 
 def picture(seed: int) -> NDArray[np.uint8]:
@@ -75,10 +73,10 @@ def test_tunes(script: Any, tmp_path: Path) -> None:
 
 def test_packs_keep_the_pixels(script: Any, photographs: Path, tmp_path: Path) -> None:
     assert run(script, "pack", photographs, "--out", tmp_path / "packs", "--megabytes", 0.001).startswith("3 shards")
-    folder = script.unpack(tmp_path / "packs", tmp_path / "unpacked")
+    folder = training().unpack(tmp_path / "packs", tmp_path / "unpacked")
     images = read_images([folder], 16)
     assert all(np.array_equal(a, picture(i)) for i, a in enumerate(images))
-    assert script.unpack(photographs, tmp_path / "other") == photographs
+    assert training().unpack(photographs, tmp_path / "other") == photographs
 
 
 SIZES = "--batch 4 --crop 16 --width 16 --depth 1 --hidden 8 --components 2 --rows 1 --left 2"
@@ -91,9 +89,9 @@ def test_trains_in_slices(script: Any, photographs: Path, tmp_path: Path, monkey
         stdout.write(result.output)
         return SimpleNamespace(returncode=result.exit_code)
 
-    monkeypatch.setattr(script.subprocess, "run", here)
-    monkeypatch.setattr(script, "RESERVE", 0)
-    monkeypatch.setattr(script, "LEAST", 0)
+    monkeypatch.setattr(training().subprocess, "run", here)
+    monkeypatch.setattr(training(), "RESERVE", 0)
+    monkeypatch.setattr(training(), "LEAST", 0)
     options: list[object] = ["--data", photographs, "--held-out", photographs, "--family", "default"]
     options += ["--more", f"default={SIZES}"]
     options += ["--out", tmp_path, "--resume", tmp_path, "--device", "cpu", "--threads", 1, "--minutes-each", 0.1]

@@ -35,14 +35,12 @@ from lgcodec.models.errors import ExactnessError, ModelError
 from lgcodec.models.families.causal import floats as causal_training
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal.network import Config, Network
-from lgcodec.models.families.causal.on_numba import CompiledCausal
+from lgcodec.models.families.causal.on_native import NativeCausal
 from lgcodec.models.interface import ExplicitCoding
 from lgcodec.models.layers import learning
 from lgcodec.models.layers.integer import EXACT, LearningLayer
 from lgcodec.models.machines import choose
-from lgcodec.models.machines.numba import learning as compiled_learning
-from lgcodec.models.machines.numba import mixtures as mixture_kernels
-from lgcodec.models.machines.numba import products as short_kernels
+from lgcodec.models.machines.native import library
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.machines.numpy.learning import Learner, mixture_errors
 from lgcodec.models.machines.torch.executor import TorchExecutor
@@ -50,12 +48,11 @@ from lgcodec.models.training.losses import logistic_mixture_nats
 from lgcodec.models.weights import Weights
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
-nb = pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
+if not library.available():
+    pytest.skip("no native library: there was no C compiler", allow_module_level=True)
 TABLES = Tables.make()
-SIGMOIDS = mixture_kernels.packed_sigmoids(TABLES)
-SLOTS = mixture_kernels.SLOTS
 LEARNING = replace(SMALL, learning=10)
-MACHINES = (("numpy", 1), ("numba", 1), ("numba", 2))
+MACHINES = (("numpy", 1), ("native", 1), ("native", 2))
 seeds = st.integers(0, 2**32 - 1)
 learners = st.builds(
     lambda config, rate, rest: replace(config, fraction=7, learning=rate, rest=rest),
@@ -87,7 +84,7 @@ DELTAS = deltas.write({
 def test_adapted_networks_learn(side: bytes) -> None:
     """From the weights of the adaptation on, which errors go back through."""
     tiles = [photograph(24, 1), photograph(24, 2)]
-    slow, fast = (build(random_weights(replace(LEARNING, classes=2), 1), machine) for machine in ("numpy", "numba"))
+    slow, fast = (build(random_weights(replace(LEARNING, classes=2), 1), machine) for machine in ("numpy", "native"))
     streams = coder.encode(slow, tiles, side)
     assert words_of(coder.encode(fast, tiles, side)) == words_of(streams)
     assert words_of(coder.encode(fast, tiles)) != words_of(streams)
@@ -95,7 +92,7 @@ def test_adapted_networks_learn(side: bytes) -> None:
     assert same(again, tiles)
 
 
-@pytest.mark.parametrize("machine", ["numpy", "numba"])
+@pytest.mark.parametrize("machine", ["numpy", "native"])
 def test_tiles_learn_nothing_of_each_other(machine: str) -> None:
     model, tiles = build(random_weights(LEARNING, 1), machine), [photograph(24, seed) for seed in range(3)]
     streams = coder.encode(model, tiles)
@@ -116,7 +113,7 @@ def photographer(rate: int) -> Network:
 
 
 def bits(network: Network, tile: Tile) -> float:
-    return CompiledCausal(network, 1).encode([tile], b"")[0].ideal_bits
+    return NativeCausal(network, 1).encode([tile], b"")[0].ideal_bits
 
 
 def stripes(side: int) -> Tile:
@@ -210,108 +207,6 @@ def test_steps_follow_the_gradient_of_the_loss(monkeypatch: pytest.MonkeyPatch) 
         assert np.linalg.norm(got - wanted) < most * np.linalg.norm(wanted), name
 
 
-@settings(max_examples=80, deadline=None)
-@given(
-    st.integers(1, 6), st.integers(1, 40), st.sampled_from([(256, 0), (512, -256)]),
-    st.sampled_from([64, 3000, 1 << 20]), st.sampled_from([(0, 161), (0, 8), (150, 161)]), seeds,
-)  # fmt: skip
-def test_compiled_errors_are_those_of_mixtures(
-    K: int, n: int, window: tuple[int, int], far: int, scales: tuple[int, int], seed: int
-) -> None:
-    random, (size, origin) = np.random.default_rng(seed), window
-    logit, mean, log_scale, values = draw_mixture(random, K, n, window, scales)
-    logit *= int(random.choice([1, 20]))
-    mean += random.integers(-far, far + 1, (K, n))
-    log_scale[random.random((K, n)) < 0.3] = random.choice([0, 160])
-    values[: n // 4], values[n // 4 : n // 2] = origin, origin + size - 1
-    spread = random.integers(-4088, 4089, n)
-    mixed = Mixture.of(TABLES, logit, mean, log_scale, size, origin)
-    outputs = -(-(3 * K + 1) // 16) * 16
-    parts, (symbols, apart) = np.zeros((3, K, n + SLOTS), np.int32), np.zeros((2, n + SLOTS), np.int32)
-    parts[:, :, :n], symbols[:n], apart[:n] = (mixed.mean, mixed.inverse, mixed.weight), values - origin, spread
-    q, errors = np.zeros((n, outputs), np.int32), np.full((n, outputs), 7, np.int16)
-    q[:, 2 * K : 3 * K] = log_scale.T
-    room = np.zeros((3, outputs, SLOTS), np.int64), np.zeros((outputs, SLOTS), np.int32)
-    work = (*(np.zeros(0) for _ in range(4)), room)
-    compiled_learning.mixture_errors(symbols, tuple(parts), n, size, origin, SIGMOIDS, q, apart, work, errors)
-    wanted = mixture_errors(mixed, values, log_scale, 160, spread)
-    assert np.abs(wanted).max() <= learning.ERROR_LIMIT
-    np.testing.assert_array_equal(errors[:, : 3 * K + 1], wanted)
-    assert (errors[:, 3 * K + 1 :] == 7).all()
-
-
-@nb.njit
-def lesson(state, ends, own, rate, inputs, errors, sums, out, in_pairs, error_pairs, n):
-    """A product, its activations, and a step."""
-    short_kernels.multiply(inputs, state[0], 0, sums, n)
-    short_kernels.activate(sums, ends, 0, out, n)
-    compiled_learning.paired(inputs, n, in_pairs)
-    compiled_learning.paired(errors, n, error_pairs[0])
-    compiled_learning.learn(state, 0, own, rate, in_pairs, error_pairs, n)
-
-
-def filled(a: NDArray[Any], rows: int, columns: int) -> NDArray[np.int16]:
-    return np.pad(a, ((0, rows - a.shape[0]), (0, columns - a.shape[1]))).astype(np.int16)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 48), st.integers(1, 20), st.integers(0, 15), seeds)
-def test_compiled_layers_learn_alike(inputs: int, outputs: int, n: int, rate: int, less: int, seed: int) -> None:
-    """Sums of products and of gradients wrap, moments and weights are at their ends, or all is quiet."""
-    random, (rows, wide) = np.random.default_rng(seed), (48, -(-outputs // 16) * 16)
-    weight = random.integers(-32767, 32768, (outputs, inputs)).astype(np.int16)
-    weight[:: 1 + seed % 3] = random.choice([-32767, 32767])
-    own = int(random.integers(1, inputs // 2 + 1)) * 2 if inputs > 1 else 1  # odd ones have room beside them
-    own = own if own < inputs else inputs
-    limit, shift = np.full(inputs, 1000, np.int32), random.integers(0, 12, outputs).astype(np.int32)
-    bias, ends = random.integers(-(1 << 27), 1 << 27, outputs).astype(np.int32), np.full((2, outputs), 8191, np.int32)
-    layer = LearningLayer(weight, bias, shift, limit, -ends[0], ends[1])
-    learner = Learner(layer, 1, own, rate)
-    packed, packed_ends = short_kernels.packed([layer], inputs)
-    state = compiled_learning.fresh(packed, outputs, own)
-    moments = [random.integers(0, 2 ** int(random.integers(6, 43)), count) for count in (outputs, own)]
-    moments[0][0] <<= 42 - int(moments[0][0]).bit_length()  # the others' factors may then reach their limit
-    learner.rows[0], learner.columns[0] = moments
-    state[2][0, :outputs], state[3][0, :own] = moments
-    sums, out = np.zeros((rows, wide), np.int32), np.zeros((rows, wide), np.int16)
-    room = -(-max(state[1].shape[1], inputs) // 16) * 16
-    pairs = np.zeros((rows // 2, 2 * room), np.int16), np.zeros((1, rows // 2, 2 * wide), np.int16)
-    for most in (1, 8191, 8191):
-        a, e = random.integers(most // 2, most + 1, (n, inputs)), random.integers(-32767, 32768, (n, outputs)) >> less
-        e[:, :: 1 + seed % 2] = 32767 >> less
-        wanted = learner.apply(a.astype(np.float32))
-        learner.backward(e[None])
-        lesson(
-            state, packed_ends, own, rate, filled(a, rows, room), filled(e, rows, wide), sums, out, *pairs, n
-        )  # fmt: skip
-        np.testing.assert_array_equal(out[:n, :outputs], wanted)
-        beside = state[0][0].reshape(-1, wide, 2).swapaxes(1, 2).reshape(-1, wide)
-        np.testing.assert_array_equal(beside[:inputs, :outputs], learner.weight[0])
-        np.testing.assert_array_equal(state[1][0, :own, :outputs], learner.master[0])
-        np.testing.assert_array_equal(state[2][0, :outputs], learner.rows[0])
-        np.testing.assert_array_equal(state[3][0, :own], learner.columns[0])
-
-
-@nb.njit
-def errors_back(sums, outputs, own, onto, kept, n):
-    compiled_learning.back(sums, outputs, 0, n, own)
-    compiled_learning.back_onto(sums, onto, 0, n, onto)
-    compiled_learning.masked(onto, outputs, 0, n, kept)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(-(1 << 31), (1 << 31) - 1), min_size=32, max_size=32), st.integers(-32767, 32767), seeds)
-def test_compiled_errors_go_back_alike(values: list[int], before: int, seed: int) -> None:
-    sums = np.array(values, np.int32).reshape(2, 16)
-    outputs = np.random.default_rng(seed).integers(-1, 2, sums.shape).astype(np.int16)
-    own, kept, onto = np.zeros_like(outputs), np.zeros_like(outputs), np.full_like(outputs, before)
-    errors_back(sums, outputs, own, onto, kept, len(sums))
-    back = learning.back(sums.astype(np.int64))
-    np.testing.assert_array_equal(own, learning.limited(back) * (outputs > 0))
-    np.testing.assert_array_equal(onto, learning.limited(before + back))
-    np.testing.assert_array_equal(kept, onto * (outputs > 0))
-
-
 @given(st.integers(-(1 << 52), 1 << 52))
 def test_sums_are_those_of_int32(a: int) -> None:
     (wrapped,) = learning.wrap(np.array([a], float)).tolist()
@@ -394,7 +289,7 @@ def test_without_triton_learning_stays_on_the_processor() -> None:
     on_a_device = replace(choose.choose(machine="torch", threads=1), name="cuda")
     model = registry.build(random_weights(LEARNING, 1), on_a_device)
     assert isinstance(model.coding, ExplicitCoding)
-    assert isinstance(model.coding.fast, CompiledCausal)
+    assert isinstance(model.coding.fast, NativeCausal)
 
 
 @pytest.mark.parametrize("config", [LEARNING, replace(LEARNING, context=4, width=17, hidden=9, classes=2)], ids=str)

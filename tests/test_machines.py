@@ -1,41 +1,447 @@
-"""The same words on other processors: the compiled program for a plain x86-64, without AVX or fused multiply-add."""
+"""One table of cases, run on every machine that is here, and which object serves what.
+
+Numpy's arithmetic in int64, and numpy's stack, say what is right. A machine more is a row of SERVES.
+"""
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-import sys
-from pathlib import Path
+import functools
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from strategies import each_machine
 
-from lgcodec.coding import coder
+from lgcodec.coding import chain, coder
 from lgcodec.models import registry
+from lgcodec.models.entropy.mixture import Mixture, Tables
+from lgcodec.models.errors import ModelError
+from lgcodec.models.families import FAMILIES, tile_coder
+from lgcodec.models.interface import TOTAL, Distribution, ExplicitCoding, LatentCoding, NewStack, Table, Tile
+from lgcodec.models.layers.convolution import Convolution
+from lgcodec.models.layers.integer import EXACT, WEIGHT_LIMIT, Executor, Layer, check_exact
+from lgcodec.models.machines import choose
+from lgcodec.models.machines.choose import MACHINES, Machine, missing
+from lgcodec.models.machines.numpy.stack import Stack
+from lgcodec.models.registry import RECORDS
 
-pytest.importorskip("numba", reason="numba is not installed")
-CODE = """
-import sys
-import numpy as np
-from lgcodec.models import registry
-folder, tile = sys.argv[1], np.load(f"{sys.argv[1]}/tile.npy")
-for name in sys.argv[2:]:
-    stream, = registry.load(name, machine="numba", threads=1).coding.fast.encode([tile], b"")
-    np.save(f"{folder}/{name}.npy", stream.words)
-"""
-MODELS = ("default", "best")  # one program: the second learns
+SERVES = {  # machine: executor, convolutions, stack, and what codes whole tiles of causal networks and of flows
+    "native": ("NativeExecutor", "NativeConvolutions", "NativeStack", "NativeCausal", "NativeFlow"),
+    "numpy": ("NumpyExecutor", "ExecutorConvolutions", "Stack", None, None),
+    "torch": ("TorchExecutor", "ExecutorConvolutions", "Stack", None, None),
+    "cuda": ("TorchExecutor", "ExecutorConvolutions", "NativeStack", "GpuCausal", "GpuFlow"),
+}
+CPU = [name for name, row in MACHINES.items() if row.device == "cpu"]
+ALL = [name for name in MACHINES if missing(name) is None]
+Int = NDArray[np.int64]
+Case = Callable[[Machine], None]
+Step = tuple[Distribution, Int]
+TABLES = Tables.make()
+seeds = st.integers(0, 2**32 - 1)
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names an x86-64 processor")
-@pytest.mark.parametrize(("processor", "features"), [("generic", ""), ("haswell", "+avx2,+fma")])
-def test_another_instruction_set_gives_the_same_words(processor: str, features: str, tmp_path: Path) -> None:
-    rng = np.random.default_rng(5)
-    tile = np.cumsum(rng.integers(-9, 10, (3, 20, 31)), axis=2).clip(-255, 255).astype(np.int16)
+@functools.cache
+def machine_of(name: str) -> Machine:
+    return choose.choose(machine=name, threads=1)
+
+
+# Products and activations
+
+
+def exact(layer: Layer, a: Int) -> Int:
+    """The layer's definition, in int64."""
+    acc = a @ layer.weight.astype(np.int64).T + layer.bias
+    return np.clip(acc >> layer.shift, layer.low, layer.high)
+
+
+def run(executor: Executor, layers: list[Layer], a: Int) -> Int:
+    x = executor.array(a.astype(np.float32))
+    for layer in layers:
+        x = executor.apply(executor.load(layer), x)
+    return executor.numpy(x).astype(np.int64)
+
+
+def make(random: np.random.Generator, limit: NDArray[np.int32], O: int, fill: float, low: int, high: int) -> Layer:
+    """Weights and bias that use about `fill` of the 2**24 that partial sums may reach."""
+    share = random.dirichlet(np.full(len(limit) + 1, 0.5), O) * fill * (EXACT - 1)
+    sign = random.choice([-1, 1], share.shape)
+    weight = np.minimum(share[:, 1:] // np.maximum(limit, 1), WEIGHT_LIMIT) * sign[:, 1:]
+    bias = share[:, 0].astype(np.int64) * sign[:, 0]
+    shift = random.integers(0, 24, O).astype(np.int32)
+    ends = np.full(O, low, np.int32), np.full(O, high, np.int32)
+    return Layer(weight.astype(np.int16), bias.astype(np.int32), shift, limit, *ends)
+
+
+def large(random: np.random.Generator) -> tuple[list[Layer], Int]:
+    """A product large enough that libraries split it."""
+    limit = np.full(132, 2047, np.int32)
+    return [make(random, limit, 128, 1.0, -EXACT, EXACT)], random.integers(-2047, 2048, (2000, 132))
+
+
+def product(n: int, I: int, O: int, limit: int, ends: tuple[int, int], machine: Machine) -> None:
+    """At the ends of inputs, of sums (2**24 - 1 either way) and of shifts."""
+    random = np.random.default_rng(n)
+    layer = make(random, np.full(I, limit, np.int32), O, 1.0, *ends)
+    most = np.sign(layer.weight.astype(np.int64)) * limit
+    a = np.concatenate([most[:1], -most[-1:], random.integers(-limit, limit + 1, (n, I))])[:n]
+    assert np.array_equal(run(machine.executor, [layer], a), exact(layer, a))
+
+
+def one_unit(machine: Machine) -> None:
+    """The largest sum there is, without and with a shift."""
+    for bias, shift in ((EXACT - 2, 0), (-EXACT + 2, 0), (EXACT - 2, 23), (-EXACT + 2, 23), (-1, 1)):
+        numbers = [np.array([value], np.int32) for value in (bias, shift, 1, -EXACT, EXACT)]
+        layer = Layer(np.array([[1]], np.int16), *numbers)
+        for value in (-1, 0, 1):
+            a = np.array([[value]])
+            assert np.array_equal(run(machine.executor, [layer], a), exact(layer, a))
+
+
+def largest_product(machine: Machine) -> None:
+    layers, a = large(np.random.default_rng(3))
+    assert np.array_equal(run(machine.executor, layers, a), exact(layers[0], a))
+
+
+def joined(machine: Machine) -> None:
+    executor, random = machine.executor, np.random.default_rng(0)
+    for widths in ((1, 1), (3, 70, 1), (5,)):
+        parts = [random.integers(-9, 10, (7, width)).astype(np.float32) for width in widths]
+        got = executor.numpy(executor.join([executor.array(part) for part in parts]))
+        assert np.array_equal(got, np.concatenate(parts, axis=1))
+    assert np.array_equal(executor.numpy(executor.zeros(2, 3)), np.zeros((2, 3)))
+
+
+def exactness(machine: Machine) -> None:
+    check_exact(machine.executor)
+
+
+# Convolutions
+
+
+def convolution(random: np.random.Generator, size: int, I: int, O: int) -> Convolution:
+    """Weights that fill the bound."""
+    weight = random.integers(-60, 61, (O, size * size * I)).astype(np.int16)
+    bias, shift = random.integers(-5000, 5000, O).astype(np.int32), random.integers(0, 8, O).astype(np.int32)
+    most = (EXACT - 5001) // max(1, int(np.abs(weight.astype(np.int64)).sum(axis=1).max()))
+    limit = np.full(size * size * I, min(most, 4095), np.int32)
+    low = random.integers(-40000, 1, O).astype(np.int32)
+    return Convolution(Layer(weight, bias, shift, limit, low, low + 50000), size)
+
+
+def definition(c: Convolution, a: Int) -> Int:
+    N, H, W, I = a.shape
+    layer, r = c.layer, c.size // 2
+    around = np.pad(a, ((0, 0), (r, r), (r, r), (0, 0)))
+    weight = layer.weight.astype(np.int64).reshape(-1, c.size, c.size, I)
+    y = np.zeros((N, H, W, len(weight)), np.int64) + layer.bias
+    for dy in range(c.size):
+        for dx in range(c.size):
+            y += around[:, dy : dy + H, dx : dx + W] @ weight[:, dy, dx].T
+    return np.clip(y >> layer.shift, layer.low, layer.high)
+
+
+def convolved(seed: int, size: int, shape: tuple[int, ...], O: int, machine: Machine, most: int | None = None) -> None:
+    """shape: N, H, W, I. most: of the inputs, None for all that the bound allows."""
+    random = np.random.default_rng(seed)
+    c = convolution(random, size, shape[-1], O)
+    limit = most or int(c.layer.limit[0])
+    a = random.integers(-limit, limit + 1, shape)
+    on = machine.convolutions
+    got = on.numpy(on.convolve(on.load(c), on.array(a.astype(np.float32))))
+    assert got.dtype == np.float32
+    assert np.array_equal(got, definition(c, a))
+
+
+# Stacks
+
+
+def mixture(random: np.random.Generator, n: int) -> Step:
+    """Components from needles to plains, in and far outside the alphabet; values likely and not."""
+    K, size = int(random.integers(1, 5)), 16 * int(random.integers(3, 300))
+    origin = -int(random.integers(0, size))
+    logit, log_scale = random.integers(-200, 200, (K, n)), random.integers(0, 161, (K, n))
+    mean = random.integers(64 * (origin - 300), 64 * (origin + size + 300), (K, n))
+    near = np.clip(np.rint(mean[0] / 64), origin, origin + size - 1)
+    values = np.where(random.random(n) < 0.5, near, random.integers(origin, origin + size, n)).astype(np.int64)
+    return Mixture.of(TABLES, logit, mean, log_scale, size, origin), values
+
+
+def table(random: np.random.Generator, n: int) -> Step:
+    A = int(random.integers(3, 40))
+    share = random.random((n, A)) ** 8 + 1e-9
+    frequency = 1 + np.floor(share / share.sum(axis=1, keepdims=True) * (TOTAL - A)).astype(np.int64)
+    cdf = np.pad(np.cumsum(frequency, axis=1), ((0, 0), (1, 0))).astype(np.uint32)
+    cdf[:, -1] = TOTAL
+    return Table(cdf, np.array([n])), random.integers(0, A, n)
+
+
+def steps(seed: int, sizes: list[int]) -> list[Step]:
+    random = np.random.default_rng(seed)
+    return [(mixture if random.random() < 0.6 else table)(random, n) for n in sizes]
+
+
+def pushed(new: NewStack, message: list[Step]) -> NDArray[np.uint32]:
+    stack = new()
+    for distribution, symbols in reversed(message):
+        for intervals in reversed(stack.intervals(distribution, symbols)):
+            stack.push(intervals)
+    return stack.words()
+
+
+def stacked(seed: int, sizes: list[int], machine: Machine) -> None:
+    """The words of numpy's stack, from which what was pushed pops, until nothing is left."""
+    message = steps(seed, sizes)
+    words = pushed(machine.stack, message)
+    assert words.tolist() == pushed(Stack, message).tolist()
+    stack = machine.stack(words)
+    for distribution, symbols in message:
+        assert stack.pop(distribution).tolist() == symbols.tolist()
+    assert stack.is_empty()
+    assert len(stack.words()) == 0
+
+
+def restored(seed: int, sizes: list[int], machine: Machine) -> None:
+    """What pops off words of noise is what pops off numpy's stack, and to push it again brings the words back."""
+    words = np.random.default_rng(seed).integers(1, 2**32, 200, dtype=np.uint64).astype(np.uint32)
+    message, ends = steps(seed, sizes), []
+    for new in (Stack, machine.stack):
+        stack = new(words)
+        values = [stack.pop(distribution) for distribution, _ in message]
+        ends.append([[value.tolist() for value in values], stack.words().tolist()])
+        for (distribution, _), value in zip(reversed(message), reversed(values), strict=True):
+            for intervals in reversed(stack.intervals(distribution, value)):
+                stack.push(intervals)
+        assert np.array_equal(stack.words(), words)
+    assert ends[0] == ends[1]
+
+
+def no_zero_word(machine: Machine) -> None:
+    with pytest.raises(ModelError, match="zero word"):
+        machine.stack(np.array([1, 0], np.uint32))
+
+
+# Whole families, on the weights that ship
+
+
+def photo(shape: tuple[int, int, int], seed: int) -> Tile:
+    """Soft shading with grain, and a sample at each end: int16 [C, H, W]."""
+    random, (C, H, W) = np.random.default_rng(seed), shape
+    y, x = np.indices((H, W))
+    shade = [[120, 10, -10][c] + 50 * np.sin(x / 7 + c) * np.cos(y / 5) for c in range(C)]
+    tile = np.rint(np.stack(shade) + random.normal(0, 3, shape)).clip(-255, 255).astype(np.int16)
     tile[0] = tile[0].clip(0, 255)
-    np.save(tmp_path / "tile.npy", tile)
-    environment = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", CODE, str(tmp_path), *MODELS], check=True, env=os.environ | environment)
-    for name in MODELS:
-        (stream,) = coder.encode(registry.load(name, machine="numpy"), [tile])
-        assert np.array_equal(np.load(tmp_path / f"{name}.npy"), stream.words)
+    tile[0, 0, 0], tile[0, -1, -1] = 0, 255
+    return tile
+
+
+def words_of(model: Any, tiles: list[Tile]) -> list[list[int]]:
+    if isinstance(model.coding, LatentCoding):
+        return [chain.encode(model, registry.load("default", machine="numpy", threads=1), tiles).words.tolist()]
+    streams = coder.encode(model, tiles)
+    return [[*stream.words.tolist(), *([] if stream.base is None else stream.base.tolist())] for stream in streams]
+
+
+@functools.cache
+def coded(name: str, machine: str) -> tuple[list[Tile], list[list[int]]]:
+    """Small tiles of shapes that the model is made for, and one that is a column or a row; and their words."""
+    model = registry.load(name, machine=machine, threads=1)
+    side = min(28, model.tile[0])
+    shapes = [(model.planes, side, side)] * 3 if model.tile == (28, 28) else [(model.planes, 11, 14)] * 2
+    if not isinstance(model.coding, LatentCoding) and not model.unit > 8:
+        shapes += [(model.planes, 1, 9), (1, 9, 1)]
+    tiles = [photo(shape, seed) for seed, shape in enumerate(shapes)]
+    return tiles, words_of(model, tiles)
+
+
+def shipped(name: str, machine: Machine) -> None:
+    tiles, words = coded(name, machine.name)
+    assert words == coded(name, "numpy")[1]
+    model = registry.load(name, machine=machine.name, threads=1)
+    if isinstance(model.coding, ExplicitCoding):
+        streams = [np.array(part, np.uint32) for part in words]
+        back = coder.decode(model, [tile.shape for tile in tiles], streams)  # type: ignore[misc]
+        assert all(np.array_equal(a, b) for a, b in zip(back, tiles, strict=True))
+
+
+OPEN, HALF = (-EXACT, EXACT), (0, 255)
+CASES: dict[str, Case] = {
+    **{
+        f"product-{n}x{I}x{O}-{limit}": functools.partial(product, n, I, O, limit, ends)
+        for n, I, O, limit, ends in (
+            (1, 1, 1, 32767, OPEN), (2, 1, 17, 1, HALF), (3, 33, 1, 2047, HALF), (1, 150, 100, 127, OPEN),
+            (17, 31, 33, 4095, (-8191, 8191)), (64, 64, 64, 127, HALF), (65, 129, 15, 8191, OPEN), (7, 2, 3, 0, OPEN),
+        )
+    },
+    "product-one-unit": one_unit,
+    "product-large": largest_product,
+    "join": joined,
+    "exactness": exactness,
+    **{
+        f"convolution-{size}-{'x'.join(map(str, (*shape, O)))}": functools.partial(convolved, 1, size, shape, O)
+        for size, shape, O in (
+            (1, (1, 1, 1, 1), 1), (3, (1, 1, 1, 1), 1), (5, (1, 1, 1, 3), 2), (3, (1, 1, 20, 5), 7),
+            (3, (2, 20, 1, 5), 17), (5, (3, 2, 3, 20), 16), (3, (2, 17, 16, 16), 33), (1, (3, 13, 19, 33), 20),
+        )
+    },
+    **{
+        f"convolution-{size}-in-parts-{N}x{H}x{W}": functools.partial(convolved, 1, size, (N, H, W, 2), 3, most=9)
+        for size in (1, 3)
+        for N, H, W in ((2, 300, 400), (70, 40, 40), (1, 3, 70000))
+    },
+    **{
+        f"stack-{'-'.join(map(str, sizes)) or 'empty'}": functools.partial(stacked, len(sizes), sizes)
+        for sizes in ([], [0], [1], [30, 0, 1], [1, 1, 1, 1, 1], [17, 30, 30])
+    },
+    **{f"stack-again-{len(sizes)}": functools.partial(restored, 5, sizes) for sizes in ([1], [20, 3], [9, 9, 20, 1])},
+    "stack-zero-word": no_zero_word,
+    **{f"family-{record.name}": functools.partial(shipped, record.name) for record in RECORDS},
+}  # fmt: skip
+
+
+@each_machine
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_every_machine_gives_the_same(case: Case, machine: str) -> None:
+    case(machine_of(machine))
+
+
+# The same, at random
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> tuple[list[Layer], Int]:
+    """One to four layers, each within the limits that the one before keeps to, and inputs [n, I] for the first."""
+    random = np.random.default_rng(draw(seeds))
+    limit = np.full(draw(st.integers(1, 150)), draw(st.sampled_from([1, 127, 2047, 32767])), np.int32)
+    n, signed = draw(st.integers(1, 70)), draw(st.booleans())
+    a = random.integers(-limit if signed else 0, limit + 1, (n, len(limit)))
+    a[random.random(a.shape) < 0.3] = limit[0]  # the ends are where sums are largest
+    layers = []
+    for _ in range(draw(st.integers(1, 4))):
+        outputs, high = draw(st.integers(1, 100)), draw(st.sampled_from([1, 255, 2047, 8191]))
+        fill = draw(st.sampled_from([0.01, 0.5, 1.0]))
+        layers.append(make(random, limit, outputs, fill, draw(st.sampled_from([0, -high])), high))
+        limit = np.full(outputs, high, np.int32)
+    return layers, a
+
+
+@settings(deadline=None, max_examples=60)
+@given(networks(), st.integers(0, 70))
+def test_executors_agree_for_any_batch(network: tuple[list[Layer], Int], cut: int) -> None:
+    layers, a = network
+    expected = a
+    for layer in layers:
+        expected = exact(layer, expected)
+    for name in ALL:
+        executor = machine_of(name).executor
+        assert np.array_equal(run(executor, layers, a), expected), name
+        split = [run(executor, layers, part) for part in (a[:cut], a[cut:]) if len(part)]
+        assert np.array_equal(np.concatenate(split), expected), name
+        assert np.array_equal(run(executor, layers, a[::-1])[::-1], expected), name
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, st.sampled_from([1, 3, 5]), st.tuples(*[st.integers(1, 20)] * 4), st.integers(1, 3))
+def test_machines_convolve_as_defined(seed: int, size: int, shape: tuple[int, ...], N: int) -> None:
+    for name in ALL:
+        convolved(seed, size, (N, *shape[:3]), shape[3], machine_of(name))
+
+
+@settings(deadline=None, max_examples=50)
+@given(seeds, st.lists(st.integers(0, 30), max_size=5))
+def test_stacks_have_the_same_words(seed: int, sizes: list[int]) -> None:
+    for name in ALL:
+        stacked(seed, sizes, machine_of(name))
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds, st.lists(st.integers(1, 20), min_size=1, max_size=4))
+def test_popping_and_pushing_again_restores_stacks(seed: int, sizes: list[int]) -> None:
+    for name in ALL:
+        restored(seed, sizes, machine_of(name))
+
+
+# Who serves, and who is chosen
+
+
+def test_every_machine_is_in_the_table() -> None:
+    assert list(SERVES) == list(MACHINES)
+
+
+@each_machine
+@pytest.mark.parametrize("name", [record.name for record in RECORDS])
+def test_which_object_serves(name: str, machine: str) -> None:
+    """Each (family, machine): a fast way that is never taken would go unnoticed, as the words are the same."""
+    executor, convolutions, stack, causal, flow = SERVES[machine]
+    chosen = machine_of(machine)
+    family = next(record.family for record in RECORDS if record.name == name)
+    model = registry.load(name, machine=machine, threads=1)
+    assert (chosen.name, chosen.threads) == (machine, 1)
+    assert type(chosen.executor).__name__ == executor
+    assert type(chosen.convolutions).__name__ == convolutions
+    assert (chosen.stack.__name__, model.stack) == (stack, chosen.stack)  # type: ignore[attr-defined]
+    fast = getattr(model.coding, "fast", None) or getattr(model.coding, "pixels", None)
+    expected = {"causal": causal, "flow": flow, "vqvae": causal}.get(family)
+    assert (None if fast is None else type(fast).__name__) == expected
+    if family == "vqvae":
+        assert model.network.run is chosen.convolutions
+    if expected is None:
+        assert family in ("vae", "continuous", "vqvae") or tile_coder(family, model.network, chosen) is None
+
+
+def test_families_that_code_whole_tiles_are_in_the_table() -> None:
+    for family in FAMILIES:
+        found = {tiles for tiles in ("native", "triton") if find_spec(f"lgcodec.models.families.{family}.on_{tiles}")}
+        assert found == ({"native", "triton"} if family in ("causal", "flow") else set()), family
+
+
+@each_machine
+def test_a_machine_asked_for_is_the_one_that_runs(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose.choose(machine=machine).name == machine
+    monkeypatch.setattr(choose, "missing", lambda name: "is not here today" if name == machine else None)
+    with pytest.raises(ModelError, match=f"machine {machine}: is not here today"):
+        choose.choose(machine=machine)
+
+
+def test_machines_and_devices_that_there_are_not() -> None:
+    *others, last = MACHINES
+    with pytest.raises(ModelError, match=f"no machine 'abacus': expected {', '.join(others)} or {last}"):
+        choose.choose(machine="abacus")
+    with pytest.raises(ModelError, match="no device 'tpu': expected auto, cpu or cuda"):
+        choose.choose("tpu")
+
+
+def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "find_spec", lambda package: None)
+    for name, row in MACHINES.items():
+        reason = missing(name)
+        assert (reason is None) == (not row.needs)
+        assert reason is None or (row.needs[0] in reason and f"lgcodec[{row.extra}]" in reason)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_the_automatic_choice_falls_back_and_says_so_once(
+    device: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, *_ = CPU
+    assert choose.choose(device).name == next(name for name in CPU if missing(name) is None)
+    monkeypatch.setattr(choose, "missing", lambda name: "is not here today" if name == first else None)
+    choose._say_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert [choose.choose(device).name for _ in range(3)] == [second] * 3
+    assert [record.getMessage() for record in caplog.records] == [
+        f"machine {first} is not here today; without it models are many times slower"
+    ]
+    choose._say_once.cache_clear()
+
+
+def test_a_device_that_nothing_serves_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "missing", lambda name: "is not here today")
+    for device in ("auto", "cpu", "cuda"):
+        with pytest.raises(ModelError, match="is not here today"):
+            choose.choose(device)

@@ -138,7 +138,7 @@ def test_tables_are_sigmoid_and_exponentials() -> None:
     assert TABLES.inverse.min() > 0
 
 
-@pytest.mark.parametrize("record", registry.records(), ids=lambda record: record.name)
+@pytest.mark.parametrize("record", registry.RECORDS, ids=lambda record: record.name)
 def test_shipped_weights_hold_these_tables(record: registry.Record) -> None:
     """Where another libm than the exporter's rounds a table differently, the shipped one still counts: say so here."""
     data = (files("lgcodec.models") / "weights" / record.weights).read_bytes()

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lgcodec.models.families.causal import online
+from lgcodec.models.families.causal.on_native import features as native_features
 from lgcodec.models.families.causal.online import HIGH, LEFT, LOW, PULL, RIDGE, RIGHT, START, TAPS, UP, W_SCALE, WINDOWS
+from lgcodec.models.machines.native import library
 
-compiled = pytest.importorskip(
-    "lgcodec.models.families.causal.on_numba", reason="the fast extra (numba) is not installed"
-)
+if not library.available():
+    pytest.skip("no native library: there was no C compiler", allow_module_level=True)
 EXACT = 2**53
 Tile = NDArray[np.int16]
 Plane = list[list[int]]
@@ -117,7 +118,7 @@ class Coupling:
 
 
 def features(tile: Tile) -> tuple[list[list[Plane]], list[Plane], int]:
-    """compiled.features without a float, in raster order: predictions, expected errors, largest magnitude met."""
+    """on_native.features without a float, in raster order: predictions, expected errors, largest magnitude met."""
     C, H, W = tile.shape
     planes: list[Plane] = tile.tolist()
     seen = Bounded()
@@ -169,7 +170,7 @@ def plane_of(kind: str, random: np.random.Generator, c: int, H: int, W: int) -> 
 
 
 def check(tile: Tile) -> int:
-    got_predictions, got_coupled = compiled.features(tile)
+    got_predictions, got_coupled = native_features(tile)
     predictions, coupled, largest = features(tile)
     assert np.array_equal(got_predictions, np.array(predictions))
     assert np.array_equal(got_coupled, np.array(coupled))
@@ -255,7 +256,7 @@ def test_features_are_causal(tile: Tile, data: st.DataObject) -> None:
     other = tile.copy()
     for c in range(C):
         other[c][later] = HIGH[c] + LOW[c] - other[c][later]
-    for before, after in zip(compiled.features(tile)[:1], compiled.features(other)[:1], strict=True):
+    for before, after in zip(native_features(tile)[:1], native_features(other)[:1], strict=True):
         now = cols + 2 * rows <= x + 2 * y
         assert np.array_equal(before[..., now], after[..., now])
 
@@ -270,4 +271,4 @@ def test_expected_errors_saturate_where_int16_ends() -> None:
     tile[:2, -1, -1] = 255, -255
     expected = features(tile)[1]
     assert np.abs(expected).max() > 32767
-    assert np.array_equal(compiled.features(tile)[1], np.clip(expected, -32768, 32767))
+    assert np.array_equal(native_features(tile)[1], np.clip(expected, -32768, 32767))

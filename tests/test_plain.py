@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import tracemalloc
 import zlib
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
 from strategies import tiles
 
 from lgcodec import plain
@@ -20,7 +23,7 @@ every_method = pytest.mark.parametrize("method", METHODS.values(), ids=lambda me
 
 
 def test_wire_ids_never_change() -> None:
-    assert plain.NAMES == {0: "model", 1: "raw", 2: "solid", 3: "deflate", 4: "lzma", 5: "webp"}
+    assert plain.NAMES == {0: "model", 1: "raw", 2: "solid", 3: "deflate", 4: "lzma", 5: "webp", 6: "png"}
 
 
 @every_method
@@ -39,7 +42,7 @@ def test_shortest_never_grows_a_tile_by_more_than_a_byte(tile: plain.Tile) -> No
 
 
 @every_method
-@given(data=st.binary(max_size=200), shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)))
+@given(data=st.binary(max_size=200), shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 8)))
 def test_any_bytes_give_a_tile_or_our_error(method: plain.Method, data: bytes, shape: plain.Shape) -> None:
     try:
         tile = method.decode(data, shape)
@@ -59,6 +62,43 @@ def test_truncated_tile_is_refused(method: plain.Method) -> None:
     for size in range(len(code)):
         with pytest.raises(FormatError):
             method.decode(code[:size], tile.shape)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("top", [2, 16, 256])
+def test_png_tiles_are_no_larger_than_pillows_png(channels: int, top: int) -> None:
+    random = np.random.default_rng(top)
+    tile = (random.integers(0, top, (70, 90, channels)) // (1 + np.arange(90)[:, None] // 30)).astype(np.uint8)
+    image = Image.fromarray(tile[..., 0] if channels == 1 else tile)
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    code = METHODS[6].encode(tile, 3)
+    assert code is not None
+    assert len(code) < len(file.getvalue())
+
+
+def test_png_filters_are_undone_for_every_type() -> None:
+    random = np.random.default_rng(2)
+    for shape in ((5, 6, 1), (5, 6, 2), (5, 6, 3), (5, 6, 4), (5, 6, 6), (5, 6, 8)):
+        rows = random.integers(0, 256, (5, 1 + 6 * shape[2])).astype(np.uint8)
+        rows[:, 0] = np.arange(5)
+        code = b"\x08" + plain.deflate(rows.tobytes())
+        assert np.array_equal(METHODS[6].decode(code, shape), unfiltered(rows, shape[2]).reshape(shape))
+        rows[2, 0] = 5
+        with pytest.raises(FormatError):
+            METHODS[6].decode(b"\x08" + plain.deflate(rows.tobytes()), shape)
+
+
+def unfiltered(rows: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """FORMAT.md's words, a byte at a time."""
+    known = np.zeros((rows.shape[0] + 1, rows.shape[1] - 1 + step), int)
+    for y, row in enumerate(rows.astype(int), 1):
+        for x in range(row.size - 1):
+            a, b, c = int(known[y, x]), int(known[y - 1, x + step]), int(known[y - 1, x])
+            nearest = min((a, b, c), key=lambda v: abs(a + b - c - v))
+            guess = (0, a, b, (a + b) // 2, nearest)[row[0]]
+            known[y, x + step] = (row[1 + x] + guess) % 256
+    return known[1:, step:].astype(np.uint8)
 
 
 def test_one_bit_samples_take_one_bit() -> None:

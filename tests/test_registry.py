@@ -36,11 +36,6 @@ def altered(by: int) -> Weights:
     return replace(content, tensors={**content.tensors, "out.0.bias": bias})
 
 
-def test_names_are_those_of_the_records() -> None:
-    assert registry.names() == [record.name for record in registry.records()]
-    assert "default" in registry.names()
-
-
 def test_ids_digests_and_names_are_unique() -> None:
     for facts in ("name", "wire_id", "digest", "weights"):
         values = [getattr(record, facts) for record in RECORDS]
@@ -169,13 +164,6 @@ def test_folders_and_other_files_are_no_models(tmp_path: Path) -> None:
     other.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     with pytest.raises(ModelError, match=r"image\.png: not a weights file"):
         registry.load(other)
-
-
-def test_unknown_devices_and_machines_are_refused() -> None:
-    with pytest.raises(ModelError, match="no device 'tpu': expected auto, cpu or cuda"):
-        registry.load("default", device="tpu")
-    with pytest.raises(ModelError, match="no machine 'abacus': expected numba, numpy, torch or cuda"):
-        registry.load("default", machine="abacus")
 
 
 def test_cuda_where_there_is_none_is_refused() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from strategies import FakeLatent, texture
 
-from lgcodec import Codec, sets
+from lgcodec import Codec, container, sets
 from lgcodec.cli.main import program
 from lgcodec.errors import FormatError, InputError, LgcodecError
 
@@ -71,6 +71,19 @@ def test_images_come_back_from_a_set(model: str | FakeLatent) -> None:
         codec.decode_set(damaged)
     with pytest.raises(FormatError, match="a set of images"):
         codec.decompress(data)
+
+
+@pytest.mark.usefixtures("model_alone")
+def test_a_chain_may_begin_with_tiles_of_several_images() -> None:
+    codec, digit = Codec("vae-mnist"), np.add.outer(np.arange(28) ** 2 % 50, np.arange(28) * 7).astype(np.uint8)
+    data = codec.compress_set({str(i): digit + np.uint8(i) for i in range(9)})
+    first = container.read_header(sets.read(data)["0"])
+    assert first.chain is not None
+    assert len(first.chain.seeds) > len(first.index) == 1
+    for name, picture in codec.decode_set(data).items():
+        assert np.array_equal(picture.array(), digit + np.uint8(int(name)))
+    with pytest.raises(FormatError, match="more tiles than there are"):
+        codec.decompress(sets.read(data)["0"])
 
 
 @pytest.fixture

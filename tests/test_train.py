@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -20,16 +22,23 @@ import lgcodec
 from lgcodec import colour
 from lgcodec.coding import coder
 from lgcodec.models import registry
+from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.families.causal import floats as causal_training
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal import online
-from lgcodec.models.families.causal.on_numba import CompiledCausal
+from lgcodec.models.families.causal.model import coding_of
+from lgcodec.models.families.causal.on_native import NativeCausal
 from lgcodec.models.families.causal.training import UNLABELLED, Crops, evaluate
+from lgcodec.models.machines.choose import choose
+from lgcodec.models.machines.native import library
+from lgcodec.models.training import run as training_run
 from lgcodec.models.training.command import train as main
-from lgcodec.models.training.images import augment, process, read_images
+from lgcodec.models.training.images import augment, converted, find, half, process, read_images, single
+from lgcodec.models.training.pool import FIRST, Pool, ahead
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
-pytest.importorskip("numba", reason="the fast extra (numba) is not installed")
+if not library.available():
+    pytest.skip("no native library: there was no C compiler", allow_module_level=True)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -78,11 +87,18 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return out, result.output
 
 
-@pytest.mark.parametrize("family", ["causal", "continuous", "flow", "vae", "vqvae"])
+def test_a_run_says_how_often_each_pixel_was_seen(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_run, "SAY_STEPS", 2)
+    result = run(data, tmp_path / "mine.safetensors", 0.05)
+    step, times = re.findall(r"step +([0-9]+)  train .* each pixel seen ([0-9.]+) times", result.output)[-1]
+    assert float(times) == pytest.approx(int(step) * 4 * 16**2 / (3 * 40**2), abs=0.01)
+
+
+@pytest.mark.parametrize("family", ["causal", "continuous", "flow", "masked", "vae", "vqvae"])
 def test_every_family_has_a_command(family: str) -> None:
     result = CliRunner().invoke(main, [family, "--help"])
     assert result.exit_code == 0
-    assert "--held-out" in result.output
+    assert "--out " in result.output
     assert family in CliRunner().invoke(main, ["--help"]).output
 
 
@@ -90,7 +106,7 @@ def test_a_run_exports_weights_that_code(trained: tuple[Path, str], data: Path) 
     out, _ = trained
     tile = colour.forward(picture(0), colour.STANDARD)
     streams = []
-    for machine in ("numpy", "numba"):
+    for machine in ("numpy", "native"):
         model = registry.load(out, machine=machine)
         assert model.wire_id == registry.OWN
         (stream,) = coder.encode(model, [tile])
@@ -104,7 +120,7 @@ def test_a_run_learns_and_says_its_rates(trained: tuple[Path, str], data: Path) 
     out, output = trained
     held_out = np.asarray(Image.open(next((data / "held-out").rglob("*.png"))))
     tile = colour.forward(held_out, colour.STANDARD)
-    (stream,) = coder.encode(registry.load(out, machine="numba"), [tile])
+    (stream,) = coder.encode(registry.load(out, machine="native"), [tile])
     integers = stream.ideal_bits / tile.size
     said = re.findall(r"held out ([0-9.]+) bits/dim as floats, ([0-9.]+) as integers", output)
     assert float(said[-1][1]) == pytest.approx(integers, abs=1e-4)
@@ -132,7 +148,7 @@ def test_folders_are_classes(trained: tuple[Path, str], data: Path, tmp_path: Pa
     out, more = tmp_path / "classed.safetensors", ("--start", str(trained[0]), "--classes")
     result = run(data, out, 0.03, *more, "--data", str(data / "held-out"))
     assert result.exit_code == 0, result.output
-    model: Any = registry.load(out, machine="numba")
+    model: Any = registry.load(out, machine="native")
     tables = model.network.classes
     assert {len(table) for table in tables.values()} == {2}
     assert all(table.any() for name, table in tables.items() if name != "first"), "nothing was learned"
@@ -156,12 +172,12 @@ def test_weights_that_learn_are_rated_with_and_without(trained: tuple[Path, str]
     out = tmp_path / "learning.safetensors"
     result = run(data, out, 0.02, "--start", str(trained[0]), "--learning", "12", "--rest", "0")
     assert result.exit_code == 0, result.output
-    card, model = json.loads(out.with_suffix(".json").read_text()), registry.load(out, machine="numba")
+    card, model = json.loads(out.with_suffix(".json").read_text()), registry.load(out, machine="native")
     network: causal.Network = model.network  # type: ignore[attr-defined]
     (path,) = (data / "held-out").rglob("*.png")
     tile = colour.forward(np.asarray(Image.open(path)), colour.STANDARD)
     (stream,) = coder.encode(model, [tile])
-    (still,) = CompiledCausal(network.without_learning(), 1).encode([tile], b"")
+    (still,) = NativeCausal(network.without_learning(), 1).encode([tile], b"")
     assert card["architecture"]["learning"] == 12
     assert card["learned_bpd"] == pytest.approx(stream.ideal_bits / tile.size, abs=1e-4)
     assert card["integer_bpd"] == pytest.approx(still.ideal_bits / tile.size, abs=1e-4)
@@ -186,16 +202,68 @@ def test_weights_that_learn_are_rated_with_and_without(trained: tuple[Path, str]
         assert begun["integer_bpd"] < card["integer_bpd"] * 1.02
 
 
-def test_crops_come_with_the_class_of_their_image_or_none() -> None:
-    images = [np.full((24, 24, 3), light, np.uint8) for light in (40, 200)]
-    crops = Crops(images, np.random.default_rng(0), 16, 8, np.array([1, 0]))
+def test_crops_come_with_the_class_of_their_image_or_none(tmp_path: Path) -> None:
+    for folder, light in (("bright", 200), ("dark", 40)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((24, 24, 3), light, np.uint8)).save(tmp_path / folder / "a.png")
+    found = find([tmp_path / "bright", tmp_path / "dark"], 8)
+    crops = Crops(found, np.random.default_rng(0), 16, 8, classes=True)
     labels = []
     for batch, _ in zip(crops, range(20), strict=False):
-        labels.append(batch[5].numpy())
+        labels.append(batch[6].numpy())
         light = batch[0][:, 0].float().mean(dim=(1, 2)).numpy()
         assert ((labels[-1] == -1) | ((light < 120) == (labels[-1] == 1))).all()
     share = np.mean(np.concatenate(labels) == -1)
     assert abs(share - UNLABELLED) < 0.1
+
+
+def test_crops_of_planes_are_what_the_program_sees() -> None:
+    """The loss of a tile of one channel, which a batch has after those of three, is the rate of its integers."""
+    torch.manual_seed(1)
+    model = causal_training.Causal(causal.Config(**SIZES))
+    network = causal.Network.of(causal_training.export(model, {}))
+    rgb = picture(3, 48)
+    luma, blue, red = converted(rgb, 2)
+    whole = causal_training.Features(colour.forward(rgb, colour.STANDARD))
+    plane = causal_training.Features.of_plane(luma)
+    both = [torch.from_numpy(np.stack(p)) for p in zip(*(f.crop(0, 0, 48, 48) for f in (whole, plane)), strict=True)]
+    alone = [part[:1] for part in both]
+    with torch.inference_mode():
+        nats = model(*both, coloured=1)
+        three = model(*alone)
+        (grey, *others) = (model(*(part[1:] for part in both), coloured=0)).tolist()
+    assert others == [0, 0]
+    assert nats[1:].tolist() == pytest.approx(three[1:].tolist(), rel=1e-5)
+    assert nats[0].item() == pytest.approx(three[0].item() + grey, rel=1e-5)
+    ideal = ideal_bits(coding_of(network, choose(machine="numpy")), [luma[None].astype(np.int16)], b"")
+    assert grey / np.log(2) == pytest.approx(ideal, rel=0.005)
+    assert {blue.shape, red.shape} == {(24, 24)}
+
+
+def test_a_share_of_the_regions_is_planes(data: Path) -> None:
+    found = find([data / "train"], 16)
+    for share, expected in ((0.0, 16), (0.5, 8), (1.0, 0)):
+        crops = Crops(found, np.random.default_rng(0), 16, 16, single=share)
+        batches = [batch for batch, _ in zip(crops, range(40), strict=False)]
+        counts = [int(batch[5]) for batch in batches]
+        assert np.mean(counts) == pytest.approx(expected, abs=2)
+        for batch, count in zip(batches, counts, strict=True):
+            assert not batch[0][count:, 1:].any(), "chroma of a plane"
+
+
+def test_planes_are_conversions_of_their_photographs() -> None:
+    rgb = picture(1, 40)
+    luma, blue, red = converted(rgb, 0)
+    pillow = np.asarray(Image.fromarray(rgb).convert("YCbCr"), int)
+    assert np.abs(luma - pillow[..., 0]).max() <= 1
+    halved = pillow.reshape(20, 2, 20, 2, 3).mean(axis=(1, 3))
+    assert np.abs(blue - halved[..., 1]).max() < 2  # Pillow rounds chroma down
+    assert np.abs(red - halved[..., 2]).max() < 2
+    ramp = np.add.outer(np.arange(12), 2 * np.arange(10)).astype(np.float32)
+    np.testing.assert_allclose(half(ramp, triangle=True)[1:, 1:], ramp[2::2, 2::2])  # around even places
+    kinds = {single(rgb, np.random.default_rng(seed), 16, 0.5).shape for seed in range(20)}
+    assert kinds == {(40, 40), (20, 20)}
+    assert single(rgb, np.random.default_rng(0), 30).shape == (40, 40)
 
 
 def test_a_run_leaves_a_model_card(trained: tuple[Path, str]) -> None:
@@ -290,6 +358,59 @@ def test_crops_have_the_context_of_the_whole(data: st.DataObject) -> None:
 
     parts = nats(0, 0, y, W) + nats(y, 0, H - y, x) + nats(y, x, H - y, W - x)
     assert parts == pytest.approx(nats(0, 0, H, W), rel=1e-4)
+
+
+def test_a_pool_holds_the_last_regions_in_the_order_of_its_seed(data: Path) -> None:
+    found = find([data / "train"], 16)
+
+    def made(size: int) -> list[list[int]]:
+        random = np.random.default_rng(5)
+        kept: Pool[int] = Pool(found, random, lambda _, rng: int(rng.integers(1 << 30)), size)
+        seen = []
+        for step in range(12):
+            kept.step(step)
+            seen.append([region for region, _ in kept.regions])
+        return seen
+
+    steps = made(4)
+    assert steps == made(4)
+    assert {len(regions) for regions in steps} == {4}
+    order = steps[0] + [new for old, now in pairwise(steps) for new in now if new not in old]
+    assert len(order) == 4 + 6, "a new region in every other step"
+    assert sorted(steps[-1]) == sorted(order[-4:])
+    large = made(FIRST + 3)
+    assert [len(regions) - FIRST for regions in large[:5]] == [1, 2, 3, 3, 3], "until it is full, each step adds"
+
+
+def test_photographs_are_read_when_they_are_wanted(tmp_path: Path) -> None:
+    """A folder is known by its headers; a file that cannot be read ends the run with its name."""
+    good, bad = tmp_path / "good.png", tmp_path / "later.png"
+    Image.fromarray(picture(0, 20)).save(good)
+    bad.write_bytes(good.read_bytes()[:200])
+    found = find([tmp_path], 16)
+    assert [p.path.name for p in found] == ["good.png", "later.png"]
+    with pytest.raises(click.ClickException, match=r"later\.png"):
+        Crops(found, np.random.default_rng(0), 2, 16)
+    bad.write_bytes(b"no header")
+    with pytest.raises(click.ClickException, match=r"later\.png"):
+        find([tmp_path], 16)
+    bad.unlink()
+    Image.fromarray(picture(0, 41)).save(tmp_path / "halved.jpg")
+    halved = find([tmp_path], 21)
+    assert [(p.height, p.width) for p in halved] == [(21, 21)]
+    assert halved[0].read().shape == (21, 21, 3)
+
+
+def test_what_is_made_ahead_comes_in_order_and_its_errors_too() -> None:
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise ValueError("the sixth")
+
+    got: list[int] = []
+    with pytest.raises(ValueError, match="the sixth"):
+        got.extend(ahead(items(), 2))
+    assert list(ahead(range(5), 2)) == [0, 1, 2, 3, 4]
+    assert list(ahead([], 2)) == []
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".ppm"])

@@ -4,7 +4,6 @@ and weights are refused; and the Side that the causal family takes: the same in 
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,11 @@ from lgcodec.models.families.vqvae import network as vqvae
 from lgcodec.models.families.vqvae.program import BaseProgram
 from lgcodec.models.interface import TOTAL, ImageModel
 from lgcodec.models.layers.integer import quantise
-from lgcodec.models.machines.choose import choose
+from lgcodec.models.machines.choose import choose, missing
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.weights import Weights, read
 
-MACHINES = ["numpy", *(m for m in ("numba", "torch") if importlib.util.find_spec(m))]
+MACHINES = [name for name in ("numpy", "native", "torch") if missing(name) is None]
 Tile = NDArray[np.int16]
 SMALL = vqvae.Config(
     pixels=causal.Config(width=12, depth=1, hidden=6, components=2, rows=1, left=1, reach=1, side=3),
@@ -119,7 +118,7 @@ def test_every_machine_gives_the_same_words_and_reads_those_of_others(config: vq
         assert all(np.array_equal(a, b) for a, b in zip(back, tiles, strict=True))
 
 
-@pytest.mark.skipif("numba" not in MACHINES, reason="slow without numba")
+@pytest.mark.skipif("native" not in MACHINES, reason="slow without the native library")
 def test_files_of_the_shipped_model_preview_from_their_beginning() -> None:
     codec, random = Codec("vqvae", tile=(64, 48)), np.random.default_rng(0)
     y, x = np.mgrid[:70, :90]
@@ -188,20 +187,18 @@ def test_tables_are_exact() -> None:
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_damage_is_refused_or_decodes_to_a_tile(name: str) -> None:
+def test_damage_is_refused(name: str) -> None:
     one, shape = model(name=name), (3, 20, 18)
     (stream,) = coder.encode(one, [tile(7, shape)])
     random = np.random.default_rng(3)
     assert stream.base is not None
+    assert np.array_equal(coder.decode(one, [shape], [stream.words], bases=[stream.base])[0], tile(7, shape))
     for _ in range(8):
         base, words = (a.copy() for a in (stream.base, stream.words))
         part = base if random.random() < 0.6 else words
         part[random.integers(len(part))] ^= np.uint32(1 << random.integers(32))
-        try:
-            (back,) = coder.decode(one, [shape], [words], bases=[base])
-        except FormatError:
-            continue
-        assert back.shape == shape
+        with pytest.raises(FormatError):
+            coder.decode(one, [shape], [words], bases=[base])
     for base in (stream.base[:-1], stream.base[:0], np.zeros(3, np.uint32), np.full(40, 2**32 - 1, np.uint32)):
         with pytest.raises(FormatError):
             coder.decode(one, [shape], [stream.words], bases=[base])
@@ -302,7 +299,7 @@ def test_the_float_network_is_the_integer_one() -> None:
     assert bits == pytest.approx(nats / np.log(2), rel=0.01)
 
 
-@pytest.mark.skipif(len(MACHINES) < 3, reason="needs torch and numba")
+@pytest.mark.skipif(len(MACHINES) < 3, reason="needs torch and the native library")
 @pytest.mark.parametrize("small", [False, True])
 def test_a_training_run_writes_weights_that_code(small: bool, tmp_path: Path) -> None:
     from click.testing import CliRunner

@@ -116,7 +116,7 @@ class Learned:
         """What the model's record says about it; nothing for weights that do not ship."""
         from lgcodec.models import registry
 
-        return next((record.card for record in registry.records() if record.name == self.model), {})
+        return next((record.card for record in registry.RECORDS if record.name == self.model), {})
 
 
 def contenders(

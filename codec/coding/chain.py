@@ -64,6 +64,8 @@ def decode(
     model: ImageModel, seed: ImageModel, shapes: Sequence[Shape], seeds: Sequence[int], words: Words
 ) -> list[Tile]:
     """The inverse of `encode`. Raises FormatError where the words are none that it makes."""
+    if len(seeds) > len(shapes):
+        raise FormatError("a chain begins with more tiles than there are")
     tiles: list[Tile] = []
     try:
         stack = model.stack(words)

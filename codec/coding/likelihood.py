@@ -7,7 +7,7 @@ it. Scores are in bits per dim, of the integers that decide files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +23,19 @@ T = TypeVar("T")
 _PLENTY = float(1 << 40)
 
 
-def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]], seed: int = 0) -> list[float]:
+def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]]) -> list[float]:
     """Bits per dim of each tile [C, H, W]: ideal bits; of latent models net bits, -ELBO for one draw of the latents."""
     if not isinstance(model.coding, LatentCoding):
         return [stream.ideal_bits / tile.size for stream, tile in zip(coder.encode(model, tiles), tiles, strict=True)]
     rates = []
     for tile in tiles:
-        random = model.stack(noise(tile.size // 2 + 64, seed))
+        random = model.stack(noise(tile.size // 2 + 64, 0))
         rates.append(code_length(model.coding.program([shape_of(tile)]), [tile], random) / tile.size)
     return rates
 
 
-def sample(model: ImageModel, shape: tuple[int, int, int], n: int, seed: int) -> list[NDArray[np.uint8]]:
-    """n pictures that the model imagines, [H, W] or RGB [H, W, 3] of the tile shape (C, H, W).
+def sample(model: ImageModel, shape: tuple[int, int, int], n: int, seed: int) -> list[NDArray[Any]]:
+    """n pictures that the model imagines, [H, W] or RGB [H, W, 3] of the tile shape (C, H, W); bool of models of bits.
 
     Raises InputError for models that have no program to sample from.
     """
@@ -49,6 +49,8 @@ def sample(model: ImageModel, shape: tuple[int, int, int], n: int, seed: int) ->
             raise InputError(f"model {model.name} cannot be sampled")
     # 32 bits a sample are more than any model takes
     tiles = draw(model.stack(noise(n * int(np.prod(shape)) + 64, seed)), program)
+    if model.levels == 2:
+        return [tile[0].astype(bool) for tile in tiles]
     planes = [rgb_of(tile).transpose(1, 2, 0) if len(tile) == 3 else tile[0] for tile in tiles]
     return [np.clip(a, 0, 255).astype(np.uint8) for a in planes]
 

@@ -2,7 +2,7 @@
 
     weight + left right / 2**9        bias + delta / 2**2        in units of the layer's outputs and inputs
 
-An encoder fits them (`adaptation.py`); a decoder reads them and adds integers.
+An encoder fits them (`fit.py`); a decoder reads them and adds integers.
 """
 
 from __future__ import annotations

@@ -35,11 +35,6 @@ class Convolution:
         if self.size < 1 or self.size % 2 == 0 or self.layer.weight.shape[1] % self.size**2:
             raise ModelError("malformed convolution")
 
-    @property
-    def inputs(self) -> int:
-        """I."""
-        return int(self.layer.weight.shape[1]) // self.size**2
-
 
 class Convolutions(Protocol):
     """Runs convolutions over float32 arrays that hold integers, [N, H, W, I] -> [N, H, W, O]. The arrays are its

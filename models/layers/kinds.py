@@ -1,8 +1,11 @@
-"""Kinds of layers of a network, and how large each is."""
+"""Kinds of numbers in a network, the sizes of its layers, and the bounds of its config."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from lgcodec.models.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -24,3 +27,11 @@ class Spec:
     inputs: tuple[tuple[str, int], ...]
     outputs: tuple[tuple[str, int], ...]
     size: int = 1
+
+
+def check_bounds(family: str, config: object, bounds: Mapping[str, tuple[int, int]]) -> None:
+    """Raises ModelError unless each of these fields of a config is an int from low to high."""
+    for name, (low, high) in bounds.items():
+        value = getattr(config, name)
+        if type(value) is not int or not low <= value <= high:
+            raise ModelError(f"{family} model: {name} is {value!r}, expected {low} to {high}")

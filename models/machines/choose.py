@@ -51,11 +51,11 @@ class Row:
     extra: str = ""
 
 
-def _numba(threads: int) -> Machine:
-    from lgcodec.models.machines.numba.convolution import CompiledConvolutions
-    from lgcodec.models.machines.numba.stack import CompiledStack
+def _native(threads: int) -> Machine:
+    from lgcodec.models.machines.native.convolution import NativeConvolutions, NativeExecutor
+    from lgcodec.models.machines.native.stack import NativeStack
 
-    return Machine("numba", NumpyExecutor(), CompiledConvolutions(), CompiledStack, "numba", threads)
+    return Machine("native", NativeExecutor(), NativeConvolutions(), NativeStack, "native", threads)
 
 
 def _numpy(threads: int) -> Machine:
@@ -81,7 +81,7 @@ def _cuda(threads: int) -> Machine:
 
 
 MACHINES: Mapping[str, Row] = {  # of one device, the first that is there is chosen
-    "numba": Row("cpu", _numba, ("numba",), "fast"),
+    "native": Row("cpu", _native),
     "numpy": Row("cpu", _numpy),
     "torch": Row("cpu", _torch, ("torch",), "torch"),
     "cuda": Row("cuda", _cuda, ("torch",), "torch"),
@@ -110,6 +110,10 @@ def choose(device: str = "auto", machine: str | None = None, threads: int | None
 def missing(machine: str) -> str | None:
     """Why a machine of MACHINES cannot serve here, or None."""
     row = MACHINES[machine]
+    if machine == "native":
+        from lgcodec.models.machines.native import library
+
+        return None if library.available() else library.ABSENT
     lacking = [package for package in row.needs if find_spec(package) is None]
     if lacking:
         return f"needs {', '.join(lacking)}: pip install 'lgcodec[{row.extra}]'"

@@ -12,8 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,9 +23,11 @@ import torch
 from torch import nn
 
 from lgcodec.models.training.options import DEADLINE
+from lgcodec.models.training.pool import ahead
 from lgcodec.models.weights import Weights
 
-SAVE_SECONDS = 300
+SAVE_SECONDS, EXPORT_SECONDS = 300, 1200
+SAY_STEPS = 100
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Run:
     """One training run of any family, and where it stands.
 
     loss: a batch to a scalar in bits per dim. export: writes the integer weights and prints the held-out rates; called
-    every SAVE_SECONDS and at the end. spent: seconds of training.
+    every EXPORT_SECONDS and at the end. seen: how often a step sees each pixel of the data. spent: seconds of training.
     """
 
     model: nn.Module
@@ -44,6 +44,7 @@ class Run:
     optimisers: list[tuple[torch.optim.Optimizer, float]]
     loss: Callable[[list[torch.Tensor]], torch.Tensor]
     export: Callable[[Run], None]
+    seen: float = 0.0
     step: int = 0
     spent: float = 0.0
 
@@ -100,36 +101,10 @@ Batch = list[torch.Tensor]
 AHEAD = 4  # batches that are ready before a GPU asks for them
 
 
-def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The same batches, made by a thread of their own, and in memory that a GPU reads without the processor."""
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(AHEAD)
-    stopped = threading.Event()
-
-    def put(item: Batch | BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put(item, timeout=1)
-            except queue.Full:
-                continue
-
-    def make() -> None:
-        try:
-            for batch in batches:
-                put([part.pin_memory() if torch.cuda.is_available() else part for part in batch])
-                if stopped.is_set():
-                    return
-            put(None)
-        except BaseException as e:  # noqa: BLE001 - raised again where batches are asked for
-            put(e)
-
-    threading.Thread(target=make, daemon=True).start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
+def pinned(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches in memory that a GPU reads without the processor."""
+    for batch in batches:
+        yield [part.pin_memory() if torch.cuda.is_available() else part for part in batch]
 
 
 def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
@@ -137,8 +112,9 @@ def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
     context = click.get_current_context(silent=True)
     deadline = math.inf if context is None else context.meta.get(DEADLINE, math.inf)
     if run.device.type != "cpu":
-        batches = ahead(batches)
-    mean, started, saved, first = None, time.monotonic(), time.monotonic(), run.step
+        batches = ahead(pinned(batches), AHEAD)
+    mean, first = None, run.step
+    started = saved = exported = time.monotonic()
     begin = started - run.spent
     for batch in batches:
         run.spent = time.monotonic() - begin
@@ -163,13 +139,18 @@ def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
             optimiser.step()
         run.step += 1
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
-        if run.step % 100 == 0:
+        if run.step % SAY_STEPS == 0:
             speed = (run.step - first) / (time.monotonic() - started)
-            click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  train {mean:.4f} bits/dim  {speed:.1f} steps/s")
+            seen = f"  each pixel seen {run.step * run.seen:.2f} times" if run.seen else ""
+            click.echo(
+                f"{run.spent / 60:6.1f} min  step {run.step:6d}  train {mean:.4f} bits/dim  {speed:.1f} steps/s{seen}"
+            )
         if time.monotonic() - saved > SAVE_SECONDS:
             run.save()
-            run.export(run)
             saved = time.monotonic()
+        if time.monotonic() - exported > EXPORT_SECONDS:
+            run.export(run)
+            exported = time.monotonic()
     run.save()
     run.export(run)
     return True

@@ -1,19 +1,17 @@
-"""Makes family-*.lgc and .npy with the shipped models: `python tests/golden/make_families.py`. Never run by tests.
-
-The files are made anew only where a family is trained anew before the first release; then weights and files stay.
-"""
+"""Makes golden files of every shipped model: `python tests/golden/make_families.py NAME...`. See README.md."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import functools
 
 import numpy as np
+from keep import Made, kept, main, model_alone
 from numpy.typing import NDArray
 
 from lgcodec import Codec
 
-HERE = Path(__file__).parent
-FAMILIES = ("best", "default", "fast", "flow", "vae", "vqvae")
+COLOUR = ("best", "default", "fast", "flow", "vae", "vqvae")
+DIGITS = ("continuous-mnist", "flow-mnist", "vae-mnist", "vqvae-mnist")
 
 
 def picture(height: int, width: int) -> NDArray[np.uint8]:
@@ -23,13 +21,24 @@ def picture(height: int, width: int) -> NDArray[np.uint8]:
     return np.stack([(noise + c + y * y // 9 + x * (3 - c) + 40 * c) % 200 for c in range(3)], 2).astype(np.uint8)
 
 
-def main() -> None:
-    files = [(name, Codec(name, tile=(24, 40)), picture(37, 45)) for name in FAMILIES]
-    files.append(("fast-adapted", Codec("fast", effort=8, tile=(64, 96)), picture(96, 120)))
-    for name, codec, image in files:
-        (HERE / f"family-{name}.lgc").write_bytes(codec.compress(image))
-        np.save(HERE / f"family-{name}.npy", image)
+def digits(rows: int, columns: int) -> NDArray[np.uint8]:
+    """Soft rings on black, a tile of 28 x 28 each, in integers: uint8 [28 rows, 28 columns]."""
+    y, x = np.indices((28 * rows, 28 * columns))
+    place, far = y // 28 * columns + x // 28, (y % 28 - 14) ** 2 + (x % 28 - 13) ** 2
+    return np.clip(255 - 6 * np.abs(far - 20 - 9 * (place % 9)), 0, 255).astype(np.uint8)
 
+
+def made(codec: Codec, image: NDArray[np.uint8]) -> Made:
+    with model_alone():
+        return kept(codec.compress(image), image)
+
+
+CASES = {f"family-{name}": functools.partial(made, Codec(name, tile=(24, 40)), picture(37, 45)) for name in COLOUR}
+CASES |= {f"family-{name}": functools.partial(made, Codec(name), digits(2, 2)) for name in DIGITS}
+CASES |= {
+    "family-flow-cifar": functools.partial(made, Codec("flow-cifar"), picture(64, 32)),
+    "family-fast-adapted": functools.partial(made, Codec("fast", effort=8, tile=(64, 96)), picture(96, 120)),
+}
 
 if __name__ == "__main__":
-    main()
+    main(CASES)

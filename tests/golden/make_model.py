@@ -1,40 +1,52 @@
-"""Makes golden files for the causal family: `python tests/golden/make_model.py`, once for each version of the format.
+"""Makes golden files of the causal and the masked family: `python tests/golden/make_model.py NAME...`. See README.md.
 
-Never run by tests. It refuses to touch what exists: files of old versions must decode for ever. The model is a tiny one
-of random weights, so that the files outlive every training.
+The models are tiny ones of random weights, so that the files outlive every training: `tiny`, and `classes`, which has
+all that is optional but learning. The shipped ones have that. `bits` is one of the masked family.
 """
 
 from __future__ import annotations
 
-import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from keep import HERE, Made, kept, main, model_alone
 from numpy.typing import NDArray
+from test_format import file_of  # every tile by the model, whatever an encoder would choose
 
-from lgcodec.models import registry
+from lgcodec import Codec
+from lgcodec.models import registry, zoo
 from lgcodec.models.adaptation import deltas
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal.floats import Causal, export
+from lgcodec.models.families.masked import floats as masked_floats
 from lgcodec.models.weights import Weights
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from test_format import WEIGHTS, file_of  # noqa: E402  every tile by the model, whatever an encoder would choose
-
-CONFIG = causal.Config(width=16, depth=2, hidden=16, components=2, rows=3, left=4, reach=4, limit=1023)
+TINY = causal.Config(width=16, depth=2, hidden=16, components=2, rows=3, left=4, reach=4, limit=1023)
+CLASSES = replace(TINY, width=8, depth=1, hidden=8, rows=2, context=3, grid=1, classes=3)
 
 
-def make_weights() -> Weights:
+def weights(config: causal.Config) -> Made:
     torch.manual_seed(20)
-    model = Causal(CONFIG)
+    model = Causal(config)
     with torch.no_grad():
         model.linear.normal_(0, 0.01)
         for layer in model.out:
             layer.weight.mul_(3)
-    return export(model, {"note": "random; for golden files only"})
+        if model.classes is not None:
+            model.classes.normal_(0, 0.5)
+    return written(export(model, {"note": "random; for golden files only"}))
+
+
+def written(content: Weights) -> Made:
+    """The file of weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights"
+        content.write(path)
+        return {"safetensors": path.read_bytes()}
 
 
 def make_adaptation(network: causal.Network) -> bytes:
@@ -57,26 +69,51 @@ def picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
     return np.clip(np.rint(light[..., None] + tint + random.normal(0, 2, (height, width, 3))), 0, 255).astype(np.uint8)
 
 
-def main() -> None:
-    if WEIGHTS.exists():
-        raise SystemExit(f"{WEIGHTS} exists")
-    make_weights().write(WEIGHTS)
-    model = registry.load(WEIGHTS, machine="numpy")
-    adaptation = make_adaptation(model.network)  # type: ignore[attr-defined]
-    files = {  # transform, tile: some are cut to one column or one row
-        "rgb": (picture(9, 13, 1), 3, (13, 8), b""),
-        "tiles": (picture(17, 24, 2), 2, (23, 17), b""),
-        "grey": (picture(7, 11, 3)[..., 1], 1, (11, 7), b""),
-        "adapted": (picture(10, 12, 4), 6, (12, 10), adaptation),
-    }
-    for name, (image, *options) in files.items():
-        path = HERE / f"model-{name}.lgc"
-        with path.open("xb") as file:
-            file.write(file_of(model, image, *options))
-        with path.with_suffix(".npy").open("xb") as file:
-            np.save(file, image)
-        print(path.name, path.stat().st_size, f"of {image.nbytes} bytes")  # noqa: T201
+def coded(
+    image: NDArray[np.uint8],
+    transform: int,
+    tile: tuple[int, int],
+    model: str | Path = HERE / "tiny.safetensors",
+    begin: bytes = b"",
+    adapted: bool = False,
+) -> Made:
+    """begin: of the adaptation, a class; adapted: whether deltas follow."""
+    loaded = registry.load(model, machine="numpy")
+    side = begin + (make_adaptation(loaded.network) if adapted else b"")
+    return kept(file_of(loaded, image, transform, tile, side), image)
 
+
+def bits_weights() -> Made:
+    """Of the masked family, for pictures of bits."""
+    torch.manual_seed(22)
+    graph = zoo.system("made").graph(0, (6, 5), hidden=12)
+    return written(masked_floats.export(masked_floats.FloatGraph(graph, 1), {}))
+
+
+def coded_bits() -> Made:
+    image = np.random.default_rng(23).random((13, 5)) < 0.3
+    with model_alone():
+        return kept(Codec(HERE / "bits.safetensors").compress(image), image)
+
+
+OF_CLASSES = HERE / "classes.safetensors"
+CASES: dict[str, Callable[[], Made]] = {  # some tiles are cut to one column or one row
+    "tiny": lambda: weights(TINY),
+    "classes": lambda: weights(CLASSES),
+    "model-rgb": lambda: coded(picture(9, 13, 1), 3, (13, 8)),
+    "model-tiles": lambda: coded(picture(17, 24, 2), 2, (23, 17)),
+    "model-grey": lambda: coded(picture(7, 11, 3)[..., 1], 1, (11, 7)),
+    "model-adapted": lambda: coded(picture(10, 12, 4), 6, (12, 10), adapted=True),
+    "model-channel": lambda: coded(picture(8, 9, 5)[..., 1:2], 1, (9, 8)),
+    "model-classes-none": lambda: coded(picture(10, 14, 6), 2, (14, 6), OF_CLASSES),
+    "model-classes-third": lambda: coded(picture(10, 14, 6), 4, (14, 6), OF_CLASSES, b"\2"),
+    "model-classes-adapted": lambda: coded(picture(10, 14, 6), 5, (14, 6), OF_CLASSES, b"\1", adapted=True),
+    "model-classes-grey": lambda: coded(picture(9, 11, 7)[..., 0], 1, (11, 9), OF_CLASSES, b"\xff", adapted=True),
+    "model-default-adapted": lambda: coded(picture(7, 9, 8), 7, (9, 7), "default", adapted=True),
+    "bits": bits_weights,
+    "masked-bits": coded_bits,
+    "model-best-adapted": lambda: coded(picture(6, 9, 9), 2, (9, 6), "best", adapted=True),
+}
 
 if __name__ == "__main__":
-    main()
+    main(CASES)

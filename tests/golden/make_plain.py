@@ -1,23 +1,18 @@
-"""Makes golden files for the plain methods: `python tests/golden/make_plain.py`, once for each version of the format.
-
-Never run by tests. It refuses to touch what exists: files of old versions must decode for ever.
-"""
+"""Makes golden files of the plain methods: `python tests/golden/make_plain.py NAME...`. See README.md."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import functools
 from typing import Any
+from unittest import mock
 
 import numpy as np
+from keep import Made, kept, main
 from numpy.typing import NDArray
+from strategies import FakeModel  # a model that none of these images suits
 
 import lgcodec
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from strategies import FakeModel  # noqa: E402  a model that none of these images suits
+from lgcodec import plain
 
 
 def images() -> dict[str, NDArray[Any]]:
@@ -41,17 +36,34 @@ def images() -> dict[str, NDArray[Any]]:
     }
 
 
-def main() -> None:
-    for name, image in images().items():
-        path = HERE / f"plain-{name}.lgc"
-        data = lgcodec.compress(image, model=FakeModel())
-        if "model" in lgcodec.inspect(data).methods:
-            raise SystemExit(f"{name}: not plain")
-        with path.open("xb") as file:
-            file.write(data)
-        np.save(path.with_suffix(".npy"), image)
-        print(path.name, path.stat().st_size, lgcodec.inspect(path).methods)  # noqa: T201
+def png() -> dict[str, NDArray[Any]]:
+    """What is packed in each way that the method knows."""
+    y, x = np.indices((20, 27))
+    soft = (x * 3 + y * y // 4 + (x * y) % 7).astype(np.uint8)
+    return {
+        "png": np.stack([soft, soft // 2, 255 - soft], axis=2),
+        "png-bits": (x * y % 5 < 2),
+        "png-nibbles": soft % 16,
+        "png-wide": (soft * 77 + 40 * y).astype(np.uint16),
+    }
+
+
+def by_png(image: NDArray[Any]) -> Made:
+    """Whatever an encoder would choose."""
+    (wire_id,) = (wire_id for wire_id, name in plain.NAMES.items() if name == "png")
+    with mock.patch.dict(plain.METHODS, {wire_id: plain.METHODS[wire_id]}, clear=True):
+        return made(image)
+
+
+def made(image: NDArray[Any]) -> Made:
+    data = lgcodec.compress(image, model=FakeModel())
+    if "model" in lgcodec.inspect(data).methods:
+        raise ValueError("not plain")
+    return kept(data, image)
 
 
 if __name__ == "__main__":
-    main()
+    main(
+        {f"plain-{name}": functools.partial(made, image) for name, image in images().items()}
+        | {f"plain-{name}": functools.partial(by_png, image) for name, image in png().items()}
+    )

@@ -18,8 +18,8 @@ from lgcodec.models.adaptation import fit
 from lgcodec.models.entropy import mixture
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.causal import network as causal
-from lgcodec.models.families.causal import on_numba as compiled
 from lgcodec.models.families.causal import online
+from lgcodec.models.families.causal.on_native import features
 from lgcodec.models.layers import learning
 from lgcodec.models.layers.integer import quantise
 from lgcodec.models.training.losses import COARSE, bits_per_dim, compand, logistic_mixture_nats
@@ -44,10 +44,15 @@ class Features:
 
     def __init__(self, x: NDArray[np.int16]) -> None:
         self.values = online.pad(x)
-        self.predictions, self.coupled = compiled.features(x)
+        self.predictions, self.coupled = features(x)
         margin = ((0, 0), (0, 0), (online.UP, 0), (online.LEFT, online.RIGHT))
         self.errors = np.pad(8 * x[None] - self.predictions, margin).astype(np.int16)
         self.height, self.width = x.shape[1:]
+
+    @classmethod
+    def of_plane(cls, x: NDArray[np.uint8]) -> Features:
+        """Of a tile of one channel, [H, W]: what `Program` sees of the others is zero everywhere."""
+        return cls(np.pad(x[None].astype(np.int16), ((0, 2), (0, 0), (0, 0))))
 
     def crop(self, y: int, x: int, height: int, width: int) -> list[NDArray[np.int16]]:
         far = np.s_[..., y : y + height + online.UP, x : x + width + online.LEFT + online.RIGHT]
@@ -172,9 +177,11 @@ class Causal(nn.Module):
         layers: Layers | None = None,
         side: tuple[Tensor, Tensor] | None = None,
         labels: Tensor | None = None,
+        coloured: int | None = None,
     ) -> Tensor:
         """side: a picture [B, 3, R+H+R, R+W+R] in Q3, R = SIDE_REACH, and features [B, side, H, W] in units. labels:
-        as in `conditioned`.
+        as in `conditioned`. coloured: how many crops, the first ones, have three channels; of the others only the
+        first counts. None for all.
         """
         layers = self.layers() if layers is None else layers
         if labels is not None:
@@ -211,15 +218,16 @@ class Causal(nn.Module):
         shared = product(joined, h).chunk(self.planes)
         nats = []
         for c in range(self.planes):
-            z = shared[c]
+            n = None if c == 0 or coloured is None else coloured * predictions[0, 0, 0].numel()
+            z = shared[c][:, :n]
             if c:
-                z = torch.addmm(z, heads[c][0][:, width:].to(half), torch.cat(extras[c]).to(half))
-            q = product(layers[f"out.{c}"], z.relu()).float()  # [3 K + 1, N]
-            mean = q[K : 2 * K] * causal.OFFSET + centre[c] + q[3 * K] * spread[c]
+                z = torch.addmm(z, heads[c][0][:, width:].to(half), torch.cat(extras[c])[:, :n].to(half))
+            q = product(layers[f"out.{c}"], z.relu()).float()  # [3 K + 1, n]
+            mean = q[K : 2 * K] * causal.OFFSET + centre[c, :n] + q[3 * K] * spread[c, :n]
             if c:
-                mean = torch.cat([mean[:1], mean[1:] + k[c].float() / 8])
+                mean = torch.cat([mean[:1], mean[1:] + k[c, :n].float() / 8])
             log_scale = (q[2 * K : 3 * K] + causal.LOG_SCALE_BIAS).clamp(causal.LOG_SCALE_LOW, causal.LOG_SCALE_HIGH)
-            nats.append(logistic_mixture_nats(x[c].float(), q[:K], mean, log_scale, online.LOW[c], online.HIGH[c]))
+            nats.append(logistic_mixture_nats(x[c, :n].float(), q[:K], mean, log_scale, online.LOW[c], online.HIGH[c]))
         return torch.stack(nats)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lgcodec.models import families
 from lgcodec.models.entropy.program import ideal_bits
-from lgcodec.models.families.causal.network import CHANNELS, TILE, Network
+from lgcodec.models.families.causal.network import CHANNELS, LEARNING_TILE, TILE, Network
 from lgcodec.models.families.causal.program import Program
 from lgcodec.models.interface import ExplicitCoding, ImageModel, Shape, Tile, TileCoder
 from lgcodec.models.machines.choose import Machine, choose
@@ -25,7 +25,7 @@ def load(weights: Weights, machine: Machine) -> ImageModel:
         stack=machine.stack,
         batch=coding.fast.batch if coding.fast else 16,
         planes=CHANNELS,
-        tile=TILE,
+        tile=LEARNING_TILE if network.config.learning and not network.config.rest else TILE,
         unit=8 if network.config.grid else 1,
         choices=network.choices(),
         adapt=functools.partial(adapt, network, coding, machine.threads),

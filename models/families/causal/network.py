@@ -32,13 +32,16 @@ from lgcodec.models.families.causal import online
 from lgcodec.models.interface import IntArray
 from lgcodec.models.layers import learning
 from lgcodec.models.layers.integer import Layer, LearningLayer
+from lgcodec.models.layers.kinds import check_bounds
 from lgcodec.models.weights import Weights
 
 Shape = tuple[int, int, int]
 Tile = NDArray[np.int16]
 # Where the online predictors' own errors are looked at.
 ERRORS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, -1), (-2, 1))
-TILE = (1024, 256)
+# The most that tiles have, width and height. Where every front teaches, what was learned is worth more than tiles side
+# by side: these are as large as a file may have them.
+TILE, LEARNING_TILE = (1024, 256), (2048, 1024)
 CHANNELS, WINDOWS = 3, len(online.WINDOWS)
 LOWEST = np.array(online.LOW)[:, None, None]
 DIFFERENCE_LIMIT = 2047  # neighbours less anchor, Q3
@@ -97,10 +100,7 @@ class Config:
         }  # fmt: skip
         if self.learning:  # so that products of bytes have exact sums in float32
             bounds["hidden"] = 256
-        for name, high in bounds.items():
-            value, least = getattr(self, name), int(name not in OPTIONAL)
-            if type(value) is not int or not least <= value <= high:
-                raise ModelError(f"causal model: {name} is {value!r}, expected {least} to {high}")
+        check_bounds("causal", self, {name: (int(name not in OPTIONAL), high) for name, high in bounds.items()})
         if self.rest % 2:
             raise ModelError(f"causal model: rest is {self.rest}, expected an even number")
         if self.learning and self.fraction != learning.ACTIVATION:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lgcodec.models import registry
 from lgcodec.models.entropy.program import ideal_bits
@@ -18,49 +19,72 @@ from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal import online
 from lgcodec.models.families.causal.floats import Causal, Features, export, grow
 from lgcodec.models.families.causal.model import coding_of
-from lgcodec.models.interface import IntArray
 from lgcodec.models.machines.choose import choose
-from lgcodec.models.training.images import Pixels, augment, planes, read_images
+from lgcodec.models.training.images import (
+    Photograph,
+    Pixels,
+    area,
+    augment,
+    converted,
+    find,
+    planes,
+    read_images,
+    single,
+)
 from lgcodec.models.training.losses import bits_per_dim
 from lgcodec.models.training.optimisers import optimisers
 from lgcodec.models.training.options import training_options
+from lgcodec.models.training.pool import Pool
 from lgcodec.models.training.run import Run, lineage, train
 
 UNLABELLED = 0.25
 PROCESSED = 0.3  # of the images that a network with a grid sees
+PLANES = 0.25  # of the regions that are a single plane
+
+
+@dataclass(frozen=True)
+class Region:
+    """What crops are cut from. channels: 1 where the tile is a single plane."""
+
+    features: Features
+    channels: int
 
 
 class Crops:
-    """Batches of random crops; every other batch one image is augmented anew, so no two passes are alike.
+    """Batches of random crops; every other batch one region is made anew, so no two passes are alike.
 
-    labels: the class of each image, which comes as one more tensor, int64 [B], with -1 for UNLABELLED of the crops.
+    A batch is the parts of Features.crop, then how many of its crops have three channels (they come first), then, with
+    `classes`, each crop's class, int64 [B], with -1 for UNLABELLED of them. single: the share of regions of one plane.
     """
 
     def __init__(
-        self, images: list[Pixels], rng: np.random.Generator, batch: int, size: int, labels: IntArray | None = None,
-        processed: float = 0,
+        self, photographs: Sequence[Photograph], rng: np.random.Generator, batch: int, size: int, *,
+        classes: bool = False, processed: float = 0, single: float = 0,
     ) -> None:  # fmt: skip
-        self.images, self.rng, self.batch, self.size, self.labels = images, rng, batch, size, labels
-        self.processed = processed
-        self.area = np.array([a.shape[0] * a.shape[1] for a in images], float)
-        self.area /= self.area.sum()
-        with click.progressbar(images, label="features", show_eta=True) as bar:
-            self.features = [Features(planes(augment(a, rng, processed))) for a in bar]
+        self.rng, self.batch, self.size, self.classes = rng, batch, size, classes
+        self.processed, self.single = processed, single
+        self.pool = Pool(photographs, rng, self._region)
+
+    def _region(self, rgb: Pixels, rng: np.random.Generator) -> Region:
+        rgb = augment(rgb, rng, self.processed)
+        if rng.random() >= self.single:
+            return Region(Features(planes(rgb)), 3)
+        return Region(Features.of_plane(single(rgb, rng, self.size, self.processed)), 1)
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
         for step in range(1 << 62):
-            if step % 2:
-                i = int(self.rng.choice(len(self.images), p=self.area))
-                self.features[i] = Features(planes(augment(self.images[i], self.rng, self.processed)))
+            self.pool.step(step)
+            drawn = sorted((self.pool.draw() for _ in range(self.batch)), key=lambda pair: -pair[0].channels)
             crops = []
-            chosen = self.rng.choice(len(self.images), self.batch, p=self.area)
-            for i in chosen:
-                f = self.features[i]
+            for region, _ in drawn:
+                f = region.features
                 y, x = self.rng.integers(f.height - self.size + 1), self.rng.integers(f.width - self.size + 1)
                 crops.append(f.crop(y, x, self.size, self.size))
             parts = [np.stack(part) for part in zip(*crops, strict=True)]
-            if self.labels is not None:
-                parts.append(np.where(self.rng.random(self.batch) < UNLABELLED, -1, self.labels[chosen]))
+            parts.append(np.array(sum(region.channels == 3 for region, _ in drawn)))
+            if self.classes:
+                kinds = [kind for _, kind in drawn]
+                parts.append(np.where(self.rng.random(self.batch) < UNLABELLED, -1, kinds))
             yield [torch.from_numpy(part) for part in parts]
 
 
@@ -108,11 +132,13 @@ def is_other(name: str) -> bool:
     "--rest", type=int, help="Fronts without learning after each one with: 0, 2 (if not given), 4 .. are faster."
 )
 @click.option("--classes", is_flag=True, help="Each --data is a class; held-out rates are those of the best or none.")
+@click.option("--planes", "share", default=PLANES, show_default=True, help="Share of single planes, as of grey images.")
 @click.option("--start", help="Name or path of a smaller network to start from.")
 @click.option("--rate", default=1.0, show_default=True, help="Learning rates, times the usual ones.")
 def command(
     folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str, threads: int, resume: bool,
-    seed: int, batch: int, crop: int, grid: bool, classes: bool, start: str | None, rate: float, **sizes: Any,
+    seed: int, batch: int, crop: int, grid: bool, classes: bool, share: float, start: str | None, rate: float,
+    **sizes: Any,
 ) -> None:  # fmt: skip
     """The causal autoregressive family (the default model)."""
     if threads:
@@ -132,15 +158,17 @@ def command(
         raise click.ClickException(str(e)) from e
     model.to(device)
     click.echo(f"{asdict(config)}, {sum(p.numel() for p in model.parameters())} parameters")
-    groups = [read_images(group, crop) for group in ([[folder] for folder in folders] if classes else [folders])]
-    images = [image for group in groups for image in group]
-    labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups]) if classes else None
-    crops = Crops(images, np.random.default_rng(seed), batch, crop, labels, PROCESSED * grid)
-    held = [Features(planes(a[:512, :768])) for a in read_images([held_out], 16)]
+    found = find(folders, crop)
+    crops = Crops(
+        found, np.random.default_rng(seed), batch, crop, classes=classes, processed=PROCESSED * grid, single=share
+    )
+    pictures = [a[:512, :768] for a in read_images([held_out], 16)]
+    held = [Features(planes(a)) for a in pictures]
     tiles = [f.values[:, online.UP :, online.LEFT : -online.RIGHT] for f in held]
+    luma, blue, red = zip(*([plane[None].astype(np.int16) for plane in converted(a, 0)] for a in pictures), strict=True)
     facts = {
-        "images": len(crops.images),
-        "megapixels": round(sum(a.shape[0] * a.shape[1] for a in crops.images) / 1e6, 1),
+        "images": len(found),
+        "megapixels": round(area(found) / 1e6, 1),
         "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "architecture": config.written(),
         "multiply_adds_per_pixel": sum(weight.numel() for weight, _ in model.layers().values()),
@@ -149,25 +177,34 @@ def command(
     }
 
     def loss(parts: list[torch.Tensor]) -> torch.Tensor:
-        return bits_per_dim(model(*parts[:5], labels=parts[5] if classes else None), parts[3][:, 0].numel())
+        *known, coloured = parts[:6]
+        dims = known[3][0, 0].numel() * (batch + 2 * int(coloured))
+        return bits_per_dim(model(*known, labels=parts[6] if classes else None, coloured=int(coloured)), dims) * 3
 
-    def integer_rate(network: causal.Network) -> float:
+    def rates(network: causal.Network, tiles: Sequence[causal.Tile]) -> NDArray[np.float64]:
+        """Bits per dim of each tile in integers, with its best class or none."""
         coding = coding_of(network, choose("cpu", threads=torch.get_num_threads()))
         choices = (b"", *network.choices())
-        best = [min(ideal_bits(coding, [tile], choice) for choice in choices) / tile.size for tile in tiles]
-        return float(np.mean(best))
+        return np.array([min(ideal_bits(coding, [tile], choice) for choice in choices) / tile.size for tile in tiles])
+
+    def mean_rate(network: causal.Network) -> float:
+        return float(np.mean(rates(network, tiles)))
 
     def write(run: Run) -> None:
         weights = export(model, dict(facts))
         network = causal.Network.of(weights)
+        for name, some in (("luma", luma), ("chroma", blue + red)):
+            weights.card[f"{name}_bpd"] = round(float(np.mean(rates(network, some))), 4)
+        click.echo(f"{weights.card['luma_bpd']:.4f} bits a pixel of luma, {weights.card['chroma_bpd']:.4f} of chroma")
         if config.learning:
-            weights.card["learned_bpd"] = round(integer_rate(network), 4)
+            weights.card["learned_bpd"] = round(mean_rate(network), 4)
             click.echo(f"{weights.card['learned_bpd']:.4f} bits/dim with learning while decoding")
-        run.report(weights, evaluate(model, held, run.device), integer_rate(network.without_learning()))
+        run.report(weights, evaluate(model, held, run.device), mean_rate(network.without_learning()))
 
     run = Run(
         model, out, torch.device(device), [(o, peak * rate) for o, peak in optimisers(model, is_other)], loss, write
     )
+    run.seen = batch * crop**2 / area(found)
     if resume and run.checkpoint.exists():
         run.resume()
     train(run, crops, minutes)

@@ -38,7 +38,7 @@ from lgcodec.models.entropy.mixture import SIGMOID_BITS, Tables
 from lgcodec.models.errors import ModelError
 from lgcodec.models.layers.convolution import Convolution
 from lgcodec.models.layers.integer import Layer
-from lgcodec.models.layers.kinds import Kind, Spec
+from lgcodec.models.layers.kinds import Kind, Spec, check_bounds
 from lgcodec.models.weights import Weights
 
 T = TypeVar("T")
@@ -81,10 +81,9 @@ class Config:
             "bits": (6, 10), "couplings": (0, 6), "width": (1, 512), "components": (2, 16), "variational": (0, 1),
             "fraction": (0, 12), "limit": (1, 8191),
         }  # fmt: skip
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if type(value) is not int or not low <= value <= high or (name == "bits" and value % 2):
-                raise ModelError(f"continuous model: {name} is {value!r}, expected {low} to {high}")
+        check_bounds("continuous", self, bounds)
+        if self.bits % 2:
+            raise ModelError(f"continuous model: bits is {self.bits}, expected an even number")
 
     def kinds(self) -> dict[str, Kind]:
         one = 1 << self.bits  # a step of the samples

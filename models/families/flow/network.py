@@ -35,6 +35,7 @@ from lgcodec.models.entropy.mixture import MEAN_UNIT, Tables
 from lgcodec.models.errors import ModelError
 from lgcodec.models.interface import IntArray
 from lgcodec.models.layers.integer import Layer
+from lgcodec.models.layers.kinds import check_bounds
 from lgcodec.models.weights import Weights
 
 Shape = tuple[int, int, int]
@@ -86,13 +87,11 @@ class Config:
             "channels": (1, 3), "sets": (1, 16), "width": (1, 1024), "depth": (0, 32), "hidden": (1, 512),
             "components": (1, 16), "absolute": (0, 1), "block": (0, 1024), "fraction": (1, 12), "limit": (1, 8191),
         }  # fmt: skip
-        values = {name: getattr(self, name) for name in bounds} | {f"reach {i}": r for i, r in enumerate(self.reach)}
-        for name, value in values.items():
-            low, high = bounds.get(name, (2, 50))
-            if type(value) is not int or not low <= value <= high:
-                raise ModelError(f"flow model: {name} is {value!r}, expected {low} to {high}")
+        check_bounds("flow", self, bounds)
         if self.channels == 2 or len(self.reach) != 3:
             raise ModelError("flow model: expected 1 or 3 channels and the reach of 3 phases")
+        if any(type(reach) is not int or not 2 <= reach <= 50 for reach in self.reach):
+            raise ModelError(f"flow model: reach is {self.reach!r}, expected 2 to 50")
 
     def window(self, phase: int) -> list[tuple[int, int]]:
         """Offsets (dy, dx) of the known samples that a phase's network sees."""

@@ -25,9 +25,10 @@ from lgcodec.models.families.flow.program import Program
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.training import images as training_images
 from lgcodec.models.training import run as train
-from lgcodec.models.training.images import augment, planes, read_images
+from lgcodec.models.training.images import Photograph, area, augment, find, planes, read_images
 from lgcodec.models.training.optimisers import optimisers
 from lgcodec.models.training.options import training_options
+from lgcodec.models.training.pool import Pool
 
 
 def is_other(name: str) -> bool:
@@ -41,31 +42,25 @@ class Crops:
     COUNTS = (16, 4, 1)  # crops of levels 0, 1, 2
 
     def __init__(
-        self, images: list[NDArray[np.uint8]], rng: np.random.Generator, config: flow.Config, size: int = 64
+        self, photographs: Sequence[Photograph], rng: np.random.Generator, config: flow.Config, size: int = 64
     ) -> None:
-        self.images, self.rng, self.size, self.margin = images, rng, size, config.margin
-        area = np.array([a.shape[0] * a.shape[1] for a in images], float)
-        self.share = area / area.sum()
-        self.planes = [self._augment(i) for i in range(len(images))]
-
-    def _augment(self, i: int) -> NDArray[np.int16]:
-        return planes(augment(self.images[i], self.rng))
+        self.rng, self.size, self.margin = rng, size, config.margin
+        self.pool = Pool(photographs, rng, lambda rgb, random: planes(augment(rgb, random)))
+        self.seen = self.COUNTS[0] * size**2 / area(photographs)  # of the pixels, by each batch
 
     def _crop(self, level: int) -> NDArray[np.int16]:
         side = self.size + 4 * self.margin
         while True:
-            x = self.planes[int(self.rng.choice(len(self.images), p=self.share))][:, :: 2**level, :: 2**level]
+            x = self.pool.draw()[0][:, :: 2**level, :: 2**level]
             if min(x.shape[1:]) >= side:
                 top, left = (int(self.rng.integers(n - side + 1)) for n in x.shape[1:])
                 return np.ascontiguousarray(x[:, top : top + side, left : left + side])
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         for step in range(1 << 62):
-            if step % 2:
-                i = int(self.rng.choice(len(self.images), p=self.share))
-                self.planes[i] = self._augment(i)
+            self.pool.step(step)
             batch = [np.stack([self._crop(level) for _ in range(n)]) for level, n in enumerate(self.COUNTS)]
-            x = self.planes[int(self.rng.choice(len(self.images), p=self.share))]
+            x = self.pool.draw()[0]
             batch.append(np.ascontiguousarray(x[None, :, ::8, ::8][: step % 4 == 0]))  # its many small calls cost time
             yield [torch.from_numpy(b) for b in batch]
 
@@ -75,6 +70,7 @@ class Small:
 
     def __init__(self, x: NDArray[np.uint8], rng: np.random.Generator, batch: int) -> None:
         self.x, self.rng, self.batch = x, rng, batch
+        self.seen = batch / len(x)  # of the pixels, by each batch
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         while True:
@@ -142,10 +138,11 @@ def command(
         tiles = [np.ascontiguousarray(planes.transpose(1, 0, 2, 3)).reshape(planes.shape[1], -1, x.shape[2])]
         count, pixels = len(x), x[..., 0].size if x.ndim == 4 else x.size
     else:
-        batches = Crops(read_images(folders, 140), rng, config)
+        found = find(folders, 140)
+        batches = Crops(found, rng, config)
         held = [training_images.planes(a[:512, :768])[None] for a in read_images([held_out], 16)]
         tiles = [a[0] for a in held]
-        count, pixels = len(batches.images), sum(a.shape[0] * a.shape[1] for a in batches.images)
+        count, pixels = len(found), area(found)
     model = Flow(config)
     began = registry.read(begin) if begin else None
     if began:
@@ -174,6 +171,7 @@ def command(
 
     optimised = [(optimiser, peak * rate) for optimiser, peak in optimisers(model, is_other)]
     run = train.Run(model, out, torch.device(device), optimised, model.bits, write)
+    run.seen = batches.seen
     if resume and run.checkpoint.exists():
         run.resume()
     train.train(run, batches, minutes)

@@ -1,4 +1,4 @@
-"""The VAE family: a hierarchy of latents and pixels that see them, coded by bits-back (`lgcodec/bits_back.py`).
+"""The VAE family: a hierarchy of latents and pixels that see them, coded by bits-back (`codec/coding/bits_back.py`).
 
 References: Kingma & Welling 2014; Townsend et al. 2019 (BB-ANS), 2020 (HiLLoC: top-down inference, fully
 convolutional); Kingma et al. 2019 (Bit-Swap); Vahdat & Kautz 2020 (NVAE: posteriors relative to the prior);
@@ -35,7 +35,7 @@ from lgcodec.models.entropy.cells import LATENT_UNIT, RATIO_UNIT, Cells
 from lgcodec.models.errors import ModelError
 from lgcodec.models.layers.convolution import Convolution
 from lgcodec.models.layers.integer import Layer
-from lgcodec.models.layers.kinds import Kind, Spec
+from lgcodec.models.layers.kinds import Kind, Spec, check_bounds
 from lgcodec.models.weights import Weights
 
 Shape = tuple[int, int, int]
@@ -78,10 +78,7 @@ class Config:
             "depth": (0, 16), "components": (1, 16), "reach": (1, 3), "relative": (0, 1), "bits": (4, 12),
             "fraction": (0, 12), "limit": (1, 8191),
         }  # fmt: skip
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if type(value) is not int or not low <= value <= high:
-                raise ModelError(f"vae model: {name} is {value!r}, expected {low} to {high}")
+        check_bounds("vae", self, bounds)
         try:
             groups = tuple(tuple(grid) for grid in self.latents)
         except TypeError:

@@ -18,9 +18,10 @@ from lgcodec.models.families.vae.floats import Floats, Objective, bounds, export
 from lgcodec.models.families.vae.model import load
 from lgcodec.models.machines.choose import choose
 from lgcodec.models.training import run as train
-from lgcodec.models.training.images import Pixels, augment, planes, read_images
+from lgcodec.models.training.images import Photograph, area, augment, find, planes, read_images
 from lgcodec.models.training.optimisers import optimisers
 from lgcodec.models.training.options import training_options
+from lgcodec.models.training.pool import Pool
 from lgcodec.models.training.rates import HELD_OUT, net_bits
 
 
@@ -41,19 +42,15 @@ def evaluate(model: Floats, tiles: Sequence[NDArray[np.int16]], samples: int = 1
 class Pictures:
     """Batches of random crops of augmented photographs."""
 
-    def __init__(self, images: list[Pixels], rng: np.random.Generator, batch: int, size: int) -> None:
-        self.images, self.rng, self.batch, self.size = images, rng, batch, size
-        area = np.array([a.shape[0] * a.shape[1] for a in images], float)
-        self.share = area / area.sum()
-        self.tiles = [channels_last(planes(augment(a, rng))) for a in images]
+    def __init__(self, photographs: Sequence[Photograph], rng: np.random.Generator, batch: int, size: int) -> None:
+        self.rng, self.batch, self.size = rng, batch, size
+        self.pool = Pool(photographs, rng, lambda rgb, random: channels_last(planes(augment(rgb, random))))
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         while True:
-            i = int(self.rng.choice(len(self.images), p=self.share))
-            self.tiles[i] = channels_last(planes(augment(self.images[i], self.rng)))
+            self.pool.renew()
             crops = []
-            for i in self.rng.choice(len(self.images), self.batch, p=self.share):
-                tile = self.tiles[i]
+            for tile, _ in (self.pool.draw() for _ in range(self.batch)):
                 y, x = (self.rng.integers(side - self.size + 1) for side in tile.shape[:2])
                 crops.append(tile[y : y + self.size, x : x + self.size])
             yield [torch.from_numpy(np.stack(crops))]
@@ -130,9 +127,9 @@ def command(
         held = [small(images[-HELD_OUT:])]
         pixels = images[:-HELD_OUT].size
     else:
-        channels, photographs = 3, read_images(folders, crop)
+        channels, photographs = 3, find(folders, crop)
         batches = Pictures(photographs, rng, batch, crop)
-        pixels = sum(a.shape[0] * a.shape[1] for a in photographs)
+        pixels = area(photographs)
         held = [channels_last(planes(a[:256, :256]))[None] for a in read_images([held_out], 256)[:16]]
     config = vae.Config(channels=channels, relative=int(channels == 3), latents=grids, **sizes)
     model = Floats(config).to(device)
@@ -158,6 +155,7 @@ def command(
 
     objective = Objective(model, warm_up, free_bits, samples)
     run = train.Run(model, out, torch.device(device), optimisers(model, is_other), objective, write)
+    run.seen = batch * (crop**2 if channels == 3 else images[0].size) / pixels
     if resume and run.checkpoint.exists():
         run.resume()
     objective.step = run.step

@@ -41,6 +41,7 @@ from lgcodec.models.families.causal.network import Shape, Side, Tile
 from lgcodec.models.interface import TOTAL
 from lgcodec.models.layers.convolution import Convolution, Convolutions
 from lgcodec.models.layers.integer import EXACT, Layer
+from lgcodec.models.layers.kinds import check_bounds
 from lgcodec.models.weights import Weights
 
 T = TypeVar("T")
@@ -92,10 +93,8 @@ class Config:
             "width": 512, "depth": 64, "top": 4096, "bottom": 4096, "encode_blocks": 16, "top_blocks": 16,
             "decode_blocks": 16, "prior": 512, "fraction": 12, "limit": 8191, "rows": 1 << 20,
         }  # fmt: skip
-        for name, high in bounds.items():
-            value, least = getattr(self, name), {"width": 2, "top": 3, "bottom": 3, "rows": 0}.get(name, 1)
-            if type(value) is not int or not least <= value <= high:
-                raise ModelError(f"vqvae model: {name} is {value!r}, expected {least} to {high}")
+        least = {"width": 2, "top": 3, "bottom": 3, "rows": 0}
+        check_bounds("vqvae", self, {name: (least.get(name, 1), high) for name, high in bounds.items()})
         if [type(side) for side in self.tile] != [int, int] or min(self.tile) < 1 or math.prod(self.tile) > MAX_TILE:
             raise ModelError(f"vqvae model: tile is {self.tile!r}, expected a width and a height")
         if self.pixels.side == 0 or self.pixels.classes:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import numpy as np
@@ -42,46 +43,86 @@ from lgcodec.models.interface import ExplicitCoding
 from lgcodec.models.layers import learning
 from lgcodec.models.machines.choose import choose
 from lgcodec.models.training import run as train
-from lgcodec.models.training.images import augment, planes, read_images
+from lgcodec.models.training.images import Photograph, augment, cut, find, planes, read_images
 from lgcodec.models.training.losses import bits_per_dim
 from lgcodec.models.training.optimisers import optimisers
 from lgcodec.models.training.options import training_options
+from lgcodec.models.training.pool import Pool
 from lgcodec.models.weights import Weights
 
 Tile = NDArray[np.int16]
 MSE_WEIGHT, COMMITMENT = 3.0, 0.05
-POOL = 256  # images that crops are taken from, until others take their place
 
 
-class Data:
-    """Training images. Photographs are augmented whenever they are looked at, stacked small images are not.
+T = TypeVar("T")
+Augment = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
-    tiles: int16 [3, H, W]; of `rows` rows each small image.
-    """
 
-    def __init__(self, images: list[Any], rows: int, rng: np.random.Generator) -> None:
-        self.images, self.rows, self.rng = images, rows, rng
-        self.area = np.array([a.size for a in images], float)
+class Small:
+    """Small images, `rows` rows each, stacked to tiles [3, H, W], which are not augmented."""
+
+    def __init__(self, stacks: list[Tile], rows: int, rng: np.random.Generator) -> None:
+        self.stacks, self.rows, self.rng = stacks, rows, rng
+        self.area = np.array([a.size for a in stacks], float)
         self.area /= self.area.sum()
 
-    def choose(self, n: int = 1) -> list[int]:
-        return [int(i) for i in self.rng.choice(len(self.images), n, p=self.area)]
-
-    def tile(self, i: int) -> Tile:
-        a = self.images[i]
-        return a if self.rows else planes(augment(a, self.rng))
+    def tile(self) -> Tile:
+        return self.stacks[self.rng.choice(len(self.stacks), p=self.area)]
 
     def crop(self, size: int) -> Tile:
-        """A random square of `size`, or one small image, its sides filled up to whole codes."""
-        a = self.images[self.choose()[0]]
-        if self.rows:
-            y = self.rng.integers(a.shape[1] // self.rows) * self.rows
-            a = a[:, y : y + self.rows]
-            return np.pad(a, ((0, 0), *((0, -side % vqvae.STEP) for side in a.shape[1:])), "edge")
-        y, x = (self.rng.integers(side - size + 1) for side in a.shape[:2])
-        a = planes(a[y : y + size, x : x + size])
-        a = a[..., ::-1] if self.rng.random() < 0.5 else a
-        return a.swapaxes(1, 2) if self.rng.random() < 0.5 else a
+        """One small image, its sides filled up to whole codes."""
+        a = self.tile()
+        y = self.rng.integers(a.shape[1] // self.rows) * self.rows
+        a = a[:, y : y + self.rows]
+        return np.pad(a, ((0, 0), *((0, -side % vqvae.STEP) for side in a.shape[1:])), "edge")
+
+    def held(self, make: Callable[[Tile], T]) -> Iterator[list[T]]:
+        """What is made of each tile, in every step."""
+        made = [make(tile) for tile in self.stacks]
+        while True:
+            yield made
+
+
+class Photographs:
+    """Photographs as tiles [3, H, W], augmented whenever they are looked at."""
+
+    rows = 0
+
+    def __init__(self, photographs: Sequence[Photograph], rng: np.random.Generator) -> None:
+        self.photographs, self.rng = photographs, rng
+
+    def _pool(self, make: Callable[[Tile], T], augmented: Augment = augment) -> Pool[T]:
+        return Pool(self.photographs, self.rng, lambda rgb, random: make(planes(augmented(rgb, random))))
+
+    @cached_property
+    def _augmented(self) -> Pool[Tile]:
+        return self._pool(lambda tile: tile)
+
+    @cached_property
+    def _cut(self) -> Pool[Tile]:
+        return self._pool(lambda tile: tile, cut)
+
+    def tile(self) -> Tile:
+        self._augmented.renew()
+        return self._augmented.draw()[0]
+
+    def crop(self, size: int) -> Tile:
+        """A random square of `size`, not augmented; a new region for every eighth."""
+        if self.rng.random() < 1 / 8:
+            self._cut.renew()
+        a, _ = self._cut.draw()
+        y, x = (int(self.rng.integers(side - size + 1)) for side in a.shape[1:])
+        return a[:, y : y + size, x : x + size]
+
+    def held(self, make: Callable[[Tile], T]) -> Iterator[list[T]]:
+        """What is made of some tiles, others in every other step."""
+        made = self._pool(make)
+        for step in range(1 << 62):
+            made.step(step)
+            yield [region for region, _ in made.regions]
+
+
+Data = Small | Photographs
 
 
 def psnr(mse: float) -> float:
@@ -186,15 +227,10 @@ def train_pixels(
     """The second stage: the pixels given the codes."""
     pixels, rows = stage.pixels, data.rows
     planes = pixels.planes = 1 if rows else 3
-    pool = range(len(data.images)) if rows else data.choose(min(POOL, len(data.images)))
-    with click.progressbar(pool, label="features") as bar:
-        features = [SideFeatures(data.tile(i), stage.network) for i in bar]
     known = [SideFeatures(tile, stage.network) for tile in held]
 
     def batches() -> Iterator[list[Tensor]]:
-        for step in range(1 << 62):
-            if step % 2 and not rows:  # small images are not augmented, and all there
-                features[step // 2 % len(features)] = SideFeatures(data.tile(data.choose()[0]), stage.network)
+        for features in data.held(lambda tile: SideFeatures(tile, stage.network)):
             crops = []
             for i in data.rng.integers(len(features), size=batch):
                 f = features[i]
@@ -249,7 +285,7 @@ def train_prior(
 
     def batches() -> Iterator[list[Tensor]]:
         while True:
-            made = [codes(data.tile(i)) for i in data.choose(batch)]
+            made = [codes(data.tile()) for _ in range(batch)]
             parts = zip(*(tensors(m) for m in made), strict=True)
             yield [torch.cat(part) for part in parts]
 
@@ -323,20 +359,20 @@ def command(
     """
     torch.set_num_threads(threads or torch.get_num_threads())
     torch.manual_seed(seed)
-    images: list[Any]
-    rows = 0
+    data: Data
+    rows, random = 0, np.random.default_rng(seed)
     if held_out.suffix == ".npz":
         stacks, rows = small_images(folders[0])
-        images, held = stacks[:-4], stacks[-4:]
+        data, held = Small(stacks[:-4], rows, random), stacks[-4:]
+        count, tile = sum(a.shape[1] for a in data.stacks) // rows, (stacks[0].shape[2], rows * 256)
     else:
-        images = read_images(folders, 2 * crop)
+        data = Photographs(find(folders, 2 * crop), random)
+        count, tile = len(data.photographs), vqvae.Config.tile
         held = [planes(a[:512, :768]) for a in read_images([held_out], 16)]
     seen = causal.Config(width=pixels, depth=layers, components=components, fraction=fraction, side=16)
     if not rows and fraction == learning.ACTIVATION:  # photographs, as the default model
         seen = replace(seen, learning=LEARNING, rest=REST)
-    tile = (images[0].shape[2], rows * 256) if rows else vqvae.Config.tile
     config = vqvae.Config(pixels=seen, rows=rows, tile=tile, **sizes)
-    data = Data(images, rows, np.random.default_rng(seed))
     base, prior, network = Base(config), Prior(config), Pixels(config)
     if start != "none":
         network.start(registry.load(start, machine="numpy").network)
@@ -350,7 +386,7 @@ def command(
     if not train_base(base, data, held, parts[0], spent[0], batch, 3 * crop // 2):
         return
     facts = {
-        "images": sum(a.shape[1] for a in images) // rows if rows else len(images),
+        "images": count,
         "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "architecture": asdict(config),
         "training_minutes": minutes,

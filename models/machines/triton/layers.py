@@ -3,7 +3,7 @@
 float32 sums of products are exact here (`integer.py`) as long as they are what they say: "ieee", not TF32. With
 `halves`, products run on tensor cores instead: float16 holds every integer up to 2**11, and every even one up to 2**12,
 so an activation is its even part and its lowest bit, and sums are float32 as before. Which is faster is for
-measurement to say (`benchmarks/gpu.py tune`); both are checked for exactness when they are loaded.
+measurement to say (`python -m benchmarks.gpu tune`); both are checked for exactness when they are loaded.
 
 Checked against the CPU machines under Triton's interpreter (TRITON_INTERPRET=1), where tensors live on the CPU.
 """

@@ -9,7 +9,8 @@ together modulo 2**32. What follows a front, of all tiles at once:
     moments          what a row and a column is multiplied with                      one program a tile's layer
     move             the step
 
-The pixels of a front are rows g = tile * n + j, as in `gpu_causal.py`; a front without pixels teaches nothing.
+The pixels of a front are rows g = tile * n + j, as in `families/causal/on_triton.py`; a front
+without pixels teaches nothing.
 
 Checked against the CPU machines under Triton's interpreter (TRITON_INTERPRET=1), where tensors live on the CPU.
 """

@@ -1,0 +1,96 @@
+"""The lectures' systems: what is published, what was trained, and the file that it makes, in one table.
+
+Usage: python benchmarks/zoo.py mnist.npz FOLDER [--systems gated,vae] [--images 10000]
+
+FOLDER holds NAME.safetensors and NAME.checkpoint.pt for each system, as `lgcodec train masked NAME --data mnist.npz
+--out FOLDER/NAME.safetensors` writes them. The first test images are compressed by one call, by numpy, as one image of all of
+them one below the other; the file is counted whole, decoded and compared. Float rates are of the same images: of
+systems with latents -ELBO for one draw. Rows of systems that are not asked for stay as they are in results/zoo.csv.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+import lgcodec
+from lgcodec.cli.bench import measure as bench
+from lgcodec.cli.bench.tables import replaced
+from lgcodec.models import registry, zoo
+from lgcodec.models.families.masked import training
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "zoo.csv"
+HEAD = [
+    "system", "data", "published", "float bits/dim", "integer bits/dim", "file bits/dim", "nats of the file",
+    "integer over float", "file over integer", "minutes trained", "compress s", "decompress s", "images",
+]  # fmt: skip
+FACTS = ["name", "multiply-adds of a pixel", "parameters", "digest"]
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--systems", help="Names, all that are in the folder if not given.")
+@click.option("--images", default=10000, show_default=True, help="At most; fewer where a system is slow.")
+@click.option("--page", type=click.Path(path_type=Path), default=HERE.parent / "docs" / "lectures.md")
+def main(data: Path, folder: Path, systems: str | None, images: int, page: Path) -> None:
+    found = [name for name in zoo.names() if (folder / f"{name}.safetensors").is_file()]
+    with np.load(data) as file:
+        x = file["test"][:images]
+    where = vars(bench.environment(None, "auto"))
+    head, rows = [*HEAD, *FACTS, *where], {}
+    if RESULTS.is_file():
+        with RESULTS.open(newline="") as old:
+            rows = {row["name"]: [row[key] for key in head] for row in csv.DictReader(old)}
+    for name in systems.split(",") if systems else found:
+        rows[name] = [*measure(name, folder, x), *map(str, where.values())]
+        with RESULTS.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(head)
+            writer.writerows(rows[known] for known in zoo.names() if known in rows)
+    ordered = sorted(rows.values(), key=lambda row: (row[1], float(row[5])))
+    lines = [HEAD, ["---"] * len(HEAD), *(row[: len(HEAD)] for row in ordered)]
+    block = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    page.write_text(replaced(page.read_text(), "zoo", block))
+
+
+def measure(name: str, folder: Path, x: np.ndarray) -> list[str]:
+    system, path = zoo.system(name), folder / f"{name}.safetensors"
+    images = training.test_images(x, system.data)
+    column = np.ascontiguousarray(images.reshape(-1, images.shape[2]))
+    column = column.astype(bool) if system.data == "bits" else column
+    model, _ = training.build(system, system.graph(0), 0)
+    model.load_state_dict(torch.load(path.with_suffix(".checkpoint.pt"), weights_only=True)["model"])
+    floats = training.float_rate(model, images)
+    codec = lgcodec.Codec(registry.load(path, machine="numpy"), verify=False)
+    codec.decompress(codec.compress(column[:56]))  # loads
+    start = time.perf_counter()
+    data = codec.compress(column)
+    middle = time.perf_counter()
+    again = codec.decompress(data)
+    end = time.perf_counter()
+    if not np.array_equal(again, column):
+        raise click.ClickException(f"{name}: the images did not come back")
+    info, card = lgcodec.inspect(data), json.loads(path.with_suffix(".json").read_text())
+    ideal, bits = info.ideal_bits / column.size, 8 * len(data) / column.size
+    row = [
+        system.title, system.data, system.published, f"{floats:.4f}", f"{ideal:.4f}", f"{bits:.4f}",
+        f"{bits * math.log(2) * images[0].size:.2f}", f"{100 * (ideal / floats - 1):+.2f} %",
+        f"{100 * (bits / ideal - 1):+.2f} %", f"{card['training_minutes']:.1f}", f"{middle - start:.1f}",
+        f"{end - middle:.1f}", str(len(images)), name, f"{card['multiply_adds'] / images[0].size:.0f}",
+        str(card["parameters"]), str(card["digest"]),
+    ]  # fmt: skip
+    click.echo("  ".join(row))
+    return row
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The masked family: `network`, `program`, `latent`, `floats`, `training`, `model`."""

@@ -1,0 +1,351 @@
+"""The masked family in floats, to be trained: the same graph, with masks where the integers read zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - as the field calls it
+
+from lgcodec.models.entropy import mixture
+from lgcodec.models.entropy.cells import LATENT_UNIT, RATIO_UNIT, Cells
+from lgcodec.models.families.masked.latent import joined
+from lgcodec.models.families.masked.network import (
+    CELLS,
+    FIRST,
+    GIVEN,
+    LAYERS,
+    LOGIT_UNIT,
+    ONE,
+    PLACES,
+    RATIO_LIMIT,
+    SAMPLES,
+    SCORE_BITS,
+    Graph,
+    Int,
+    Tables,
+)
+from lgcodec.models.layers.integer import quantise
+from lgcodec.models.weights import Weights
+
+SPARSE = 3  # a window is a convolution where its box has at most so many places for each offset
+
+
+class Masks:
+    """What a graph's units may read, as tensors. Another order of the samples is another graph, with the same
+    weights."""
+
+    def __init__(self, graph: Graph, device: torch.device) -> None:
+        self.graph = graph
+        self.of: dict[tuple[int, int], Tensor] = {}  # [units, units of the input or offsets], by node and input
+        self.sources: dict[int, Tensor] = {}
+        self.shared: dict[int, list[int] | None] = {}  # of windows whose mask is the same everywhere: what it leaves
+        self.levels: dict[int, list[tuple[Int, Int]]] = {}  # of cells
+        for i, node in enumerate(graph.nodes, FIRST):
+            own, allowed = graph.degree(i)[:, None], {}
+            if node.kind in ("dense", "attend"):
+                allowed = {j: _allowed(j, graph.degree(j)[None], own) for j in node.inputs}
+            if node.offsets:
+                sources = graph.sources(i)
+                inside = sources < len(own)
+                known = {j: np.append(graph.degree(j), 0)[sources] for j in (*node.inputs, i)}
+                self.sources[i] = torch.from_numpy(sources.reshape(-1)).to(device)
+                allowed = {j: inside & _allowed(j, known[j], own) for j in node.inputs}
+                if node.kind == "window":
+                    self.shared[i] = _shared(node.offsets, inside, list(allowed.values()))
+                if node.kind == "cell":
+                    self.levels[i] = _levels(sources, inside & (known[i] < own))
+            self.of |= {(i, j): torch.from_numpy(a).to(device) for j, a in allowed.items()}
+
+
+def _allowed(j: int, known: Int, own: Int) -> NDArray[np.bool_]:
+    allowed: NDArray[np.bool_] = known < own if j == SAMPLES else known <= own
+    return allowed
+
+
+def _shared(
+    offsets: Sequence[tuple[int, int]], inside: NDArray[np.bool_], allowed: Sequence[NDArray[np.bool_]]
+) -> list[int] | None:
+    """Which offsets a window may read, where all units may read the same, of all inputs, in a box that is not
+    sparse."""
+    some = [k for k in range(len(offsets)) if allowed[0][:, k].any()]
+    if not some or any((a[:, k] != (inside[:, k] & (k in some))).any() for a in allowed for k in range(len(offsets))):
+        return None
+    box = math.prod(max(d) - min(d) + 1 for d in zip(*(offsets[k] for k in some), strict=True))
+    return some if box <= SPARSE * len(some) else None
+
+
+def _levels(sources: Int, allowed: NDArray[np.bool_]) -> list[tuple[Int, Int]]:
+    """A cell's units in an order in which their states are known: of each level its units [n], and where in the level
+    before the states are that they read, [n, offsets]; n of that level for none.
+    """
+    units = len(sources)
+    level = np.zeros(units, np.int64)
+    for _ in range(units):
+        before = np.where(allowed, np.append(level, 0)[sources] + 1, 0).max(axis=1)
+        if (before == level).all():
+            break
+        level = before
+    place, result = np.zeros(units + 1, np.int64), list[tuple[Int, Int]]()
+    for value in range(int(level.max()) + 1):
+        at = np.flatnonzero(level == value)
+        count = len(result[-1][0]) if result else 0
+        last = np.append(level, -1)[sources[at]] == value - 1
+        if (allowed[at] & ~last).any():
+            raise ValueError("training runs cells whose states come from the level before alone")
+        result.append((at, np.where(allowed[at] & last, place[sources[at]], count)))
+        place[at] = np.arange(len(at))
+    return result
+
+
+class FloatGraph(nn.Module):
+    """The graph's layers as parameters, weight [O, I] as `Layer` has them, in activations per activation."""
+
+    def __init__(self, graph: Graph, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.graph = graph
+        self.weights, self.biases = nn.ParameterDict(), nn.ParameterDict()
+        for i, node in enumerate(graph.nodes, FIRST):
+            if node.kind in LAYERS:
+                inputs, outputs = len(graph.inputs_limit(i)), len(graph.ends(i)[0])
+                gain = 0.1 if node is graph.nodes[-1] else 1.0
+                drawn = torch.randn(outputs, inputs, generator=generator)
+                self.weights[str(i)] = nn.Parameter(gain * inputs**-0.5 * drawn)
+                self.biases[str(i)] = nn.Parameter(torch.zeros(outputs))
+            if node.kind == "table":
+                self.weights[str(i)] = nn.Parameter(torch.zeros(1 << len(node.offsets), node.channels))
+        if graph.head == "mixture":
+            K, last = graph.components, self.biases[str(len(graph.nodes) + FIRST - 1)]
+            last.data[K : 2 * K], last.data[2 * K :] = torch.linspace(-1, 1, K), 3.0
+        self.row, self.offset = _scales(graph)
+        self.masks = Masks(graph, torch.device("cpu"))
+        self.seen: Tensor
+        self.places: Tensor
+        top = graph.levels - 1
+        seen = (2 * np.arange(top + 1) - top) * ONE // top / ONE
+        axes = [(2 * np.arange(n) - (n - 1)) * ONE // max(n - 1, 1) / ONE for n in graph.shape]
+        places = np.stack(np.meshgrid(*axes, indexing="ij")).reshape(1, 2, -1)
+        self.register_buffer("seen", torch.from_numpy(seen.astype(np.float32)), persistent=False)
+        self.register_buffer("places", torch.from_numpy(places.astype(np.float32)), persistent=False)
+
+    def forward(self, x: Tensor, masks: Masks | None = None, given: Tensor | None = None) -> Tensor:
+        """x: samples int64 [B, units], normal ones as floats; given: [B, units], activations -> what the head takes,
+        [B, units, channels], as floats.
+        """
+        masks = masks or self.masks
+        seen = 2 * x if self.graph.head == "normal" else self.seen[x]
+        arrays = {SAMPLES: seen[:, None], PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
+        arrays[GIVEN] = (x.new_zeros(len(x), self.graph.given).float() if given is None else given)[:, None]
+        for i, node in enumerate(self.graph.nodes, FIRST):
+            y = getattr(self, f"_{node.kind}")(i, node, [arrays[j] for j in node.inputs], masks)
+            if node.kind in ("window", "dense", "add") and node is not self.graph.nodes[-1]:
+                y = y.clamp(node.low / ONE, node.high / ONE)
+            arrays[i] = y
+        return arrays[len(self.graph.nodes) + FIRST - 1].transpose(1, 2).float()
+
+    def _window(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
+        weight, bias, K = self.weights[str(i)], self.biases[str(i)], len(node.offsets)
+        parts, some = weight.split([K * a.shape[1] for a in inputs], dim=1), masks.shared[i]
+        if some is None:
+            rows = [self._near(a, masks.sources[i], masks.of[i, j]) for j, a in zip(node.inputs, inputs, strict=True)]
+            return F.linear(torch.cat(rows, dim=-1), weight, bias).transpose(1, 2)
+        offsets = np.array([node.offsets[k] for k in some])
+        (top, left), (bottom, right) = offsets.min(axis=0), offsets.max(axis=0)
+        kernels = []
+        for a, part in zip(inputs, parts, strict=True):
+            kernel = part.new_zeros(len(weight), a.shape[1], bottom - top + 1, right - left + 1)
+            split = part.view(len(weight), K, a.shape[1])
+            kernel[:, :, offsets[:, 0] - top, offsets[:, 1] - left] = split[:, some].transpose(1, 2)
+            kernels.append(kernel)
+        a = torch.cat(inputs, dim=1).unflatten(2, node.grid)
+        padded: Tensor = F.pad(a, (-int(left), int(right), -int(top), int(bottom)))
+        return F.conv2d(padded, torch.cat(kernels, dim=1), bias).flatten(2)
+
+    @staticmethod
+    def _near(a: Tensor, sources: Tensor, mask: Tensor) -> Tensor:
+        """a [B, C, units] at each unit's sources, [B, units, K C]."""
+        padded = F.pad(a, (0, 1)).transpose(1, 2)  # [B, units + 1, C]
+        near: Tensor = padded.index_select(1, sources).unflatten(1, tuple(mask.shape))
+        return (near * mask[..., None]).flatten(2)
+
+    def _dense(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
+        rows = torch.cat([a.transpose(1, 2).flatten(1) for a in inputs], dim=1)
+        mask = [masks.of[i, j].repeat_interleave(a.shape[1], 1) for j, a in zip(node.inputs, inputs, strict=True)]
+        weight = self.weights[str(i)] * torch.cat(mask, dim=1).repeat_interleave(node.channels, 0)
+        y: Tensor = F.linear(rows, weight, self.biases[str(i)]).unflatten(1, (-1, node.channels))
+        return y.transpose(1, 2)
+
+    def _table(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
+        bits = self._near(inputs[0], masks.sources[i], masks.of[i, SAMPLES]) > 0
+        index = (bits.long() << torch.arange(bits.shape[-1], device=bits.device)).sum(-1)
+        return F.embedding(index, self.weights[str(i)]).transpose(1, 2)
+
+    def _gate(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
+        a, b = inputs[0].chunk(2, dim=1)
+        return torch.tanh(a) * torch.sigmoid(b)
+
+    def _add(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
+        return torch.stack(inputs).sum(0)
+
+    def _attend(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
+        q, k, v = (a.unflatten(1, (node.heads, -1)).transpose(2, 3) for a in inputs)  # [B, heads, units, C]
+        scale = 2.0 ** (14 - SCORE_BITS - 5)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=masks.of[i, node.inputs[1]], scale=scale)
+        return y.transpose(2, 3).flatten(1, 2)
+
+    def _cell(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
+        C, P = node.channels // 2, len(node.offsets)
+        own = inputs[0].shape[1]
+        weight, state = self.weights[str(i)], inputs[0].new_zeros(len(inputs[0]), 0, 2 * C)
+        given = F.linear(inputs[0].transpose(1, 2), weight[:, :own], self.biases[str(i)])  # [B, units, outputs]
+        states, order = [], []
+        for at, before in masks.levels[i]:
+            read = F.pad(state, (0, 0, 0, 1))[:, before]  # [B, n, P, 2 C]
+            a = given[:, at] + F.linear(read[..., :C].flatten(2), weight[:, own:])
+            new, out, enter, *keep = a.float().chunk(3 + P, dim=-1)
+            c = torch.tanh(new) * torch.sigmoid(enter)
+            for p, gate in enumerate(keep):
+                c = c + torch.sigmoid(gate) * read[:, :, p, C:] / P
+            state = torch.cat([torch.sigmoid(out) * torch.tanh(c), c], dim=-1)
+            states.append(state)
+            order.append(at)
+        back = np.argsort(np.concatenate(order))
+        return torch.cat(states, dim=1)[:, back].transpose(1, 2)
+
+
+def _scales(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What one activation of the last node is in the head's units, and where these begin, [channels]."""
+    K = graph.components
+    if graph.head == "mixture":
+        row = np.repeat([mixture.LOGIT_UNIT, mixture.MEAN_UNIT * graph.levels / 2, mixture.LOG_SCALE_UNIT], K)
+        return row, np.repeat([0.0, 0.0, 4.0 * mixture.LOG_SCALE_UNIT], K)
+    if graph.head == "normal":
+        return np.array([float(LATENT_UNIT), RATIO_UNIT]), np.zeros(2)
+    unit = {"bernoulli": LOGIT_UNIT, "categorical": mixture.LOGIT_UNIT}[graph.head]
+    size = len(graph.head_ends()[0])
+    return np.full(size, float(unit)), np.zeros(size)
+
+
+def bits(graph: Graph, out: Tensor, x: Tensor) -> Tensor:
+    """Of each sample, [B, units]. out: [B, units, channels] of `FloatGraph`; x: int64 [B, units]."""
+    if graph.head == "bernoulli":
+        nats = F.binary_cross_entropy_with_logits(out[..., 0], x.float(), reduction="none")
+    elif graph.head == "categorical":
+        nats = F.cross_entropy(out.movedim(-1, 1), x, reduction="none")
+    else:
+        nats = _mixture_nats(graph, out, x.float())
+    return nats / math.log(2)
+
+
+def _mixture_nats(graph: Graph, out: Tensor, x: Tensor) -> Tensor:
+    """Of logistics over 0 .. levels - 1, [B, units] (Salimans et al. 2017, equation 2)."""
+    logit, mean, log_scale = out.chunk(3, dim=-1)
+    mean, log_scale = (mean + 1) * graph.levels / 2, log_scale.clamp(-4, 6)
+    inverse, x = torch.exp(-log_scale), x[..., None]
+    above, below = (x + 0.5 - mean) * inverse, (x - 0.5 - mean) * inverse
+    last, first = -F.softplus(below), F.logsigmoid(above)  # log of 1 - F(below), of F(above)
+    inside = torch.log((torch.sigmoid(above) - torch.sigmoid(below)).clamp(min=1e-9))
+    log = torch.where(x == 0, first, torch.where(x == graph.levels - 1, last, inside))
+    return -torch.logsumexp(log + torch.log_softmax(logit, dim=-1), dim=-1)
+
+
+class Latents(nn.Module):
+    """Graphs of prior (None: standard normal), posterior and likelihood, and what they are trained for.
+
+    samples: of the importance-weighted bound (Burda et al. 2016); beta: what a divergence costs (Higgins et al. 2017);
+    free_bits: of each latent that cost nothing, averaged over a batch (Kingma et al. 2016); warm_up: steps until they
+    cost what they will cost (Sønderby et al. 2016).
+    """
+
+    def __init__(
+        self, prior: Graph | None, posterior: Graph, likelihood: Graph, seed: int = 0, *, samples: int = 1,
+        beta: float = 1.0, free_bits: float = 0.0, warm_up: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.prior = None if prior is None else FloatGraph(prior, seed)
+        self.posterior, self.likelihood = FloatGraph(posterior, seed + 1), FloatGraph(likelihood, seed + 2)
+        self.samples, self.beta, self.free_bits, self.warm_up, self.step = samples, beta, free_bits, warm_up, 0
+
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """For one draw of the latents: nats of log q(z) - log p(z) of each, [B, latents], and of x given z, [B]."""
+        given = self.likelihood.seen[x]
+        mean, ratio = _normal(self.posterior(given.new_zeros(len(x), self.likelihood.graph.given), given=given))
+        noise = torch.randn_like(mean)
+        z = mean + noise * torch.exp(-ratio)
+        nats = ratio - noise**2 / 2
+        if self.prior is None:
+            nats = nats + z**2 / 2
+        else:
+            m, r = _normal(self.prior(z))
+            nats = nats + ((z - m) * torch.exp(r)) ** 2 / 2 - r
+        out = self.likelihood(x, given=2 * z)
+        return nats, bits(self.likelihood.graph, out, x).sum(1) * math.log(2)
+
+    def bound(self, x: Tensor, samples: int = 1) -> Tensor:
+        """Nats of each picture [B]: -ELBO, or the bound of more samples."""
+        draws = (self.terms(x) for _ in range(samples))
+        weights = torch.stack([-nats.sum(1) - likelihood for nats, likelihood in draws])
+        return math.log(samples) - torch.logsumexp(weights, dim=0)
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Bits per dim, with the options above."""
+        self.step += 1
+        size = x.shape[1] * math.log(2)
+        if self.samples > 1:
+            return self.bound(x, self.samples).mean() / size
+        nats, likelihood = self.terms(x)
+        spent = nats.mean(0).clamp(min=self.free_bits * math.log(2)).sum()
+        cost = self.beta * min(1.0, 0.1 + self.step / self.warm_up if self.warm_up else 1.0)
+        return (cost * spent + likelihood.mean()) / size
+
+
+def _normal(out: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log precision of latents, [B, latents], from [B, latents, 2]."""
+    return out[..., 0], out[..., 1].clamp(0, RATIO_LIMIT / RATIO_UNIT)
+
+
+def export_latents(model: Latents, card: dict[str, Any]) -> Weights:
+    """The integers of trained graphs."""
+    nets = {"prior": model.prior, "posterior": model.posterior, "likelihood": model.likelihood}
+    parts = {name: export(net, {}) for name, net in nets.items() if net is not None}
+    work = sum(part.card["multiply_adds"] for part in parts.values())
+    return joined(parts, {**card, "multiply_adds": work})
+
+
+def export(net: FloatGraph, card: dict[str, Any], graph: Graph | None = None) -> Weights:
+    """The integers of a trained net. graph: in another order than its own."""
+    graph = graph or net.graph
+    masks = Masks(graph, torch.device("cpu"))
+    tensors: dict[str, NDArray[Any]] = {f"degrees.{name}": a for name, a in graph.degrees.items()}
+    tensors |= Tables.make().tensors()
+    if graph.head == "normal":
+        cells = Cells.make(graph.levels.bit_length() - 1)
+        tensors |= {f"table.{name}": getattr(cells, name) for name in CELLS}
+    for i, node in enumerate(graph.nodes, FIRST):
+        is_last = node is graph.nodes[-1]
+        low, high = graph.ends(i)
+        row = net.row if is_last else np.full(node.channels, float(ONE))
+        offset = net.offset if is_last else np.zeros(node.channels)
+        if node.kind == "table":
+            table = np.rint(net.weights[str(i)].detach().double().cpu().numpy() * row + offset)
+            tensors[f"{i}.table"] = np.clip(table, low, high).astype(np.int16)
+        if node.kind not in LAYERS:
+            continue
+        row, offset = (np.resize(a, len(low)) for a in (row, offset))  # of a cell's gates, of each unit
+        weight, bias = (p[str(i)].detach().double().cpu().numpy() for p in (net.weights, net.biases))
+        if node.kind == "dense":
+            used = [masks.of[i, j].numpy().repeat(graph.channels(j), axis=1) for j in node.inputs]
+            weight = weight * np.concatenate(used, axis=1).repeat(node.channels, axis=0)
+        if node.kind == "window":
+            used = [masks.of[i, j].numpy().any(axis=0).repeat(graph.channels(j)) for j in node.inputs]
+            weight = weight * np.concatenate(used)
+        layer = quantise(weight * row[:, None] / ONE, bias * row + offset, graph.inputs_limit(i), low, high)
+        tensors |= {f"{i}.weight": layer.weight, f"{i}.bias": layer.bias, f"{i}.shift": layer.shift}
+    work = sum(graph.work(i) for i in range(FIRST, len(graph.nodes) + FIRST))
+    return Weights("masked", graph.written(), tensors, {**card, "multiply_adds": work})

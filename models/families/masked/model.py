@@ -1,0 +1,57 @@
+"""The masked family as a model of images: small grey pictures, or bits, stacked; those with latents as chains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lgcodec.models.families.masked.latent import Latents, LatentTiles
+from lgcodec.models.families.masked.network import Network
+from lgcodec.models.families.masked.program import Program, Schedule, pictures
+from lgcodec.models.interface import ExplicitCoding, ImageModel, LatentCoding, Shape
+from lgcodec.models.machines.choose import Machine
+from lgcodec.models.weights import Weights
+
+LINKS = 64  # tiles of a chain that one call is given
+
+
+def load(weights: Weights, machine: Machine) -> ImageModel:
+    """The model that these weights are. Raises ModelError where they are malformed."""
+    if "posterior" in weights.config:
+        return load_latents(weights, machine)
+    network = Network.of(weights)
+    schedule, (height, width) = Schedule(network, machine.executor), network.graph.shape
+
+    def program(shapes: Sequence[Shape], adaptation: bytes) -> Program:
+        return Program(schedule, shapes)
+
+    return ImageModel(
+        digest=weights.digest(),
+        coding=ExplicitCoding(program),
+        stack=machine.stack,
+        batch=1,  # a tile has enough pictures
+        planes=1,
+        tile=(width, height * pictures(network.graph)),
+        unit=height,
+        levels=network.graph.levels,
+        network=network,
+    )
+
+
+def load_latents(weights: Weights, machine: Machine) -> ImageModel:
+    """As `load`, of graphs with latents: a tile is one picture, and a chain has as many as there are."""
+    latents = Latents(weights, machine.executor)
+    likelihood = latents.graph("likelihood")
+
+    def program(shapes: Sequence[Shape]) -> LatentTiles:
+        return latents.latent(shapes)
+
+    return ImageModel(
+        digest=weights.digest(),
+        coding=LatentCoding(program),
+        stack=machine.stack,
+        batch=LINKS,
+        planes=1,
+        tile=(likelihood.shape[1], likelihood.shape[0]),
+        levels=likelihood.levels,
+        network=latents,
+    )

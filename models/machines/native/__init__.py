@@ -1,0 +1,1 @@
+"""The native machine: C compiled once for each instruction set (`build`) and called through ctypes (`library`)."""

@@ -1,1 +1,0 @@
-"""The processor, compiled by numba."""

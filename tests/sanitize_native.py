@@ -1,0 +1,97 @@
+"""The native library under the address and undefined behaviour sanitizers: its tests, then a fuzzer.
+
+    python tests/sanitize_native.py [--seconds 60]      # a minute in CI, more at night
+
+The package is copied, compiled there with sanitizers for one instruction set, and given what hostile files could hold:
+mutated streams, side information and weights. Each must give an image or one of our errors, and no report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+FLAGS = "-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+MODELS = ("default", "best", "fast", "flow", "flow-cifar", "vqvae")
+SHAPES = ((3, 9, 14), (3, 1, 6), (3, 17, 3), (1, 8, 8))
+
+
+def fuzz(seconds: float) -> None:
+    from lgcodec.coding import coder
+    from lgcodec.errors import FormatError, ModelError
+    from lgcodec.models import registry
+
+    random, end, tried, decoded = np.random.default_rng(time.time_ns()), time.monotonic() + seconds, 0, 0
+    files = {name: (ROOT / "models" / "weights" / f"{name}.safetensors").read_bytes() for name in MODELS}
+    models = {name: registry.load(name, machine="native", threads=1) for name in MODELS}
+    with tempfile.TemporaryDirectory() as folder:
+        while time.monotonic() < end:
+            name, shape = MODELS[random.integers(len(MODELS))], SHAPES[random.integers(len(SHAPES))]
+            model, tried = models[name], tried + 1
+            try:
+                if tried % 8 == 0:
+                    data = bytearray(files[name])
+                    for at in random.integers(0, len(data), random.integers(1, 200)):
+                        data[at] = random.integers(256)
+                    (Path(folder) / "a.safetensors").write_bytes(data)
+                    model = registry.load(Path(folder) / "a.safetensors", machine="native", threads=1)
+                tile = np.clip(random.normal(90, 60, shape), 0, 255).astype(np.int16)
+                tile[1:] -= 90
+                (stream,) = coder.encode(model, [tile])
+                words, base = stream.words.copy(), stream.base
+                cut = random.integers(0, len(words) + 1) if random.random() < 0.3 else len(words)
+                words = words[:cut]
+                for at in random.integers(0, max(len(words), 1), random.integers(0, 4) if len(words) else 0):
+                    words[at] ^= np.uint32(1 << random.integers(32))
+                side = random.bytes(random.integers(0, 60)) if random.random() < 0.2 else b""
+                coder.decode(model, [shape], [words], side, bases=[base])
+                decoded += 1
+            except (FormatError, ModelError):
+                continue
+    print(f"{tried} files, {decoded} of them decoded")  # noqa: T201
+    if tried == 0 or decoded == 0:
+        raise SystemExit("the fuzzer decoded nothing")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--here", action="store_true", help="fuzz the library that is installed, without sanitizers")
+    arguments = parser.parse_args()
+    if arguments.here:
+        fuzz(arguments.seconds)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "lgcodec"
+        ignored = shutil.ignore_patterns("__pycache__", "*.so")
+        shutil.copytree(ROOT / "codec", package, ignore=ignored)
+        for name in ("models", "cli"):
+            shutil.copytree(ROOT / name, package / name, ignore=ignored)
+        sys.path.insert(0, folder)
+        from lgcodec.models.machines.native import build
+
+        command = build.compiler() or ["cc"]
+        build.compile_all(command, package / "models/machines/native", FLAGS, only=("avx2", "neon"))
+        runtime = subprocess.run([*command, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
+        environment = os.environ | {
+            "PYTHONPATH": folder,
+            "LD_PRELOAD": runtime.stdout.strip(),
+            "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+        }
+        tests = [str(path) for path in sorted((ROOT / "tests").glob("test_native*.py"))]
+        for job in (["-m", "pytest", "-q", *tests], [__file__, "--here", "--seconds", str(arguments.seconds)]):
+            subprocess.run([sys.executable, *job], check=True, env=environment, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""What anybody may rely on: nothing grows, more effort is not worse, damage stays where it is, any caller is served."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import multiprocessing
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from strategies import FakeModel, arrays, texture
+
+import lgcodec
+from lgcodec import Codec, container
+from lgcodec.errors import FormatError, InputError, LgcodecError, MetadataWarning
+from lgcodec.readers import read
+
+SLACK = 64
+
+
+FUNCTIONS = (lgcodec.decompress, lgcodec.open, lgcodec.inspect, lgcodec.verify, lgcodec.preview)
+
+
+def least(image: Image.Image) -> int:
+    """The bytes of the smaller of optimised PNG and lossless WebP, and of a palette, which WebP does not keep."""
+    sizes = []
+    shown = image
+    if image.mode in ("1", "P", "LA"):
+        shown = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    for picture, form, options in (
+        (image, "PNG", {"optimize": True}),
+        (shown, "WEBP", {"lossless": True, "exact": True, "method": 6}),
+    ):
+        if form == "WEBP" and picture.mode == "I;16":
+            continue
+        file = io.BytesIO()
+        picture.save(file, form, **options)
+        kept = len(image.getpalette() or ()) if form == "WEBP" else 0
+        sizes.append(len(file.getvalue()) + kept)
+    return min(sizes)
+
+
+# -- nothing grows ----------------------------------------------------------------------------------------------------
+
+
+@given(arrays())
+@settings(max_examples=60, deadline=None)
+def test_no_array_takes_more_than_png_or_webp(array: NDArray[Any]) -> None:
+    picture = read(array)
+    if picture.mode.deep:
+        assert len(Codec(FakeModel(), verify=False).compress(array)) <= array.nbytes + SLACK
+        return
+    assert len(Codec(FakeModel(), verify=False).compress(array)) <= least(picture.image()) + SLACK
+
+
+def screenshot(mode: str) -> Image.Image:
+    """Windows, text and icons; of RGBA, colours under full transparency."""
+    random = np.random.default_rng(3)
+    canvas = np.full((240, 320, 4), (238, 238, 240, 255), np.uint8)
+    glyphs = random.integers(0, 2, (40, 9, 6)).astype(bool)
+    for _ in range(12):
+        y, x, h, w = random.integers(0, 200), random.integers(0, 260), random.integers(9, 90), random.integers(9, 90)
+        canvas[y : y + h, x : x + w] = (*random.integers(0, 256, 3), random.choice([0, 128, 255]))
+    for line in range(0, 220, 14):
+        for column in range(10, 300, 8):
+            part = canvas[line : line + 9, column : column + 6]
+            part[glyphs[random.integers(0, 40)]] = (30, 30, 40, 255)
+    image = Image.fromarray(canvas)
+    if mode == "P":
+        return image.convert("RGB").quantize(60)
+    return image.convert(mode)
+
+
+def saturated() -> Image.Image:
+    """A micrograph: smooth noise, its bright parts all white."""
+    random = np.random.default_rng(4)
+    light = random.normal(0, 1, (16, 16)).repeat(16, 0).repeat(16, 1) * 90 + random.normal(0, 6, (256, 256)) + 150
+    return Image.fromarray(np.clip(light, 0, 255).astype(np.uint8))
+
+
+def few_colours() -> Image.Image:
+    """Noise of 40 colours far apart: deflate sees nothing in it, a palette does."""
+    random = np.random.default_rng(5)
+    return Image.fromarray(random.integers(0, 256, (40, 3)).astype(np.uint8)[random.integers(0, 40, (300, 300))])
+
+
+PICTURES = {
+    **{mode: screenshot(mode) for mode in ("RGBA", "RGB", "P", "L", "LA", "1")},
+    "saturated": saturated(),
+    "few colours": few_colours(),
+    "deep": Image.fromarray(np.asarray(saturated()).astype(np.uint16) << 4),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_kind_of_image_takes_more_than_png_or_webp(name: str) -> None:
+    image = PICTURES[name]
+    codec = Codec(FakeModel(), verify=False, effort=2)
+    size = len(codec.compress(image))
+    assert size <= least(image) + SLACK
+
+
+@given(
+    arrays((("uint8", ()), ("uint8", (3,)), ("uint8", (4,)), ("bool", ()), ("uint16", (3,)))),
+    st.lists(st.integers(1, 9), min_size=2, max_size=4, unique=True),
+)
+@settings(max_examples=25, deadline=None)
+def test_more_effort_is_never_larger(array: NDArray[Any], efforts: list[int]) -> None:
+    model = FakeModel(choices=(b"\1", b"\2"))
+    sizes = [len(Codec(model, effort=effort, verify=False).compress(array)) for effort in sorted(efforts)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_more_effort_is_never_larger_where_models_fit(shift: int) -> None:
+    image = texture(40, 70, 3, shift)
+    sizes = [len(Codec(FakeModel(), effort=effort, verify=False).compress(image)) for effort in range(1, 10)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+# -- damage stays where it is -----------------------------------------------------------------------------------------
+
+
+def test_what_is_whole_of_a_damaged_file_comes_back(codec: Codec, model_alone: None) -> None:
+    image = texture(24, 40, 3)
+    data = bytearray(codec.compress(image))
+    header = container.read_header(data)
+    lengths = [entry.length for entry in header.index]
+    start = header.size + sum(lengths[:7])
+    data[start] ^= 1
+    with pytest.raises(FormatError):
+        codec.decompress(data)
+    picture, damaged = codec.rescue(data)
+    (box,) = damaged
+    assert box == [box for _, box in header.boxes()][7]
+    expected = image.copy()
+    expected[box[1] : box[3], box[0] : box[2]] = 128
+    assert np.array_equal(picture.array(), expected)
+    cut = bytes(data[: header.size + sum(lengths[:11])])
+    picture, damaged = codec.rescue(cut)
+    assert damaged == [box for place, (_, box) in enumerate(header.boxes()) if place == 7 or place >= 11]
+    assert codec.rescue(codec.compress(image))[1] == []
+    data[20] ^= 1
+    with pytest.raises(FormatError):  # without its header nothing can be told
+        codec.rescue(data)
+
+
+# -- any caller -------------------------------------------------------------------------------------------------------
+
+IMAGE = np.zeros((4, 4), np.uint8)
+
+
+@pytest.mark.parametrize("source", [None, [[1, 2]], 5, object(), "no such file"])
+def test_what_is_no_image_is_an_input_error(source: Any) -> None:
+    with pytest.raises((InputError, FileNotFoundError)):
+        lgcodec.compress(source)
+
+
+@pytest.mark.parametrize("data", [None, [1, 2], 5, object(), np.zeros(4, np.uint16)])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_is_no_data_is_an_input_error(function: Any, data: Any) -> None:
+    with pytest.raises(InputError):
+        function(data)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"threads": -1},
+        {"threads": 0},
+        {"threads": "2"},
+        {"threads": 1.5},
+        {"effort": None},
+        {"effort": "3"},
+        {"effort": 10},
+        {"max_pixels": -1},
+        {"model": None},
+        {"model": 3},
+        {"tile": 5},
+        {"tile": (1, "2")},
+        {"tile": (0, 5)},
+    ],
+)
+def test_options_that_are_none(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Codec(**options)
+
+
+@pytest.mark.parametrize("region", [(0, 0, 1), 5, "abcd", (0, 0, 1.5, 2), (0, 0, 9, 9), (2, 2, 1, 1), np.zeros((2, 2))])
+def test_regions_that_are_none(region: Any) -> None:
+    with pytest.raises(InputError):
+        lgcodec.decompress(lgcodec.compress(IMAGE), region=region)
+
+
+def test_regions_and_data_of_other_types() -> None:
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    data = lgcodec.compress(image)
+    for same in (bytearray(data), memoryview(data), np.frombuffer(data, np.uint8), io.BytesIO(data)):
+        assert np.array_equal(lgcodec.decompress(same), image)
+    assert lgcodec.inspect(np.frombuffer(data, np.uint8)).width == 8
+    assert np.array_equal(lgcodec.decompress(data, region=np.array([1, 2, 3, 5])), image[2:5, 1:3])  # type: ignore[arg-type]
+
+
+def test_what_is_not_kept_is_a_warning() -> None:
+    file = io.BytesIO()
+    Image.fromarray(IMAGE).save(file, "PNG")
+    with pytest.warns(MetadataWarning, match="bytes after"):
+        lgcodec.compress(file.getvalue() + b"more")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lgcodec.compress(file.getvalue())
+
+
+def test_memory_and_time_are_announced() -> None:
+    from lgcodec.cli import report
+
+    small, large = (lgcodec.inspect(lgcodec.compress(np.zeros((side, side), np.uint8))) for side in (8, 2000))
+    assert large.memory - small.memory >= 2000 * 2000
+    assert "MB" in report.needs(large)
+
+
+# -- load -------------------------------------------------------------------------------------------------------------
+
+
+def jobs() -> list[NDArray[np.uint8]]:
+    return [texture(12 + i % 3, 20, 3, i % 2) for i in range(16)]
+
+
+def test_threads_share_one_codec(codec: Codec) -> None:
+    expected = [codec.compress(image) for image in jobs()]
+    start = threading.Barrier(8)
+
+    def work(i: int) -> bool:
+        if i < 8:
+            start.wait()
+        data = codec.compress(jobs()[i])
+        return data == expected[i] and np.array_equal(codec.decompress(data), jobs()[i])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(16)))
+
+
+def test_asyncio_serves_a_codec(codec: Codec) -> None:
+    async def work() -> list[bytes]:
+        return await asyncio.gather(*(asyncio.to_thread(codec.compress, image) for image in jobs()))
+
+    assert asyncio.run(work()) == [codec.compress(image) for image in jobs()]
+
+
+@pytest.mark.parametrize("method", sorted(set(multiprocessing.get_all_start_methods())))
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_processes_of_any_kind(method: str) -> None:
+    images = [np.random.default_rng(i).integers(0, 65536, (9, 11)).astype(np.uint16) for i in range(4)]
+    expected = [lgcodec.compress(image) for image in images]  # used here before it is used there
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.map(lgcodec.compress, images) == expected
+
+
+def test_a_fork_after_use_of_a_model() -> None:
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this system does not fork")
+    y, x = np.mgrid[:40, :40]
+    photo = np.clip(np.random.default_rng(0).normal(0, 3, (40, 40)) + x + y, 0, 255).astype(np.uint8)
+    data = lgcodec.compress(photo, threads=2)
+    assert lgcodec.inspect(data).model_bytes > 0
+    context = multiprocessing.get_context("fork")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        process = context.Process(target=lgcodec.verify, args=(data,))
+        process.start()
+    process.join(120)
+    assert process.exitcode == 0
+
+
+def test_errors_are_one_tree() -> None:
+    assert issubclass(InputError, LgcodecError)

@@ -1,0 +1,364 @@
+"""The lectures' systems, each by the same tests: they come back on every machine, and are distributions of pictures."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import reference_masked
+import torch
+
+import lgcodec
+from lgcodec.coding import bits_back, explicit, likelihood
+from lgcodec.models import registry, zoo
+from lgcodec.models.errors import ModelError
+from lgcodec.models.families.masked import floats
+from lgcodec.models.families.masked.latent import Latents
+from lgcodec.models.families.masked.network import Graph, Network
+from lgcodec.models.families.masked.program import Program, Schedule
+from lgcodec.models.interface import ImageModel
+from lgcodec.models.machines.choose import choose
+from lgcodec.models.machines.numpy.stack import Stack
+from lgcodec.models.weights import Weights
+
+SMALL = {"width": 8, "hidden": 20, "depth": 2, "mixed": 3, "latents": 5}
+
+
+def graph(name: str, shape: tuple[int, int], number: int = 0, **sizes: int) -> Graph:
+    make = zoo.system(name).graph
+    known = make.__code__.co_varnames[: make.__code__.co_argcount]
+    return make(number, shape, **{key: n for key, n in {**SMALL, **sizes}.items() if key in known})
+
+
+def net_of(g: Graph) -> floats.FloatGraph:
+    torch.manual_seed(1)
+    net = floats.FloatGraph(g, 1)
+    for p in net.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    last = net.weights[str(len(g.nodes) + 2)]
+    last.data *= (0.5 if g.levels == 2 else 0.2) / last.data.std()
+    return net
+
+
+def schedule(g: Graph, machine: str = "numpy") -> Schedule:
+    return Schedule(Network.of(floats.export(net_of(g), {})), choose(machine=machine).executor)
+
+
+def pictures(g: Graph, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, g.levels, (1, height, width)).astype(np.int16)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_systems_come_back_with_the_same_words_everywhere(name: str) -> None:
+    g = graph(name, (5, 4))
+    tiles = [pictures(g, 13, 6), pictures(g, 13, 6)[:, ::-1].copy()]  # cut: 3 x 2 pictures, some of them in part
+    shapes = [(1, 13, 6)] * 2
+    programs = [Program(schedule(g, machine), shapes) for machine in ("numpy", "torch")]
+    streams = [explicit.push_program(p, tiles) for p in programs]
+    for a, b in zip(*streams, strict=True):
+        assert np.array_equal(a.words, b.words)
+        assert 32 * len(a.words) < a.ideal_bits + 64
+    for p in programs:
+        assert np.array_equal(explicit.pop_program(p, [s.words for s in streams[0]]), tiles)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_decoder_written_from_the_format_gets_the_same(name: str) -> None:
+    g = graph(name, (4, 3), levels=16)
+    weights = floats.export(net_of(g), {})
+    x = pictures(g, 5, 4)
+    program = Program(Schedule(Network.of(weights), choose(machine="numpy").executor), [x.shape])
+    stream = explicit.push_program(program, [x])[0]
+    tensors = {key: a.tolist() for key, a in weights.tensors.items()}
+    again = reference_masked.Decoder(weights.config, tensors).decode(stream.words.astype("<u4").tobytes(), 5, 4)
+    assert again == x[0].tolist()
+
+
+def difference(g: Graph, net: floats.FloatGraph) -> float:
+    """How far the bits of samples are apart, as floats and as integers, on the average and as a share of all."""
+    x = pictures(g, 20 * g.shape[0], g.shape[1])
+    flat = torch.from_numpy(x.reshape(20, -1).astype(np.int64))
+    as_floats = floats.bits(g, net(flat), flat).detach().numpy()
+    run = Schedule(Network.of(floats.export(net, {})), choose(machine="numpy").executor)
+    as_integers = np.zeros_like(as_floats)
+    steps = (at for t, at in sorted(run.samples.items()))
+    for (distribution, true), at in zip(Program(run, [x.shape]).symbols([x]), steps, strict=True):
+        shares = [24 - np.log2(part.frequency.reshape(20, -1)) for part in distribution.intervals(true)]
+        as_integers[:, at] = sum(shares)
+    return float(np.abs(as_floats - as_integers).mean() / as_floats.mean())
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_integers_say_what_floats_say(name: str) -> None:
+    g = graph(name, (6, 5))
+    assert difference(g, net_of(g)) < 0.015
+
+
+def file_of(model: ImageModel, image: np.ndarray) -> bytes:
+    """A file of which no plain method has a part, whatever it takes."""
+    plain = (1, bytes(1 << 20))
+    promising = mock.patch("lgcodec.plain.is_promising", return_value=False)
+    with promising, mock.patch("lgcodec.plain.encode", return_value=plain):
+        return lgcodec.Codec(model, verify=False).compress(image)
+
+
+def looking_ahead(g: Graph) -> Graph:
+    """The graph with the pixel at the right in each window."""
+    nodes = [
+        replace(n, offsets=(*n.offsets, (0, 1))) if n.kind in ("window", "table") and (0, 1) not in n.offsets else n
+        for n in g.nodes
+    ]
+    return replace(g, nodes=tuple(nodes))
+
+
+@pytest.mark.parametrize("name", [n for n in zoo.names() if any(0 in node.inputs for node in graph(n, (2, 2)).nodes)])
+def test_what_looks_ahead_sees_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a graph says, its integers are causal, and floats agree by their masks; broken masks are caught."""
+    g = looking_ahead(graph(name, (6, 5)))
+    x = pictures(g, 12, 5)
+    program = Program(schedule(g), [x.shape])
+    assert np.array_equal(explicit.pop_program(program, [explicit.push_program(program, [x])[0].words])[0], x)
+    net = net_of(g)
+    assert difference(g, net) < 0.015
+    monkeypatch.setattr(floats, "_allowed", lambda j, known, own: known <= own + 3)
+    net.masks = floats.Masks(g, torch.device("cpu"))
+    assert difference(g, net) > 0.03
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_all_tiny_pictures_share_the_whole_line(name: str) -> None:
+    """The shares of all pictures sum to 2**24 for each symbol, exactly: no bit is lost, and none is there twice."""
+    shape = {"pixelcnnpp": (2, 1), "pixelcnn_grey": (2, 2)}.get(name, (3, 3))
+    g = graph(name, shape, levels=3)
+    every = np.array(list(product(range(g.levels), repeat=math.prod(shape))))
+    tile = every.reshape(1, -1, shape[1]).astype(np.int16)
+    shares, symbols = [1] * len(every), 0
+    for distribution, true in Program(schedule(g), [tile.shape]).symbols([tile]):
+        for part in distribution.intervals(true):
+            frequency = part.frequency.reshape(len(every), -1)
+            symbols += frequency.shape[1]
+            shares = [a * math.prod(map(int, row)) for a, row in zip(shares, frequency, strict=True)]
+    assert sum(shares) == 1 << 24 * symbols
+
+
+def test_the_blind_spot_and_its_cure() -> None:
+    """What changes the middle pixel's probability, when one pixel is changed."""
+
+    def field(name: str, **sizes: int) -> np.ndarray:
+        g = graph(name, (9, 9), width=8, **sizes)
+        x = np.zeros((82, 81), np.int64)
+        x[np.arange(81), np.arange(81)] = 1
+        out = net_of(g)(torch.from_numpy(x))[:, 4 * 9 + 4].detach().numpy()
+        return (out[:81] != out[81]).any(axis=1).reshape(9, 9)
+
+    past = np.arange(81).reshape(9, 9) < 40
+    plain, gated = field("pixelcnn", depth=4), field("gated", depth=4)
+    assert (gated == past).all()
+    assert not (plain & ~past).any()
+    assert not plain[3, 8]  # too far to the right of what is above: the windows that lead there hide it
+    assert plain[:4, :5].all()
+
+
+LATENT = [name for name in zoo.names() if zoo.system(name).posterior]
+
+
+def latents_of(name: str, shape: tuple[int, int]) -> floats.Latents:
+    system = zoo.system(name)
+    sizes = {"hidden": 12, "latents": 5}
+    prior = system.prior and system.prior(**sizes)
+    model = floats.Latents(prior, system.posterior(shape, **sizes), system.graph(0, shape, **sizes))
+    torch.manual_seed(1)
+    for p in model.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    return model
+
+
+@pytest.mark.parametrize("name", LATENT)
+def test_latents_come_back_and_give_back_what_they_took(name: str) -> None:
+    weights, words = floats.export_latents(latents_of(name, (5, 4)), {}), []
+    tiles = [a.astype(np.int16) for a in np.random.default_rng(2).integers(0, 2, (3, 1, 7, 6))]  # cut, some in part
+    start = likelihood.noise(100, 0)
+    for machine in ("numpy", "torch"):
+        program = Latents(weights, choose(machine=machine).executor).latent([(1, 7, 6)] * 3)
+        stack = Stack(start)
+        bits_back.push(stack, program, tiles)
+        words.append(stack.words())
+        assert np.array_equal(bits_back.pop(stack, program), tiles)
+        assert np.array_equal(stack.words(), start)
+    assert np.array_equal(*words)
+    tensors = {key: a.tolist() for key, a in weights.tensors.items()}
+    again, left = reference_masked.pop_link(weights.config, tensors, words[0].tolist(), 3, 7, 6)
+    assert np.array_equal(again, [tile[0] for tile in tiles])
+    assert left == start.tolist()
+
+
+@pytest.mark.parametrize("name", LATENT)
+def test_net_bits_are_the_bound(name: str) -> None:
+    model = latents_of(name, (5, 4))
+    x = np.random.default_rng(2).integers(0, 2, (400, 20))
+    with torch.inference_mode():
+        elbo, tight = (model.bound(torch.from_numpy(x), n).mean().item() / np.log(2) for n in (1, 20))
+    run = Latents(floats.export_latents(model, {}), choose(machine="numpy").executor)
+    tile = x.reshape(1, -1, 4).astype(np.int16)
+    net = likelihood.code_length(run.latent([tile.shape]), [tile], Stack(likelihood.noise(20000, 0))) / len(x)
+    assert net == pytest.approx(elbo, rel=0.02)
+    assert tight < elbo  # the more samples, the tighter
+
+
+def test_latents_that_do_not_fit_are_refused() -> None:
+    good = floats.export_latents(latents_of("vae", (5, 4)), {})
+    other = floats.export_latents(latents_of("vae", (5, 5)), {})
+    mixed = {**good.tensors, **{name: a for name, a in other.tensors.items() if name.startswith("posterior")}}
+    for config, tensors in (
+        ({**good.config, "posterior": None}, good.tensors),
+        ({**good.config, "more": 1}, good.tensors),
+        ({**good.config, "posterior": other.config["posterior"]}, mixed),
+        ({**good.config, "prior": good.config["posterior"]}, good.tensors),
+        ({"likelihood": good.config["likelihood"]}, good.tensors),
+    ):
+        with pytest.raises(ModelError):
+            Latents(Weights("masked", config, tensors, {}), choose(machine="numpy").executor)
+
+
+def test_examples_of_the_lectures_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """And print what the page shows."""
+    text = (Path(__file__).parents[1] / "docs" / "lectures.md").read_text("utf-8")
+    for example in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(example, {})
+    shown = [row for line in text.splitlines() if (row := line.split()) and set(row[0]) <= set("#.")]
+    left, right = ([row[side] for row in shown if len(row[0]) == 11] for side in (0, 1))
+    assert "\n".join([*left, "", *right]) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["context", "vae", "pixelcnn_grey"])
+def test_files_of_own_weights(name: str, tmp_path: Path) -> None:
+    """Images of bits go through models of bits, and grey ones through the others; `default` codes no bits."""
+    system, g = zoo.system(name), graph(name, (7, 7))
+    weights = floats.export_latents(latents_of(name, (7, 7)), {}) if system.posterior else floats.export(net_of(g), {})
+    weights.write(tmp_path / "own.safetensors")
+    codec = lgcodec.Codec(registry.load(tmp_path / "own.safetensors", machine="numpy"), effort=1)
+    noise = np.random.default_rng(3).integers(0, g.levels, (40, 17)).astype(np.uint8)
+    image = noise.astype(bool) if g.levels == 2 else noise
+    model = codec.load()
+    assert model.levels == g.levels
+    data = file_of(model, image)
+    assert lgcodec.inspect(data).transform == ("bits" if g.levels == 2 else "grey")
+    assert lgcodec.inspect(data).model_id == 255
+    assert np.array_equal(codec.decompress(data), image)
+    assert np.array_equal(codec.decompress(codec.compress(image)), image)
+    assert codec.score(image) > 0
+    assert codec.sample(2, (17, 7))[0].dtype == image.dtype
+    if g.levels == 2:
+        assert lgcodec.inspect(lgcodec.Codec(verify=False, effort=1).compress(image)).model_id is None
+        with pytest.raises(lgcodec.errors.ModelError, match="bits"):
+            codec.compress(noise * 255)
+
+
+HOSTILE = [
+    {"shape": [5]},
+    {"shape": [5, 0]},
+    {"shape": [1 << 20, 1 << 20]},
+    {"shape": [5, 4.0]},
+    {"levels": 3},
+    {"given": -1},
+    {"head": "mixture"},
+    {"head": ["bernoulli"]},
+    {"components": 0},
+    {"order": "raster"},
+    {"nodes": []},
+    {"nodes": {}},
+    {"nodes": [1]},
+    {"more": 1},
+]
+BAD_NODES = [
+    {"kind": "loop"},
+    {"kind": ["window"]},
+    {"inputs": [4]},
+    {"inputs": [2]},
+    {"inputs": [3]},
+    {"inputs": [-1]},
+    {"inputs": []},
+    {"inputs": ["0"]},
+    {"degrees": "none"},
+    {"channels": 0},
+    {"channels": 1 << 20},
+    {"channels": True},
+    {"low": -40000},
+    {"low": 5, "high": 4},
+    {"offsets": []},
+    {"offsets": [[0, 1 << 40]]},
+    {"offsets": [[0]]},
+    {"offsets": [[0, 0], [0, 0]]},
+    {"offsets": [[0, i] for i in range(1000)]},
+    {"grid": [5, 5]},
+    {"grid": [-5, -4]},
+    {"heads": 0.5},
+    {"extra": 1},
+]
+
+
+def changed(weights: Weights, config: dict[str, object] | None = None, **tensors: np.ndarray) -> Weights:
+    return Weights(weights.family, {**weights.config, **(config or {})}, {**weights.tensors, **tensors}, {})
+
+
+def test_hostile_graphs_are_refused() -> None:
+    good = floats.export(net_of(graph("pixelcnn", (5, 4))), {})
+    Network.of(good)
+    for change in HOSTILE:
+        with pytest.raises(ModelError):
+            Network.of(changed(good, change))
+    for change in BAD_NODES:
+        with pytest.raises(ModelError):
+            Network.of(changed(good, {"nodes": [{**good.config["nodes"][0], **change}, *good.config["nodes"][1:]]}))
+    degrees = good.tensors["degrees.order"]
+    for bad in (degrees[:-1], degrees - 1, degrees.astype(np.int16), degrees + (1 << 25), degrees.reshape(5, 4)):
+        with pytest.raises(ModelError):
+            Network.of(changed(good, **{"degrees.order": bad}))
+    weight = good.tensors["3.weight"]
+    for bad in (weight[:-1], weight.astype(np.int32), weight * 0 + 32767):
+        with pytest.raises(ModelError):
+            Network.of(changed(good, **{"3.weight": bad}))
+    with pytest.raises(ModelError):
+        Network.of(changed(good, **{"table.bernoulli": good.tensors["table.bernoulli"] * 0}))
+    with pytest.raises(ModelError):
+        Network.of(Weights(good.family, good.config, {k: a for k, a in good.tensors.items() if k != "4.bias"}, {}))
+
+
+def test_graphs_that_need_too_much_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match="too much"):
+        graph("pixelcnn", (128, 128), width=1024)
+    with pytest.raises(ModelError, match="pairs"):
+        graph("transformer", (60, 60))
+    g = graph("pixelcnn", (2, 2))
+    monkeypatch.setattr("lgcodec.models.families.masked.program.MAX_STACK", 10_000)
+    with pytest.raises(ModelError, match="too many pictures"):
+        next(iter(Program(schedule(g), [(1, 1000, 2)]).steps()))
+
+
+def test_an_order_is_data() -> None:
+    """The same weights in another order: the net was told that what it does not know is zero."""
+    a, b = (graph("order_agnostic", (5, 4), number) for number in (0, 1))
+    net = net_of(a)
+    x = pictures(a, 5, 4)
+    bits = []
+    for g in (a, b):
+        program = Program(Schedule(Network.of(floats.export(net, {}, g)), choose(machine="numpy").executor), [x.shape])
+        streams = explicit.push_program(program, [x])
+        assert np.array_equal(explicit.pop_program(program, [streams[0].words])[0], x)
+        bits.append(streams[0].ideal_bits)
+    assert bits[0] != bits[1]
+
+
+def test_samples_beyond_the_levels_are_refused() -> None:
+    g = graph("pixelcnn", (5, 4))
+    program = Program(schedule(g), [(1, 5, 4)])
+    with pytest.raises(ModelError, match="levels"):
+        list(program.symbols([np.full((1, 5, 4), 2, np.int16)]))
+    with pytest.raises(ModelError, match="grey"):
+        Program(schedule(g), [(3, 5, 4)])
