@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import click
 
 import lgcodec
-from lgcodec.cli import files, report
+from lgcodec.cli import batch, files, report
 from lgcodec.cli.files import Outputs, Source, Walk
 from lgcodec.errors import InputError, LgcodecError
 from lgcodec.models.machines import DEVICES
@@ -406,8 +406,9 @@ def _fits(picture: Picture, out: BinaryIO, suffix: str) -> bool:
 
 
 @program.command()
-@_INPUTS
+@click.argument("inputs", metavar="IN...", nargs=-1)
 @_OUTPUT
+@batch.options
 @_MACHINE
 @_MODEL
 @_LIMIT
@@ -418,6 +419,10 @@ def _fits(picture: Picture, out: BinaryIO, suffix: str) -> bool:
 @click.option("--allow-larger", is_flag=True, help="Keep results that are larger than their inputs: JPEG files.")
 @_LOUDNESS
 def compress(
+    inputs: tuple[str, ...],
+    files_from: str | None,
+    jobs: int,
+    scheduler: str | None,
     model: str,
     device: str,
     threads: int,
@@ -434,16 +439,43 @@ def compress(
     """Compress images: img.png becomes img.lgc beside it, or what -o says.
 
     An output that ends in .lgcs holds all inputs, folders too: a set, which models with latents code as one chain.
+
+    With -j or --scheduler, workers share the files; stopped, it goes on where it was with --skip-existing.
     """
-    outputs = Outputs(**options)
+    inputs += batch.listed(files_from)
+    if not inputs and files_from is None:
+        raise click.UsageError("Missing argument 'IN...'.")
+    outputs = Outputs(inputs=inputs, **options)
     if no_verify and outputs.remove:
         raise click.UsageError("--rm and --no-verify exclude each other")
     codec = _codec(model, device, threads, quiet, max_pixels, effort=effort, origin=origin, verify=not no_verify)
     if outputs.is_set:
         return _compress_set(codec, outputs, quiet, strip, allow_larger)
+    wanted = files.IMAGES | (files.GROWING if allow_larger else frozenset())
+
+    def settle(result: batch.Result) -> None:
+        """Writes what a file became, and removes the file where that is asked for."""
+        if not allow_larger:
+            _refuse_growth(result.size, len(result.data), result.source.name)
+        with outputs.writing(result.target, result.state) as out:
+            out.write(result.data)
+        if outputs.remove:
+            _remove(result.source, result.state, [result.target], list(result.lost))
+        elif result.lost:
+            report.lost(list(result.lost), result.source.name)
+
+    if jobs != 1 or scheduler is not None:
+        walk = _walk(outputs.inputs, outputs.recursive, wanted)
+        targets = dict(outputs.targets(list(walk.sources()), files.PACKED))
+        with batch.pool_of(jobs, scheduler) as pool:
+            work = batch.Work(dataclasses.replace(codec, threads=threads or 1), strip)
+            code = batch.compress(work, targets, outputs, pool, settle, quiet=quiet, verbose=verbose)
+        if (summary := walk.summary()) is not None:
+            report.note(summary)
+        return code or int(walk.failed)
     from lgcodec import readers
 
-    def work(source: Source, target: Path | None) -> tuple[str, ...]:
+    def convert(source: Source, target: Path | None) -> tuple[str, ...]:
         start = time.perf_counter()
         like = source.state()
         with source.opened() as file:
@@ -460,8 +492,7 @@ def compress(
             report.conversion(source.name, target, info, (size, len(data)), seconds, verbose=verbose)
         return picture.lost
 
-    wanted = files.IMAGES | (files.GROWING if allow_larger else frozenset())
-    return _convert(outputs, files.PACKED, wanted, work)
+    return _convert(outputs, files.PACKED, wanted, convert)
 
 
 @program.command()
@@ -568,13 +599,25 @@ def preview(model: str, device: str, threads: int, max_pixels: int | None, quiet
 @program.command()
 @click.argument("inputs", metavar="FILE...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object, or an array of several.")
-def info(inputs: tuple[str, ...], as_json: bool) -> int:
-    """Show what files hold, from their headers: nothing is decoded."""
+@click.option("--heatmap", metavar="OUT.png", help="Draw where the bits of a file went: bits a pixel of each tile.")
+@click.option("-f", "--force", is_flag=True, help="Replace an existing heatmap.")
+def inspect(inputs: tuple[str, ...], as_json: bool, heatmap: str | None, force: bool) -> int:
+    """Show what files hold, from their headers: nothing is decoded. `info` is the same."""
+    if heatmap is not None and len(inputs) > 1:
+        raise click.UsageError("--heatmap takes one file")
     shown: list[str] = []
 
     def work(source: Source) -> None:
         with source.opened() as opened:
             found = lgcodec.inspect(opened)
+            if heatmap is not None:
+                from lgcodec.cli.heatmap import draw
+                from lgcodec.info import read_start
+
+                opened.seek(0)
+                picture = draw(read_start(opened)[0])
+                with files.appearing(Path(heatmap), force=force) as out:
+                    out.write(picture)
         if as_json:
             shown.append(report.as_json(found))
         else:
@@ -703,6 +746,7 @@ def models(as_json: bool) -> int:
 @_MACHINE
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything here.")
 @click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a row per image here.")
+@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a page to look at.")
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Draw rate against speed.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the table.")
 def bench(
@@ -715,6 +759,7 @@ def bench(
     device: str,
     json_file: Path | None,
     csv_file: Path | None,
+    html_file: Path | None,
     plot_file: Path | None,
     quiet: bool,
 ) -> int:
@@ -738,12 +783,39 @@ def bench(
         write_json(json_file, results)
     if csv_file is not None:
         write_csv(csv_file, results)
+    if html_file is not None:
+        from lgcodec.cli.bench.page import write_html
+
+        write_html(html_file, results, folder, title(folder.resolve().name, results))
     if plot_file is not None:
         plot.draw(plot_file, results.summaries, title(folder.resolve().name, results))
     return 0
 
 
+@program.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print what completes our commands in a shell: eval "$(lgcodec completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise InputError(f"{shell} is no shell that click completes in")
+    click.echo(kind(program, {}, "lgcodec", "_LGCODEC_COMPLETE").source())
+    return 0
+
+
+@program.command()
+def manual() -> int:
+    """Print the manual page: lgcodec manual > lgcodec.1."""
+    from lgcodec.cli.manual import page
+
+    click.echo(page(program, "lgcodec", lgcodec.__version__), nl=False)
+    return 0
+
+
 program.add_command(train, "train")
+program.add_command(inspect, "info")
 
 
 def _listed(names: str) -> list[str]:

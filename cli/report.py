@@ -25,6 +25,7 @@ from lgcodec.cli import files
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
+    from lgcodec.cli.batch import Totals
     from lgcodec.container import Header
     from lgcodec.info import Info
     from lgcodec.models.registry import Record
@@ -120,6 +121,27 @@ def conversion_of_set(target: Path, parts: Iterable[memoryview], sizes: tuple[in
         f"({after / max(before, 1):.1%}), {8 * after / samples:.3f} bpsp, {speed(pixels, seconds)}",
         err=True,
     )
+
+
+def packed(name: str, target: Path | None, info: Info, before: int) -> None:
+    """One line about a file of many."""
+    shown = "stdout" if target is None else click.format_filename(target)
+    click.echo(
+        f"{name} -> {shown}: {size(info)}, {before:,} -> {info.file_bytes:,} bytes, {info.bpsp:.3f} bpsp", err=True
+    )
+
+
+def batch(totals: Totals, seconds: float) -> None:
+    """The last line about many files."""
+    parts = [f"{totals.images} images"]
+    if totals.images:
+        share = totals.after / max(totals.before, 1)
+        parts.append(f"{totals.before:,} -> {totals.after:,} bytes ({share:.1%})")
+        parts.append(f"{8 * totals.after / totals.samples:.3f} bpsp")
+        parts.append(speed(totals.pixels, seconds))
+    parts += [f"{totals.skipped} skipped"] if totals.skipped else []
+    parts += [f"{totals.failed} failed"] if totals.failed else []
+    click.echo(", ".join(parts), err=True)
 
 
 def restored(name: str, folder: Path, images: int, pixels: int, seconds: float) -> None:

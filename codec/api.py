@@ -12,7 +12,7 @@ from PIL import Image
 
 from lgcodec.boxes import Box
 from lgcodec.codec import Codec
-from lgcodec.files import Data, write_atomically
+from lgcodec.files import Data, is_url, opened, write_atomically
 from lgcodec.image import Source
 from lgcodec.options import Model
 from lgcodec.work import Progress
@@ -63,11 +63,14 @@ def save(
 ) -> int:
     """Compresses an image into a file, which appears whole or not at all; returns its bytes' number.
 
-    file: a path, which is replaced if it exists, or a writable file object.
+    file: a path or a URL for fsspec, which is replaced if it exists, or a writable file object.
     Raises OSError, and as `Codec.compress` does.
     """
     data = compress(image, progress=progress, **options)
-    if isinstance(file, (str, os.PathLike)):
+    if is_url(file):
+        with opened(str(file), "wb") as remote:
+            remote.write(data)
+    elif isinstance(file, (str, os.PathLike)):
         write_atomically(Path(file), data)
     else:
         file.write(data)

@@ -127,6 +127,13 @@ class Header:
         """Bytes of all bases."""
         return sum(entry.base[0] for entry in self.index if entry.base is not None)
 
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Where the file has each stream's base, and then each stream: the first byte, and the one after the last."""
+        place = self.size + self.chunks[0]
+        for length in [e.base[0] if e.base else 0 for e in self.index] + [e.length for e in self.index]:
+            yield place, place + length
+            place += length
+
     def boxes(self) -> Iterator[tuple[int, Box]]:
         """The component and the place of each stream in the index."""
         for component, (width, height) in enumerate(self.tiles):
@@ -305,11 +312,7 @@ def read(data: Data, *, max_pixels: int | None = None, partial: bool = False, re
     header = read_header(view, max_pixels=max_pixels)
     if not rescue and (not partial or len(view) > header.file_size):
         check_size(header, len(view))
-    place = header.size + header.chunks[0]
-    parts = []
-    for length in [e.base[0] if e.base else 0 for e in header.index] + [e.length for e in header.index]:
-        parts.append(view[place : place + length])
-        place += length
+    parts = [view[start:end] for start, end in header.spans()]
     bases, streams = parts[: len(header.index)], parts[len(header.index) :]
     try:
         chunks = read_chunks(header, view)
@@ -317,6 +320,7 @@ def read(data: Data, *, max_pixels: int | None = None, partial: bool = False, re
         if not rescue or header.mode.has_palette:  # whose indices say nothing without it
             raise
         chunks = ()
+    place = header.size + header.chunks[0] + sum(map(len, parts))
     excepted, files = view[place:place], []
     chained = view[place : header.file_size]
     if header.origin is not None:

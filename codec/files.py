@@ -8,8 +8,26 @@ from pathlib import Path
 from typing import IO, Any, Union
 
 from lgcodec.errors import InputError
+from lgcodec.models.optional import needs
 
 Data = Union[bytes, bytearray, memoryview, str, "os.PathLike[str]", IO[bytes]]  # a file's bytes, path or file object
+
+
+def is_url(path: object) -> bool:
+    """Whether a path is for fsspec: a string such as "s3://bucket/x.lgc"."""
+    return isinstance(path, str) and "://" in path
+
+
+def opened(path: str | os.PathLike[str], mode: str = "rb") -> Any:
+    """A file, to be used with `with`: of this machine, or, for a URL, of wherever fsspec finds it.
+
+    Raises OSError, and ModelError for a URL where fsspec is not installed.
+    """
+    if not is_url(path):
+        return Path(path).open(mode)
+    with needs("url", f"{path}"):
+        import fsspec
+    return fsspec.open(path, mode)
 
 
 def bytes_of(data: Any) -> bytes | memoryview:
@@ -20,7 +38,9 @@ def bytes_of(data: Any) -> bytes | memoryview:
     if isinstance(data, bytes):
         return data
     if isinstance(data, (str, os.PathLike)):
-        return Path(data).read_bytes()
+        with opened(data) as file:
+            found: bytes = file.read()
+        return found
     if hasattr(data, "read"):
         content = data.read()
         if isinstance(content, bytes):

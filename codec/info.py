@@ -6,12 +6,12 @@ import io
 import os
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from lgcodec import colour, container, plain
+from lgcodec.container import Header
 from lgcodec.decode import origin_of
-from lgcodec.files import Data, bytes_of
+from lgcodec.files import Data, bytes_of, opened
 from lgcodec.metadata import Chunk
 
 _PROCESS, _MODEL = 40 << 20, 160 << 20  # bytes, as measured on 0.4 megapixels
@@ -76,21 +76,29 @@ def inspect(data: Data) -> Info:
     Raises FormatError; of the streams only the lengths are checked.
     """
     if isinstance(data, (str, os.PathLike)):
-        with Path(data).open("rb") as file:
+        with opened(data) as file:
             return _inspect(file)
-    opened: Any = data
-    return _inspect(opened if hasattr(data, "seekable") else io.BytesIO(bytes_of(data)))
+    given: Any = data
+    return _inspect(given if hasattr(data, "seekable") else io.BytesIO(bytes_of(data)))
 
 
-def _inspect(file: IO[bytes]) -> Info:
+def read_start(file: IO[bytes]) -> tuple[Header, tuple[Chunk, ...], int]:
+    """The header, the PNG chunks, and how many bytes they took, of a file that is read no further than these.
+
+    Raises FormatError.
+    """
     start = file.read(20)
     need = container.header_size(start)
     start += file.read(need - len(start)) if need > len(start) else b""
     header = container.read_header(start, max_pixels=1 << 62)
     end = header.size + header.chunks[0]
     start += file.read(end - len(start)) if end > len(start) else b""
-    chunks = container.read_chunks(header, start)
-    size = file.seek(0, os.SEEK_END) if file.seekable() else len(start) + len(file.read())
+    return header, container.read_chunks(header, start), len(start)
+
+
+def _inspect(file: IO[bytes]) -> Info:
+    header, chunks, read = read_start(file)
+    size = file.seek(0, os.SEEK_END) if file.seekable() else read + len(file.read())
     container.check_size(header, size)
     if header.origin is not None:
         file.seek(0)

@@ -35,35 +35,56 @@ def write(files: Mapping[str, bytes]) -> bytes:
 def read(data: Data) -> dict[str, memoryview]:
     """The files of a set, unread. Raises FormatError (its subclasses say how the bytes are wrong)."""
     view = memoryview(data)
+    spans = read_index(view)
+    end = index_size(view)
+    for name, (_, end) in spans.items():
+        if end > len(view):
+            raise TruncatedError(f"the set ends inside {name!r}")
+    if len(view) != end:
+        raise FormatError("the set goes on after its end")
+    return {name: view[start:end] for name, (start, end) in spans.items()}
+
+
+def index_size(prefix: Data) -> int:
+    """How many bytes come before the first file of a set, by its first 20 bytes. Raises FormatError."""
+    view = memoryview(prefix)
     if bytes(view[: len(MAGIC)]) != MAGIC:
         raise FormatError("not a set of lgcodec files")
     reader = Reader(view, len(MAGIC))
     version, features = reader.byte(), reader.byte()
     if version != VERSION or features:
         raise VersionError(f"sets of version {version}, features {features:#04x} are unknown to this release")
-    end = reader.varint() + reader.place
-    if len(view) < end + 4:
-        raise TruncatedError(f"the set ends inside its header: {len(view)} of {end + 4} bytes")
+    return reader.varint() + reader.place + 4
+
+
+def read_index(data: Data) -> dict[str, tuple[int, int]]:
+    """Where a set has each of its files: the first byte, and the one after the last. `data` may end after the index.
+
+    Raises as `read`.
+    """
+    view = memoryview(data)
+    place = index_size(view)
+    end = place - 4
+    if len(view) < place:
+        raise TruncatedError(f"the set ends inside its header: {len(view)} of {place} bytes")
     if struct.unpack_from("<I", view, end)[0] != zlib.crc32(view[:end]):
         raise IntegrityError("the checksum of the set's header is wrong: the set is damaged")
-    reader = Reader(view[:end], reader.place)
-    files: dict[str, memoryview] = {}
-    place = end + 4
+    reader = Reader(view[:end], len(MAGIC) + 2)
+    reader.varint()
+    spans: dict[str, tuple[int, int]] = {}
     for _ in range(reader.varint(0, reader.left())):
         try:
             name = reader.take(reader.varint(1, _NAME_SIZE)).decode()
         except UnicodeDecodeError as e:
             raise FormatError("a name in the set is not UTF-8") from e
         size = reader.varint()
-        if not is_safe(name) or name in files:
+        if not is_safe(name) or name in spans:
             raise FormatError(f"the set names a file {name!r}, which is no relative path, or twice the same")
-        if size > len(view) - place:
-            raise TruncatedError(f"the set ends inside {name!r}")
-        files[name] = view[place : place + size]
+        spans[name] = place, place + size
         place += size
-    if reader.left() or place != len(view):
-        raise FormatError("the set goes on after its end")
-    return files
+    if reader.left():
+        raise FormatError("the set's header goes on after its end")
+    return spans
 
 
 def is_safe(name: str) -> bool:

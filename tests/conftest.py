@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = None
+
 sys.path.insert(0, str(Path(__file__).parent))
 if shutil.which("nvidia-smi") is None:
     os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when kernels are defined
@@ -34,3 +39,19 @@ def model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No plain method is worth trying."""
     monkeypatch.setattr("lgcodec.plain.is_promising", lambda tile: False)
     monkeypatch.setattr("lgcodec.plain.encode", lambda tile, effort: (1, bytes(1 << 20)))
+
+
+@pytest.fixture
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a fresh process that finds this package, with the entry points of pyproject.toml."""
+    if tomllib is None:
+        pytest.skip("Python 3.10 has no reader of pyproject.toml")
+    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+        groups = tomllib.load(file)["project"]["entry-points"]
+    folder = tmp_path_factory.mktemp("installed")
+    info = folder / "lgcodec-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lgcodec\nVersion: 0.1.0\n")
+    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in names.items()) for group, names in groups.items()]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "OMP_NUM_THREADS": "1"}
