@@ -228,7 +228,7 @@ def test_decoded_jpegs_with_a_logo(subsampling: int) -> None:
     assert isinstance(found.origin, rendered.Rendered)
     assert found.origin.name == f"JPEG {('4:4:4', '4:2:2', '4:2:0')[subsampling]}"
     assert found.origin.patches
-    assert found.count < image.size // 3 // 100
+    assert found.count < image.size // 3 // 50  # a tenth of the pixels is clipped
     assert np.array_equal(restored(found, 240, 200, 3), image)
 
 
