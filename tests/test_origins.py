@@ -41,7 +41,7 @@ def smooth(random: np.random.Generator, height: int, width: int, step: float, lo
 def scene(random: np.random.Generator, conversion: int, of: Enlargement, size: tuple[int, int], wild: int) -> Samples:
     """An image rendered from random planes; wild: how far chroma goes, so that much or nothing is clipped."""
     height, width = size
-    y = smooth(random, height, width, 6, 60, 200)
+    y = smooth(random, height, width, 6, 50, 140 if conversion == 1 else 200)  # Photo CD goes beyond white
     sizes = size_of(of.rows, 0, height, True), size_of(of.columns, 0, width, True)
     grey = (156, 137) if conversion == 1 else (128, 128)
     c1, c2 = (smooth(random, *sizes, 2, zero - wild, zero + wild) for zero in grey)
@@ -226,7 +226,7 @@ def test_decoded_jpegs_with_a_logo(subsampling: int) -> None:
     assert isinstance(found.origin, rendered.Rendered)
     assert found.origin.name == f"JPEG {('4:4:4', '4:2:2', '4:2:0')[subsampling]}"
     assert found.origin.patches
-    assert found.count < image.size // 3 // 100
+    assert found.count < image.size // 3 // 50  # a tenth of the pixels is clipped
     assert np.array_equal(restored(found, 240, 200, 3), image)
 
 
