@@ -184,7 +184,7 @@ async def _file(get: Get, place: int, region: Box) -> File:
     if end > len(start):
         start += await get(place + len(start), place + end)
     spans = list(header.spans())
-    if header.chain is not None:
+    if header.chain is not None or header.origin is not None:
         return container.read(await get(place, place + header.file_size), max_pixels=1 << 62)
     count = len(header.index)
     under = [i for i, (_, box) in enumerate(header.boxes()) if area_of(intersection(box, region)) > 0]
@@ -196,7 +196,7 @@ async def _file(get: Get, place: int, region: Box) -> File:
         first = run_of[0][1][0]
         for i, (begin, stop) in run_of:
             pieces[i] = memoryview(data)[begin - first : stop - first]
-    return File(header, container.read_chunks(header, start), pieces[count:], pieces[:count], b"")
+    return File(header, container.read_chunks(header, start), pieces[count:], pieces[:count], b"", b"", ())
 
 
 def _runs(spans: Iterable[tuple[int, Range]]) -> Iterable[list[tuple[int, Range]]]:
