@@ -132,6 +132,8 @@ def rebuilt(data: bytes, chance: random.Random) -> bytes:
     """A well-formed file of changed contents."""
     file = container.read(data)
     header = file.header
+    if header.origin is not None:
+        return rebuilt_origin(file, chance)
     streams = [(entry.method, bytes(part)) for entry, part in zip(header.index, file.streams, strict=True)]
     bases = {i: bytes(part) for i, part in enumerate(file.bases) if header.index[i].base is not None}
     chunks, model, chain = file.chunks, header.model, None
@@ -173,6 +175,33 @@ def rebuilt(data: bytes, chance: random.Random) -> bytes:
         streams=streams,
         bases=bases,
         chain=chain,
+    )
+
+
+def rebuilt_origin(file: container.File, chance: random.Random) -> bytes:
+    """The same of a file that holds planes: what they are rendered by, the exceptions or a plane are other ones."""
+    header, origin = file.header, file.header.origin
+    what, exceptions = bytearray(origin.data if origin is not None else b""), file.exceptions()
+    parts = [bytes(part) for part in file.parts]
+    kind = chance.randrange(4)
+    if kind == 0 and what:
+        what = bytearray(flipped(bytes(what), chance, 0, len(what)))
+    elif kind == 1:
+        exceptions = flipped(exceptions, chance, 0, len(exceptions)) if exceptions else bytes(chance.randrange(40))
+    elif kind == 2:
+        chance.shuffle(parts)
+    else:
+        place = chance.randrange(len(parts))
+        parts[place] = rebuilt(parts[place], chance)
+    return container.write_origin(
+        mode=header.mode,
+        depth=header.depth,
+        size=(header.width, header.height),
+        digest=header.digest,
+        chunks=file.chunks,
+        origin=bytes(what),
+        exceptions=exceptions,
+        parts=parts,
     )
 
 

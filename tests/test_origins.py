@@ -18,11 +18,11 @@ import lgcodec
 from lgcodec import container, origins
 from lgcodec.cli.main import program
 from lgcodec.errors import FormatError, InputError, LgcodecError
-from lgcodec.image import read
 from lgcodec.origins import exceptions, levels, rendered, search
 from lgcodec.origins.conversions import CONVERSIONS, FOUR_FOUR_FOUR
 from lgcodec.origins.form import AXES, Enlargement, Rendering, size_of
 from lgcodec.origins.origin import Inverted
+from lgcodec.readers import read
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("origin-*.lgc"))
 native = search.native

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lgcodec import container
 from lgcodec.codec import Codec
 from lgcodec.encode import encode_plan
-from lgcodec.image import BY_NAME, Picture, read
+from lgcodec.image import BY_PILLOW, Picture
 from lgcodec.origins import exceptions
 from lgcodec.origins.conversions import CONVERSIONS, FOUR_FOUR_FOUR
 from lgcodec.origins.form import Rendering, size_of
@@ -22,6 +22,7 @@ from lgcodec.origins.levels import Levels
 from lgcodec.origins.origin import Origin
 from lgcodec.origins.rendered import Rendered
 from lgcodec.plan import without_model
+from lgcodec.readers import read
 from lgcodec.work import Meter, run
 
 HEIGHT, WIDTH = 21, 26
@@ -59,7 +60,7 @@ def make(name: str, origin: Origin, random: np.random.Generator) -> tuple[bytes,
     tables = getattr(origin, "tables", ())
     parts, files, codec = [], [], Codec(verify=False)
     for what in origin.parts():
-        mode = BY_NAME[what.mode]
+        mode = BY_PILLOW[what.mode]
         shape = (what.height, what.width, mode.channels)
         walk = 128 + np.cumsum(random.integers(-9, 10, shape), 1) + random.integers(-60, 61, (1, 1, mode.channels))
         samples = np.clip(walk, 0, 255).astype(np.uint8)
