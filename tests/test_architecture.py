@@ -35,15 +35,16 @@ PARTS = (
     ("models: families", ("families.*.network", "families.*.online", "families.*.program", "families.*.on_*",
                           "families.*.*_kernels", "families.*.latent", "families.*.model")),
     ("models: zoo", ("zoo",)),
-    ("models: training", ("training", "adaptation.fit", "families.*.floats", "families.*.training")),
+    ("models: training", ("training", "adaptation.fit", "families.*.floats", "families.*.episodes",
+                          "families.*.training")),
     ("codec", ()),
     ("cli", ()),
 )  # fmt: skip
 # What reaches up, and only inside a function: an encoder that fits a network, and the command that trains.
 LAZY = {("families.*.model", "adaptation.fit"), ("families.*.model", "families.*.floats")}
 KIN = {("vqvae", "causal")}  # the one family that stands on another
-TORCH = ("machines.torch", "machines.triton", "adaptation.fit", "training", "families.*.floats", "families.*.training",
-         "families.*.on_triton", "families.*.triton_kernels")  # fmt: skip
+TORCH = ("machines.torch", "machines.triton", "adaptation.fit", "training", "families.*.floats",
+         "families.*.episodes", "families.*.training", "families.*.on_triton", "families.*.triton_kernels")  # fmt: skip
 
 
 class Import(NamedTuple):
