@@ -112,11 +112,11 @@ def test_trains_in_slices(script: Any, photographs: Path, tmp_path: Path, monkey
 
 def test_batches_made_ahead_are_the_same() -> None:
     batches = [[torch.full((2,), i)] for i in range(9)]
-    assert [int(batch[0][0]) for batch in train.ahead(batches)] == list(range(9))
+    assert [int(batch[0][0]) for batch in train.ahead(batches, 4)] == list(range(9))
 
     def broken() -> Any:
         yield batches[0]
         raise ValueError("no more")
 
     with pytest.raises(ValueError, match="no more"):
-        list(train.ahead(broken()))
+        list(train.ahead(broken(), 4))
