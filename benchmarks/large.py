@@ -66,7 +66,7 @@ def commands(folder: Path, model: str, effort: int) -> Iterator[tuple[str, list[
     """Compress and decompress; BMP on both sides, because packing and unpacking PNG would be measured as well."""
     image, packed, back = (str(folder / name) for name in ("image.bmp", "image.lgc", "back.bmp"))
     program = [sys.executable, "-c", START]
-    options = ["--no-verify", "--model", model, "--effort", str(effort), "-f", "-q"]
+    options = ["--no-verify", "--origin", "none", "--model", model, "--effort", str(effort), "-f", "-q"]
     yield "compress", [*program, "compress", *options, image, "-o", packed]
     yield "decompress", [*program, "decompress", "-f", "-q", packed, "-o", back]
 

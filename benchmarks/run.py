@@ -28,6 +28,10 @@ HERE = Path(__file__).parent
 @click.option("--effort", "efforts", type=int, multiple=True, default=(3,), show_default=True)
 @click.option("-T", "--threads", type=int)
 @click.option("--device", default="auto", show_default=True)
+@click.option(
+    "--origin", type=click.Choice(["auto", "none"]), default="none", show_default=True,
+    help="auto: also by what images were rendered from. Kodak's are Photo CD pictures, which few others are.",
+)  # fmt: skip
 @click.option("--mark", default="results", show_default=True, help="Between which marks of the README the table goes.")
 @click.option("--readme", type=click.Path(path_type=Path), default=HERE.parent / "README.md")
 def main(
@@ -38,11 +42,12 @@ def main(
     efforts: tuple[int, ...],
     threads: int | None,
     device: str,
+    origin: str,
     mark: str,
     readme: Path,
 ) -> None:
     replaced(readme.read_text(), mark, "")  # raises now, rather than after minutes, where the marks are missing
-    contenders = bench_contenders.contenders(_listed(codecs), _listed(models), efforts, threads, device)
+    contenders = bench_contenders.contenders(_listed(codecs), _listed(models), efforts, threads, device, origin)
     results = bench.run(folder, contenders, threads, device, lambda row: click.echo(describe(row), err=True))
     out = HERE / "results"
     out.mkdir(exist_ok=True)
