@@ -228,4 +228,6 @@ def test_an_unknown_instruction_set_is_refused(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names sets of x86-64")
 def test_sets_are_counted_from_the_narrowest_on() -> None:
     assert set(library.available()) <= set(build.X86)
+    if not build.path_of("sse4.2").exists():
+        pytest.skip("compiled for some sets alone, as under sanitizers")
     assert library.available()[-1] == "sse4.2"
