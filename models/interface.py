@@ -179,7 +179,43 @@ class LayeredCoding(ABC):
         """What the bases tell of the tiles; may lie outside their ranges."""
 
 
-Coding = ExplicitCoding | LatentCoding | LayeredCoding
+# of one component of a JPEG: int16 [R, C, 64], quantised, blocks row by row, frequencies 8 v + u
+Coefficients = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class ComponentShape:
+    """What is known of a component of a JPEG before its coefficients.
+
+    rows, columns: of blocks. vertical, horizontal: sampling factors, which the image has per sample of the component.
+    steps: int [64], 1 .. 65535, by frequency 8 v + u. energy: int [10], 0..127, what the encoder says about it.
+    """
+
+    rows: int
+    columns: int
+    vertical: int
+    horizontal: int
+    steps: IntArray
+    energy: IntArray
+
+
+class BandCoder(Protocol):
+    """Codes bands of JPEG files, to the words that the program gives. A band: its components' coefficients."""
+
+    def encode(self, shapes: Sequence[ComponentShape], band: Sequence[Coefficients]) -> Stream: ...
+
+    def decode(self, shapes: Sequence[ComponentShape], words: Words) -> list[Coefficients]: ...
+
+
+@dataclass(frozen=True)
+class CoefficientCoding:
+    """Each band of a JPEG file is a stream of its own. program: of a band's components; fast: a machine's own coder."""
+
+    program: Callable[[Sequence[ComponentShape]], Explicit[list[Coefficients]]]
+    fast: BandCoder | None = None
+
+
+Coding = ExplicitCoding | LatentCoding | LayeredCoding | CoefficientCoding
 
 
 def unfitted(tiles: Sequence[Tile], effort: int, choice: bytes = b"") -> bytes:

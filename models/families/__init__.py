@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lgcodec.models.interface import TileCoder
     from lgcodec.models.machines.choose import Machine
 
-FAMILIES = ("causal", "continuous", "flow", "masked", "vae", "vqvae")
+FAMILIES = ("causal", "coefficients", "continuous", "flow", "masked", "vae", "vqvae")
 
 
 def part(family: str, name: str) -> Any:
