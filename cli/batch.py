@@ -152,7 +152,7 @@ class Work:
         """The compressed bytes, and what of the file is not in them, in words."""
         from lgcodec import readers
 
-        picture = readers.read(data, strip=self.strip)
+        picture = readers.read(data, strip=self.strip, keep=not self.codec.pixels)
         return self.codec.compress(picture), picture.lost
 
 

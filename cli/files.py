@@ -24,9 +24,10 @@ from lgcodec.errors import InputError
 STDIO = "-"
 STREAMS = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 PACKED, SET = ".lgc", ".lgcs"
-# What compress -r picks up. JPEG is not among them: it is lossy already, and its pixels take more bytes than it does.
-IMAGES = frozenset({".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"})
-GROWING = frozenset({".jpg", ".jpeg", ".avif", ".jp2"})
+JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+# What compress -r picks up. Not what is lossy, but for JPEG: its pixels take more bytes than it does.
+IMAGES = frozenset({".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", *JPEG})
+GROWING = frozenset({".avif", ".jp2"})
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -192,13 +193,15 @@ class Outputs:
         path = Path(self.output)
         return path if several or self.output.endswith(("/", os.sep)) or path.is_dir() else None
 
-    def targets(self, sources: Sequence[Source], suffix: str) -> Iterator[tuple[Source, Path | None]]:
+    def targets(
+        self, sources: Sequence[Source], suffix_of: Callable[[Source], str]
+    ) -> Iterator[tuple[Source, Path | None]]:
         """Where the result of each source goes; None is stdout. Those that would share a target keep their suffixes."""
-        paths = [self._target(source, suffix) for source in sources]
+        paths = [self._target(source, suffix_of(source)) for source in sources]
         counts = Counter(paths)
         for source, path in zip(sources, paths, strict=True):
             if path is not None and source.path is not None and counts[path] > 1 and self._is_named_after_inputs:
-                path = path.with_name(source.path.name + suffix)
+                path = path.with_name(source.path.name + suffix_of(source))
             yield source, path
 
     @property

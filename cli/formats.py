@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lgcodec.cli.files import JPEG
 from lgcodec.errors import InputError, LgcodecError
 from lgcodec.image import Picture, of_array
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from lgcodec.cli.files import Source
 
 PNG = ".png"
 TIFF = (".tif", ".tiff")
@@ -29,10 +32,27 @@ _PILLOWS: dict[str, tuple[str, dict[str, Any]]] = {
 SUFFIXES = (PNG, *_PILLOWS, *TIFF, *PNM)
 
 
-def suffix_of(target: Path | None) -> str:
-    """The format that a target's name asks for: PNG where it does not say. Raises InputError for a lossy one."""
-    suffix = PNG if target is None else target.suffix.lower() or PNG
-    if suffix not in SUFFIXES:
+def own_suffix(source: Source) -> str:
+    """What a restored file is called where nothing else is said: .jpg where it keeps a JPEG file, .png otherwise."""
+    from lgcodec.info import read_start
+
+    if source.path is None:  # which is read once
+        return PNG
+    try:
+        with source.opened() as file:
+            return PNG if read_start(file)[0].kept is None else JPEG[0]
+    except (LgcodecError, OSError):  # which the work on the file will say
+        return PNG
+
+
+def suffix_of(target: Path | None, source: Source) -> str:
+    """The format that a target's name asks for: the source's own where it does not say. Raises InputError for a lossy
+    one, but JPEG, which `write` allows where such a file is kept.
+    """
+    if target is None and source.path is None:
+        return ""
+    suffix = own_suffix(source) if target is None else target.suffix.lower() or own_suffix(source)
+    if suffix not in (*SUFFIXES, *JPEG):
         kept = ", ".join(name[1:] for name in SUFFIXES)
         raise InputError(f"{suffix} files would not keep every pixel, or are unknown (there are: {kept})")
     return suffix
@@ -44,10 +64,15 @@ def write(picture: Picture, file: BinaryIO, suffix: str, *, check: bool) -> tupl
     Raises InputError where the format would change its pixels. check: read a PNG file back as well, although its
     writer always keeps them.
     """
-    if suffix == PNG:
+    if picture.file is not None and suffix in ("", *JPEG):
+        file.write(picture.file)
+        return ()
+    if suffix in JPEG:
+        raise InputError(f"{suffix} files would not keep every pixel (use .png)")
+    if suffix in ("", PNG):
         picture.write_png(file)
         if not check:
-            return ()
+            return picture.lost
     elif suffix in TIFF:
         _write_tiff(picture, file)
     elif suffix in PNM:
@@ -64,13 +89,13 @@ def write(picture: Picture, file: BinaryIO, suffix: str, *, check: bool) -> tupl
     if not _is_same(picture, back, suffix):
         raise InputError(f"{suffix} does not keep every pixel of mode {picture.mode.pillow} (use .png)")
     if suffix == PNG:
-        return ()
+        return picture.lost
     facts, kept = _facts(picture), _facts(back)
     if suffix in PNM:
         facts.pop("mxVL", None)
     if suffix in TIFF:
         facts.pop("orientation", None)  # readers turn the pixels instead
-    return tuple(name for name, value in facts.items() if not _holds(kept.get(name), value))
+    return (*(name for name, value in facts.items() if not _holds(kept.get(name), value)), *picture.lost)
 
 
 def grid_of(pictures: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:

@@ -190,7 +190,10 @@ def _walk(inputs: Sequence[str], recursive: bool, suffixes: Iterable[str]) -> Wa
 
 
 def _convert(
-    outputs: Outputs, suffix: str, suffixes: Iterable[str], work: Callable[[Source, Path | None], Iterable[str]]
+    outputs: Outputs,
+    suffix: str | Callable[[Source], str],
+    suffixes: Iterable[str],
+    work: Callable[[Source, Path | None], Iterable[str]],
 ) -> int:
     """Calls `work(source, target)` for each input, and removes the input where that is asked for.
 
@@ -198,7 +201,7 @@ def _convert(
     """
     walk = _walk(outputs.inputs, outputs.recursive, suffixes)
     sources = list(walk.sources())
-    targets = dict(outputs.targets(sources, suffix))
+    targets = dict(outputs.targets(sources, suffix if callable(suffix) else lambda _: suffix))
     skipped = 0
 
     def one(source: Source) -> None:
@@ -238,7 +241,7 @@ def _remove(source: Source, before: os.stat_result | None, targets: Iterable[Pat
 def _refuse_growth(before: int, after: int, name: str) -> None:
     """Raises InputError where a result has more bytes than its input, and a few."""
     if after > before + SLACK:
-        why = " (a JPEG is lossy, and its pixels take more)" if Path(name).suffix.lower() in (".jpg", ".jpeg") else ""
+        why = " (a JPEG is lossy, and its pixels take more)" if Path(name).suffix.lower() in files.JPEG else ""
         raise InputError(
             f"would grow from {before:,} to {after:,} bytes{why}: --allow-larger keeps its pixels all the same"
         )
@@ -267,7 +270,7 @@ def _compress_set(codec: Codec, outputs: Outputs, quiet: bool, strip: bool, allo
         state = source.state()
         with source.opened() as file:
             size = files.size_of(file)
-            found = readers.read(file, strip=strip)
+            found = readers.read(file, strip=strip, keep=not codec.pixels)
         labels.add(source.label)
         packed[source] = (state, size, found.lost)
         return found
@@ -397,7 +400,7 @@ def _fits(picture: Picture, out: BinaryIO, suffix: str) -> bool:
     """Writes a picture in a format, and says whether that holds all of it."""
     from lgcodec.cli import formats
 
-    if suffix not in formats.SUFFIXES:
+    if suffix not in formats.SUFFIXES and picture.file is None:
         return False
     try:
         return not formats.write(picture, out, suffix, check=True)
@@ -416,7 +419,12 @@ def _fits(picture: Picture, out: BinaryIO, suffix: str) -> bool:
 @_ORIGIN
 @click.option("--no-verify", is_flag=True, help="Do not decode each result to compare it with the input.")
 @click.option("--strip", is_flag=True, help="Leave metadata out (EXIF, profiles, texts), damaged ones too.")
-@click.option("--allow-larger", is_flag=True, help="Keep results that are larger than their inputs: JPEG files.")
+@click.option(
+    "--pixels", is_flag=True, help="Keep the pixels of JPEG files, not the files, which come back as they are."
+)
+@click.option(
+    "--allow-larger", is_flag=True, help="Keep results that are larger than their inputs: pixels of lossy files."
+)
 @_LOUDNESS
 def compress(
     inputs: tuple[str, ...],
@@ -431,12 +439,13 @@ def compress(
     origin: str,
     no_verify: bool,
     strip: bool,
+    pixels: bool,
     allow_larger: bool,
     quiet: bool,
     verbose: bool,
     **options: Any,
 ) -> int:
-    """Compress images: img.png becomes img.lgc beside it, or what -o says.
+    """Compress images: img.png becomes img.lgc beside it, or what -o says. JPEG files come back byte for byte.
 
     An output that ends in .lgcs holds all inputs, folders too: a set, which models with latents code as one chain.
 
@@ -448,7 +457,9 @@ def compress(
     outputs = Outputs(inputs=inputs, **options)
     if no_verify and outputs.remove:
         raise click.UsageError("--rm and --no-verify exclude each other")
-    codec = _codec(model, device, threads, quiet, max_pixels, effort=effort, origin=origin, verify=not no_verify)
+    codec = _codec(
+        model, device, threads, quiet, max_pixels, effort=effort, origin=origin, pixels=pixels, verify=not no_verify
+    )
     if outputs.is_set:
         return _compress_set(codec, outputs, quiet, strip, allow_larger)
     wanted = files.IMAGES | (files.GROWING if allow_larger else frozenset())
@@ -466,7 +477,7 @@ def compress(
 
     if jobs != 1 or scheduler is not None:
         walk = _walk(outputs.inputs, outputs.recursive, wanted)
-        targets = dict(outputs.targets(list(walk.sources()), files.PACKED))
+        targets = dict(outputs.targets(list(walk.sources()), lambda _: files.PACKED))
         with batch.pool_of(jobs, scheduler) as pool:
             work = batch.Work(dataclasses.replace(codec, threads=threads or 1), strip)
             code = batch.compress(work, targets, outputs, pool, settle, quiet=quiet, verbose=verbose)
@@ -480,7 +491,7 @@ def compress(
         like = source.state()
         with source.opened() as file:
             size = files.size_of(file)
-            picture = readers.read(file, strip=strip)
+            picture = readers.read(file, strip=strip, keep=not codec.pixels)
         with report.Progress(source.name, enabled=not quiet) as progress:
             data = codec.compress(picture, progress=progress)
         if not allow_larger:
@@ -515,7 +526,8 @@ def decompress(
     verbose: bool,
     **options: Any,
 ) -> int:
-    """Decompress files: img.lgc becomes img.png beside it, or what -o says. A set fills a folder.
+    """Decompress files: img.lgc becomes img.png beside it (img.jpg, if it was one), or what -o says. A set fills a
+    folder.
 
     The suffix of -o chooses the format, of those that keep every pixel: png, webp, tiff, bmp, ppm, tga.
     """
@@ -534,7 +546,9 @@ def decompress(
     def rescue(data: bytes, target: Path | None, like: os.stat_result | None) -> tuple[str, ...]:
         picture, damaged = codec.rescue(data)
         with outputs.writing(target, like) as out:
-            lost = formats.write(picture.stripped() if strip else picture, out, formats.suffix_of(target), check=False)
+            lost = formats.write(
+                picture.stripped() if strip else picture, out, formats.suffix_of(target, Source(None)), check=False
+            )
         if damaged:
             places = ", ".join(f"{x1 - x0}x{y1 - y0} at {x0},{y0}" for x0, y0, x1, y1 in damaged)
             raise InputError(f"{len(damaged)} tiles are damaged, and grey: {places}")
@@ -542,7 +556,7 @@ def decompress(
 
     def work(source: Source, target: Path | None) -> tuple[str, ...]:
         start = time.perf_counter()
-        suffix = formats.suffix_of(target)
+        suffix = formats.suffix_of(target, source)
         like = source.state()
         with source.opened() as file:
             if keep_going:
@@ -559,7 +573,7 @@ def decompress(
             report.conversion(source.name, target, info, (size, written), seconds, verbose=verbose)
         return lost
 
-    return _convert(outputs, formats.PNG, {files.PACKED}, work) or code
+    return _convert(outputs, formats.own_suffix, {files.PACKED}, work) or code
 
 
 @program.command()
@@ -581,7 +595,7 @@ def preview(model: str, device: str, threads: int, max_pixels: int | None, quiet
 
     def work(source: Source, target: Path | None) -> tuple[str, ...]:
         start = time.perf_counter()
-        suffix = formats.suffix_of(target)
+        suffix = formats.suffix_of(target, source)
         with source.opened() as file:
             data = file.read()
         picture = readers.read(codec.preview(data))
@@ -718,7 +732,7 @@ def sample(number: int, size: int | None, seed: int, model: str, device: str, th
     target = outputs.claim(Source(None), None if outputs.output in (None, files.STDIO) else Path(outputs.output))
     grid = formats.grid_of(codec.sample(number, (side, side), seed=seed))
     with outputs.writing(target) as out:
-        formats.write(readers.read(grid), out, formats.suffix_of(target), check=False)
+        formats.write(readers.read(grid), out, formats.suffix_of(target, Source(None)), check=False)
     return 0
 
 
@@ -814,6 +828,13 @@ def manual() -> int:
     return 0
 
 
+def _read_jpeg(data: bytes) -> Any:
+    from lgcodec import kept
+
+    return kept.components(data)
+
+
+train.context_settings["obj"] = _read_jpeg  # what families of JPEG files learn from
 program.add_command(train, "train")
 program.add_command(inspect, "info")
 

@@ -178,6 +178,8 @@ def details(info: Info) -> str:
         "metadata": ", ".join(info.chunks) or "none",
         "needs": needs(info),
     }
+    if info.kept_bytes:
+        facts["keeps"] = f"a JPEG file of {info.kept_bytes:,} bytes, as it is"
     if info.base_bytes:
         first = info.header_bytes + info.chunk_bytes + info.base_bytes
         facts["preview"] = f"from the first {first:,} bytes ({first / info.file_bytes:.1%})"

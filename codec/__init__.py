@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lgcodec.api import decompress as decompress
     from lgcodec.api import open as open
     from lgcodec.api import preview as preview
+    from lgcodec.api import restore as restore
     from lgcodec.api import save as save
     from lgcodec.api import score as score
     from lgcodec.api import verify as verify
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _PLACES = {
-    "lgcodec.api": ("compress", "decompress", "open", "preview", "save", "score", "verify"),
+    "lgcodec.api": ("compress", "decompress", "open", "preview", "restore", "save", "score", "verify"),
     "lgcodec.codec": ("Codec",),
     "lgcodec.info": ("Info", "inspect"),
 }

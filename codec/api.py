@@ -32,6 +32,7 @@ class CodecOptions(TypedDict, total=False):
     tile: tuple[int, int] | None
     max_pixels: int | None
     origin: str
+    pixels: bool
 
 
 def compress(image: Source, *, progress: Progress | None = None, **options: Unpack[CodecOptions]) -> bytes:
@@ -44,6 +45,11 @@ def decompress(
 ) -> NDArray[Any]:
     """The identical pixels. Arguments, result and errors as in `Codec.decompress`."""
     return Codec(**options).decompress(data, region=region, progress=progress)
+
+
+def restore(data: Data, *, progress: Progress | None = None, **options: Unpack[CodecOptions]) -> bytes:
+    """The identical image file, of files that keep one (JPEG). As `Codec.restore`."""
+    return Codec(**options).restore(data, progress=progress)
 
 
 def open(file: Data, *, progress: Progress | None = None, **options: Unpack[CodecOptions]) -> Image.Image:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec import colour, container, sets
+from lgcodec import colour, container, readers, sets
 from lgcodec.boxes import Box, tile_boxes
 from lgcodec.container import File
 from lgcodec.decode import check_region, decode, preview, rescue
@@ -20,8 +20,7 @@ from lgcodec.image import Picture, Samples, Source, array_of
 from lgcodec.models.interface import LatentCoding
 from lgcodec.options import Options
 from lgcodec.plan import is_modelled, modelled
-from lgcodec.readers import read
-from lgcodec.work import Progress, Request, run, run_in_windows
+from lgcodec.work import Meter, Progress, Request, run, run_in_windows
 
 
 class Codec(Options):
@@ -85,15 +84,29 @@ class Codec(Options):
         parts = self.compress_batch(sources(), chain=isinstance(self.load().coding, LatentCoding))
         return sets.write(dict(zip(names, parts, strict=True)))
 
+    def restore(self, data: Data, *, progress: Progress | None = None) -> bytes:
+        """The identical bytes of the image file that was compressed, where a file keeps one: JPEG.
+
+        Raises InputError for files that keep pixels, and as `decompress`.
+        """
+        picture = self.decode(data, progress=progress)
+        if picture.file is None:
+            raise InputError("the file keeps pixels, not an image file (decompress gives them)")
+        return picture.file
+
     def decode_set(self, data: Data) -> dict[str, Picture]:
         """The inverse of `compress_set`; raises before anything is returned where any image is damaged."""
         files = {name: self._parse(part) for name, part in sets.read(bytes_of(data)).items()}
-        samples = run([decode(file, self, None, None) for file in files.values()], chain=True)
-        return {name: _picture(file, part) for (name, file), part in zip(files.items(), samples, strict=True)}
+        images = {name: file for name, file in files.items() if file.header.kept is None}
+        samples = run([decode(file, self, None, None) for file in images.values()], chain=True)
+        found = {name: _picture(file, part) for (name, file), part in zip(images.items(), samples, strict=True)}
+        return {name: found[name] if name in found else self._kept(file) for name, file in files.items()}
 
     def decode(self, data: Data, *, progress: Progress | None = None) -> Picture:
         """As `decompress`, with all that belongs to the image: `Picture.image()` and `Picture.write_png(file)`."""
         file = self._parse(data)
+        if file.header.kept is not None:
+            return self._kept(file, progress)
         return _picture(file, run([decode(file, self, None, progress)])[0])
 
     def rescue(self, data: Data) -> tuple[Picture, list[Box]]:
@@ -145,11 +158,17 @@ class Codec(Options):
         if isinstance(image, Picture):
             self.check_size(image)
             return image
-        picture = read(image)
+        picture = readers.read(image, keep=not self.pixels)
         self.check_size(picture)
         if picture.lost:
             warnings.warn(f"not kept: {', '.join(picture.lost)}", MetadataWarning, stacklevel=3)
         return picture
+
+    def _kept(self, file: File, progress: Progress | None = None) -> Picture:
+        from lgcodec import kept
+
+        meter = Meter(progress, file.header.width * file.header.height, 1)
+        return readers.kept(kept.restore(file, self, meter))
 
     def _parse(self, data: Data) -> File:
         return container.read(bytes_of(data), max_pixels=self.max_pixels)

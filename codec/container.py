@@ -22,13 +22,14 @@ from PIL import Image
 from lgcodec.boxes import Box, tile_boxes
 from lgcodec.colour import PLAIN, Component, components
 from lgcodec.errors import FormatError, IntegrityError, LimitError, TruncatedError, VersionError
+from lgcodec.fields import Reader, varint
 from lgcodec.image import MODES, Mode, Samples, palette_of
 from lgcodec.metadata import MAX_CHUNKS, Chunk, check
 from lgcodec.plain import METHODS, MODEL, deflate, inflate
 
 MAGIC = b"\x89LGC\r\n\x1a\n"
 VERSION = 1
-HAS_MODEL, HAS_BASE, HAS_CHAIN, HAS_ORIGIN = 1, 2, 4, 8  # the feature bits of this version
+HAS_MODEL, HAS_BASE, HAS_CHAIN, HAS_ORIGIN, IS_KEPT = 1, 2, 4, 8, 16  # the feature bits of this version
 DIGEST_SIZE = 8
 MODEL_DIGEST_SIZE = 16
 MODEL_TILE_AREA = 1 << 21  # pixels of the largest tile that a model may code
@@ -81,6 +82,17 @@ class OriginReference:
 
 
 @dataclass(frozen=True)
+class KeptReference:
+    """An image file that is kept byte for byte. size: its bytes; rest: bytes and CRC-32 of all of it but what the
+    model's streams hold. bands: bytes and CRC-32 of these streams; none where `rest` is the file.
+    """
+
+    size: int
+    rest: tuple[int, int]
+    bands: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class Entry:
     """One stream in the index. method: 0 for the model, or of `plain.METHODS`. length: bytes. crc: CRC-32 of them.
 
@@ -115,12 +127,15 @@ class Header:
     index: tuple[Entry, ...]
     chunks: tuple[int, int, int]
     size: int  # bytes, with its CRC
+    kept: KeptReference | None = None
 
     @property
     def file_size(self) -> int:
         chain = 0 if self.chain is None else self.chain.length
         origin = 0 if self.origin is None else self.origin.exceptions[0] + sum(self.origin.parts)
-        return self.size + self.chunks[0] + self.base_size + sum(entry.length for entry in self.index) + chain + origin
+        kept = 0 if self.kept is None else self.kept.rest[0] + sum(length for length, _ in self.kept.bands)
+        streams = self.base_size + sum(entry.length for entry in self.index)
+        return self.size + self.chunks[0] + streams + chain + origin + kept
 
     @property
     def base_size(self) -> int:
@@ -147,7 +162,7 @@ class File:
 
     streams, bases: the bytes of each entry in the header's index; chained: those of the chain. They are unchecked until
     `stream`, `base` or `chain` is called. excepted, parts: those of an origin; `exceptions` checks the first, the
-    others are files.
+    others are files. rest, bands: those of a kept file.
     """
 
     header: Header
@@ -157,6 +172,8 @@ class File:
     chained: Data
     excepted: Data
     parts: Sequence[Data]
+    rest: Data = b""
+    bands: Sequence[Data] = ()
 
     def components(self) -> tuple[Component, ...]:
         mode, transform = self.header.mode, self.header.transform
@@ -180,6 +197,16 @@ class File:
         stored, size, crc = self.header.origin.exceptions
         packed = _checked(self.excepted, stored, crc if stored else 0, "the exceptions")
         return packed if stored == size else inflate(packed, size)
+
+    def kept_rest(self) -> bytes:
+        """The bytes of a kept file that no stream holds. Raises as `stream` does."""
+        kept = self.header.kept
+        return b"" if kept is None else _checked(self.rest, *kept.rest, "the kept file's own part")
+
+    def band(self, place: int) -> bytes:
+        """The bytes of one band of a kept file. Raises as `stream` does."""
+        kept = self.header.kept
+        return b"" if kept is None else _checked(self.bands[place], *kept.bands[place], f"band {place}")
 
     def chain(self) -> bytes:
         """The bytes of the chain, none where there is none. Raises as `stream` does."""
@@ -231,8 +258,7 @@ def write(
         raise LimitError(f"a chain of more than {_MAX_LINKS} tiles: take larger ones")
     body, packed = _start_of_body(mode, depth, size, transform, digest, chunks)
     if model is not None:
-        body += [varint(model.wire_id), model.digest, varint(len(model.adaptation)), model.adaptation]
-        body.append(varint(model.ideal_bits))
+        body += _model_fields(model)
     if chain is not None:
         reference, _ = chain
         body += [varint(reference.seed_id), reference.seed_digest]
@@ -279,6 +305,31 @@ def write_origin(
     return b"".join([_head(HAS_ORIGIN, body), packed, excepted, *parts])
 
 
+def write_kept(
+    *,
+    mode: Mode,
+    size: tuple[int, int],
+    digest: bytes,
+    length: int,
+    rest: bytes,
+    model: ModelReference | None,
+    bands: Sequence[bytes],
+) -> bytes:
+    """A whole file that keeps an image file of `length` bytes. digest: of these bytes. As KeptReference."""
+    body, _ = _start_of_body(mode, 8, size, PLAIN, digest, ())
+    body += [varint(length), varint(len(rest)), struct.pack("<I", zlib.crc32(rest))]
+    if model is not None:
+        body += [*_model_fields(model), varint(len(bands))]
+        body += [varint(len(band)) + struct.pack("<I", zlib.crc32(band)) for band in bands]
+    features = IS_KEPT | (HAS_MODEL if model is not None else 0)
+    return b"".join([_head(features, body), rest, *bands])
+
+
+def _model_fields(model: ModelReference) -> list[bytes]:
+    adaptation = [varint(len(model.adaptation)), model.adaptation]
+    return [varint(model.wire_id), model.digest, *adaptation, varint(model.ideal_bits)]
+
+
 def _start_of_body(
     mode: Mode, depth: int, size: tuple[int, int], transform: int, digest: bytes, chunks: Sequence[Chunk]
 ) -> tuple[list[bytes], bytes]:
@@ -321,15 +372,21 @@ def read(data: Data, *, max_pixels: int | None = None, partial: bool = False, re
             raise
         chunks = ()
     place = header.size + header.chunks[0] + sum(map(len, parts))
-    excepted, files = view[place:place], []
-    chained = view[place : header.file_size]
+    excepted, files, bands = view[place:place], [], []
+    chained = rest = view[place : header.file_size]
+    if header.kept is not None:
+        rest, chained = view[place : place + header.kept.rest[0]], view[place:place]
+        place += len(rest)
+        for length, _ in header.kept.bands:
+            bands.append(view[place : place + length])
+            place += length
     if header.origin is not None:
         excepted, chained = view[place : place + header.origin.exceptions[0]], view[place:place]
         place += header.origin.exceptions[0]
         for length in header.origin.parts:
             files.append(view[place : place + length])
             place += length
-    return File(header, chunks, streams, bases, chained, excepted, files)
+    return File(header, chunks, streams, bases, chained, excepted, files, rest, bands)
 
 
 def check_size(header: Header, size: int) -> None:
@@ -359,11 +416,12 @@ def read_header(data: Data, *, max_pixels: int | None = None) -> Header:
     if struct.unpack_from("<I", view, size - 4)[0] != zlib.crc32(view[: size - 4]):
         raise IntegrityError("the checksum of the header is wrong: the file is damaged")
     features = view[len(MAGIC) + 1]
-    known = HAS_MODEL | HAS_BASE | HAS_CHAIN | HAS_ORIGIN
+    known = HAS_MODEL | HAS_BASE | HAS_CHAIN | HAS_ORIGIN | IS_KEPT
     if features & ~known:
         raise VersionError(f"features {features & ~known:#04x} are unknown to this release")
-    if features not in (0, HAS_MODEL, HAS_MODEL | HAS_BASE, HAS_MODEL | HAS_CHAIN, HAS_ORIGIN):
-        raise FormatError("a file has bases or a chain without a model, or two of these and an origin")
+    alone = (0, HAS_MODEL, HAS_MODEL | HAS_BASE, HAS_MODEL | HAS_CHAIN, HAS_ORIGIN, IS_KEPT, IS_KEPT | HAS_MODEL)
+    if features not in alone:
+        raise FormatError("a file has bases or a chain without a model, or what excludes each other")
     reader = _start(view[: size - 4])
     reader.varint()
     return _read_body(reader, size, features, max_pixels)
@@ -380,53 +438,6 @@ def read_chunks(header: Header, data: Data) -> tuple[Chunk, ...]:
     chunks = _unpack_chunks(bytes(packed) if stored == size else inflate(bytes(packed), size))
     check(chunks)
     return chunks
-
-
-class Reader:
-    """Fields of the header one after the other; never reads past its end."""
-
-    def __init__(self, view: memoryview, place: int) -> None:
-        self.view = view
-        self.place = place
-
-    def left(self) -> int:
-        return len(self.view) - self.place
-
-    def take(self, size: int) -> bytes:
-        if size > self.left():
-            raise TruncatedError("the header ends inside a field")
-        self.place += size
-        return bytes(self.view[self.place - size : self.place])
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def crc(self) -> int:
-        return int.from_bytes(self.take(4), "little")
-
-    def varint(self, low: int = 0, high: int = (1 << 63) - 1) -> int:
-        value = shift = 0
-        while True:
-            byte = self.byte()
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                break
-            if shift >= 63:
-                raise FormatError("a number in the header takes more than 9 bytes")
-        if shift > 7 and byte == 0:
-            raise FormatError("a number in the header takes more bytes than it needs")
-        if not low <= value <= high:
-            raise FormatError(f"the header holds {value} where {low} to {high} is possible")
-        return value
-
-
-def varint(value: int) -> bytes:
-    data = bytearray()
-    while value > 127:
-        data.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*data, value])
 
 
 def _start(view: memoryview) -> Reader:
@@ -468,6 +479,17 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
         if reader.left() or transform != PLAIN:
             raise FormatError("a file with an origin has no streams of its own")
         return Header(mode, depth, width, height, transform, digest, None, None, origin, (), (), chunks, size)
+    if features & IS_KEPT:
+        if transform != PLAIN or chunks[0]:
+            raise FormatError("a kept file has neither a transform nor metadata beside it")
+        kept = KeptReference(reader.varint(1), (reader.varint(1), reader.crc()), ())
+        model = _read_model(reader) if has_model else None
+        if model is not None:
+            bands = [(reader.varint(), reader.crc()) for _ in range(reader.varint(1, reader.left()))]
+            kept = replace(kept, bands=tuple(bands))
+        if reader.left() or any(length % 4 for length, _ in kept.bands):
+            raise FormatError("the header of a kept file is not well-formed")
+        return Header(mode, depth, width, height, transform, digest, model, None, None, (), (), chunks, size, kept)
     model = _read_model(reader) if has_model else None
     chain = _read_chain(reader) if features & HAS_CHAIN else None
     parts = components(mode, transform)

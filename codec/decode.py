@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec import colour, container, origins, plain
+from lgcodec import colour, container, origins, plain, readers
 from lgcodec.boxes import Box, area_of, intersection
 from lgcodec.colour import Component
 from lgcodec.container import ChainReference, File, ModelReference, digest_of
@@ -56,6 +56,8 @@ def rescue(file: File, options: Options) -> tuple[Samples, list[Box]]:
     Raises FormatError for a chain, which is decoded all or not at all, and where tiles pass for whole that are not.
     """
     header, parts = file.header, file.components()
+    if header.kept is not None:
+        raise FormatError("of a JPEG file that is kept as such all comes back or nothing")
     if header.chain is not None:
         raise FormatError("the tiles of a chain cannot be told apart: where one is damaged, all are")
     grey = 128 if header.depth >= 8 and not header.mode.has_palette else 0
@@ -99,6 +101,11 @@ def decode(
     """
     header = file.header
     x0, y0, x1, y1 = region or (0, 0, header.width, header.height)
+    if header.kept is not None:
+        from lgcodec import kept
+
+        shown = readers.kept(kept.restore(file, options, Meter(progress, header.width * header.height, 1)))
+        return np.ascontiguousarray(shown.samples((x0, y0, x1, y1)))
     if header.origin is not None:
         samples = yield from render(file, options, (x0, y0, x1, y1), Meter(progress, header.width * header.height, 1))
         return _checked(samples, file, region)

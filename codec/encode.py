@@ -56,6 +56,10 @@ def encode(
 
     chain: the tiles of a latent model go into a chain that other images share.
     """
+    if picture.file is not None:
+        from lgcodec import kept  # most files need neither parsers of JPEG nor what they stand on
+
+        return kept.encode(picture, options, Meter(progress, picture.area, 1 + options.verify))
     tried = plans(picture, options)
     latent = tried[-1].uses_model and isinstance(options.load().coding, LatentCoding)
     if latent and chain and len(tried) > 1:  # what is in a common chain cannot be left out again

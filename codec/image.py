@@ -104,7 +104,8 @@ class Picture:
 
     depth: bits a sample in a PNG of it. chunks: its PNG chunks in file order, without IHDR and IEND; an empty IDAT
     stands for the pixels where chunks follow them. pixels: samples uint8 [H, W, channels], or a Pillow image.
-    lost: what its file holds beside, in words, that cannot be kept.
+    lost: what its file holds beside, in words, that cannot be kept. file: the bytes of a JPEG file that is kept as
+    such; the pixels are then those that it shows.
     """
 
     mode: Mode
@@ -114,6 +115,7 @@ class Picture:
     chunks: tuple[Chunk, ...]
     pixels: Samples | Image.Image
     lost: tuple[str, ...] = ()
+    file: bytes | None = None
 
     @property
     def area(self) -> int:
@@ -125,6 +127,8 @@ class Picture:
         x0, y0, x1, y1 = box
         if not isinstance(self.pixels, Image.Image):
             return self.pixels[y0:y1, x0:x1]
+        if self.file is not None and self.mode.pillow != self.pixels.mode:
+            raise InputError(f"pixels of mode {self.pixels.mode} are not known here: take the file itself")
         part = np.asarray(self.pixels.crop(box))
         return _bytes_of(part, self.mode)
 
@@ -177,7 +181,7 @@ class Picture:
 
     def stripped(self) -> Picture:
         """The picture without metadata."""
-        return replace(self, chunks=metadata.stripped(self.chunks), lost=())
+        return replace(self, chunks=metadata.stripped(self.chunks), lost=(), file=None)
 
     def write_png(self, file: IO[bytes]) -> None:
         """Writes a PNG file of the same pixels, depth and chunks. Memory is bounded by a strip of rows."""

@@ -11,6 +11,7 @@ from typing import IO, Any
 from lgcodec import colour, container, plain
 from lgcodec.container import Header
 from lgcodec.decode import origin_of
+from lgcodec.fields import Reader
 from lgcodec.files import Data, bytes_of, opened
 from lgcodec.metadata import Chunk
 
@@ -26,7 +27,8 @@ class Info:
     ideal_bits: the exact code length of the model's streams; overhead of these is 8 * model_bytes - ideal_bits.
     base_bytes: how many of the model_bytes a preview takes.
     origin: what the image was rendered from, None for most. Its parts count where streams do; model_id is the first
-    one's. exceptions: pixels that are not as rendered.
+    one's. exceptions: pixels that are not as rendered. kept_bytes: of the image file that
+    is kept byte for byte, 0 for others; its bands count as streams.
     """
 
     width: int
@@ -49,6 +51,7 @@ class Info:
     plain_bytes: int
     chunks: tuple[str, ...]
     origin: str | None = None
+    kept_bytes: int = 0
     exceptions: int = 0
 
     @property
@@ -103,8 +106,12 @@ def _inspect(file: IO[bytes]) -> Info:
     if header.origin is not None:
         file.seek(0)
         return _of_parts(container.read(file.read(), max_pixels=1 << 62), chunks)
-    model = header.model
+    model, kept = header.model, header.kept
     lengths = Counter[bool]()
+    methods = Counter(plain.NAMES[entry.method] for entry in header.index)
+    if kept is not None:
+        lengths[True], lengths[False] = sum(length for length, _ in kept.bands), kept.rest[0]
+        methods = Counter({plain.NAMES[plain.MODEL]: len(kept.bands)} if kept.bands else {"as it is": 1})
     for entry in header.index:
         lengths[entry.method == plain.MODEL] += entry.length
     return Info(
@@ -115,7 +122,7 @@ def _inspect(file: IO[bytes]) -> Info:
         depth=header.depth,
         transform=colour.NAMES[header.transform],
         tile_sizes=header.tiles,
-        methods=dict(Counter(plain.NAMES[entry.method] for entry in header.index)),
+        methods=dict(methods),
         model_id=None if model is None else model.wire_id,
         model_digest=None if model is None else model.digest.hex(),
         adaptation_bytes=0 if model is None else len(model.adaptation),
@@ -126,6 +133,7 @@ def _inspect(file: IO[bytes]) -> Info:
         model_bytes=lengths[True] + header.base_size + (0 if header.chain is None else header.chain.length),
         base_bytes=header.base_size,
         plain_bytes=lengths[False],
+        kept_bytes=0 if kept is None else kept.size,
         chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),
     )
 
@@ -161,5 +169,5 @@ def _of_parts(file: container.File, chunks: tuple[Chunk, ...]) -> Info:
         plain_bytes=sum(part.plain_bytes for part in parts),
         chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),
         origin=origin_of(file).name,
-        exceptions=container.Reader(memoryview(exceptions), 0).varint() if exceptions else 0,
+        exceptions=Reader(memoryview(exceptions), 0).varint() if exceptions else 0,
     )

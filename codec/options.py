@@ -10,7 +10,7 @@ import numpy as np
 
 from lgcodec import container
 from lgcodec.errors import InputError, LimitError
-from lgcodec.models.interface import ImageModel
+from lgcodec.models.interface import CoefficientCoding, ImageModel
 
 if TYPE_CHECKING:
     from lgcodec.container import ModelReference
@@ -32,6 +32,7 @@ class Options:
     verify: decode what was compressed and compare, before returning it.
     tile: (width, height) of the tiles that the model codes, None for the default.
     origin: "auto" looks for what the image was rendered from, and codes that where it is smaller; "none" does not.
+    pixels: of JPEG files, keep the pixels alone; otherwise the file comes back, byte for byte.
     max_pixels: the largest image accepted, None for twice PIL.Image.MAX_IMAGE_PIXELS.
     """
 
@@ -43,6 +44,7 @@ class Options:
     tile: tuple[int, int] | None = None
     max_pixels: int | None = field(default=None, kw_only=True)
     origin: str = field(default="auto", kw_only=True)
+    pixels: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, (str, os.PathLike)) and not hasattr(self.model, "coding"):
@@ -72,6 +74,14 @@ class Options:
     def seed(self) -> ImageModel:
         """The explicit model that codes the first tiles of a latent model's chain."""
         return self._named("default")
+
+    def of_coefficients(self) -> ImageModel:
+        """The model that codes JPEG files: the one that ships, unless this codec's own is such a one."""
+        if self.model != "default":
+            own = self.load()
+            if isinstance(own.coding, CoefficientCoding):
+                return own
+        return self._named("jpeg")
 
     def find(self, reference: ModelReference) -> ImageModel:
         """The model that a file names: this codec's own if it is that one, or the registry's. Raises ModelError."""

@@ -11,6 +11,7 @@ from lgcodec import boxes, colour, plain
 from lgcodec.colour import Component
 from lgcodec.errors import ModelError
 from lgcodec.image import Picture, Samples
+from lgcodec.models.interface import CoefficientCoding
 from lgcodec.options import Options
 
 _PLAIN_AREA = 1 << 25  # pixels of a tile where nothing needs a model
@@ -81,6 +82,8 @@ def may_be_smaller(picture: Picture, size: int) -> bool:
 def modelled(picture: Picture, options: Options) -> Plan:
     """The plan by the model of the options."""
     palette, model = picture.palette(), options.load()
+    if isinstance(model.coding, CoefficientCoding):
+        raise ModelError(f"model {model.name} codes JPEG files, not pixels")
     if (model.levels == 2) != (picture.mode.levels == 2):
         raise ModelError(f"model {model.name} codes images of bits (mode 1) alone")
     tile = model_tile(picture, options)

@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ WHOLE: dict[str, set[tuple[str, str]]] = {
     "JPEG2000": {("L", "L"), ("LA", "LA"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("I;16", "I;16")},
     "TIFF": {("1", ""), ("L", ""), ("LA", ""), ("P", ""), ("RGB", ""), ("RGBA", ""), ("I;16", ""), ("I;16B", "")},
 }
+JPEG_SIGNATURE = b"\xff\xd8\xff"
 # Colour type and bit depth of PNG.
 PNG_MODES = {(0, 1): 0, (0, 2): 1, (0, 4): 1, (0, 8): 1, (0, 16): 6, (2, 8): 4, (2, 16): 9, (3, 1): 3, (3, 2): 3}
 PNG_MODES |= {(3, 4): 3, (3, 8): 3, (4, 8): 2, (4, 16): 8, (6, 8): 5, (6, 16): 10}
@@ -62,11 +64,12 @@ _HALVES = {"RGB": ("RGB;16B", "RGB;16L"), "RGBA": ("RGBA;16B", "RGBA;16L")}
 _STDERR = threading.Lock()
 
 
-def read(source: Source, *, strip: bool = False) -> Picture:
+def read(source: Source, *, strip: bool = False, keep: bool = False) -> Picture:
     """The picture in a Pillow image, an array, or an image file (its path, its bytes, or the file object).
 
     Arrays: bool [H, W]; uint8 [H, W], [H, W, 1] (grey), [H, W, 2] (with alpha), [H, W, 3], [H, W, 4]; uint16 [H, W],
-    [H, W, 2 to 4]. Of Pillow images the metadata are what their `info` says. strip: leave all metadata out.
+    [H, W, 2 to 4]. Of Pillow images the metadata are what their `info` says. strip: leave all metadata out. keep: take
+    a JPEG file as the file that it is, with whatever it holds.
     Raises InputError for what cannot be read, or not be read whole; LimitError where Pillow finds the image too large;
     OSError for a path that cannot be opened.
     """
@@ -76,7 +79,12 @@ def read(source: Source, *, strip: bool = False) -> Picture:
         picture = _of_image(source)
     else:
         with _decoding():
-            picture = _of_file(bytes(bytes_of(source)), strip)
+            data = bytes(bytes_of(source))
+            if keep and data[:3] == JPEG_SIGNATURE:
+                if strip:
+                    raise InputError("a JPEG file is kept as it is: --strip needs --pixels as well")
+                return _file(data)
+            picture = _of_file(data, strip)
     if strip:
         return picture.stripped()
     metadata.check_size(picture.chunks)
@@ -327,12 +335,37 @@ def _qoi(image: Image.Image, data: bytes) -> Picture:
     return _whole(image)
 
 
+def _file(data: bytes) -> Picture:
+    """A JPEG file as it is; nothing is decoded yet."""
+    image = Image.open(io.BytesIO(data), formats=["JPEG"])
+    return Picture(BY_PILLOW.get(image.mode, BY_PILLOW["RGB"]), *image.size, 8, (), image, (), data)
+
+
+def kept(data: bytes) -> Picture:
+    """As `read` gives a JPEG file that is kept, with metadata; `lost` is what its pixels alone would lose."""
+    with _decoding():
+        picture = _file(data)
+        image: Any = picture.pixels
+        extra, lost = _beside(image, data)
+        try:
+            chunks = metadata.of_image(Image.new(picture.mode.pillow, (1, 1)), image.info)
+        except InputError as error:
+            return replace(picture, lost=(*lost, str(error)))
+        return replace(picture, chunks=(*chunks, *extra), lost=lost)
+
+
 def _jpeg(image: Image.Image, data: bytes) -> Picture:
     several = image._getmp()  # type: ignore[attr-defined]
     _refuse_several(0 if several is None else int(several.get(0xB001, 1)), "images (or an image and its gain map)")
+    extra, lost = _beside(image, data)
+    return _whole(image, lost, extra)
+
+
+def _beside(image: Any, data: bytes) -> tuple[tuple[Chunk, ...], tuple[str, ...]]:
+    """What a JPEG file holds beside its pixels that Pillow's `info` does not say: as chunks, and what is lost."""
     extra, lost = [], []
     known = {"APP0": b"JFIF", "APP1": (b"Exif\0", b"http://ns.adobe.com/xap/"), "APP2": b"ICC_PROFILE", "APP14": b"Ado"}
-    for name, content in image.applist:  # type: ignore[attr-defined]
+    for name, content in image.applist:
         if name == "APP13" and content.startswith(b"Photoshop 3.0\0"):
             extra.append(metadata.raw_profile("iptc", content[14:]))
         elif name != "COM" and not content.startswith(known.get(name, ())):
@@ -343,12 +376,12 @@ def _jpeg(image: Image.Image, data: bytes) -> Picture:
         density = image.info.get("jfif_density", (1, 1))
         if density[0] != density[1]:
             extra.append((b"pHYs", struct.pack(">IIB", *density, 0)))
-    comments = [content for name, content in image.applist if name == "COM"]  # type: ignore[attr-defined]
+    comments = [content for name, content in image.applist if name == "COM"]
     extra += [metadata.text("Comment", comment.rstrip(b"\0").decode("utf-8", "replace")) for comment in comments[:-1]]
     behind = len(data) - _jpeg_end(data)
     if behind > 0:
         lost.append(f"{behind:,} bytes after the image")
-    return _whole(image, tuple(lost), tuple(extra))
+    return tuple(extra), tuple(lost)
 
 
 def _jpeg_end(data: bytes) -> int:

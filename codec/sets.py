@@ -10,8 +10,9 @@ import struct
 import zlib
 from collections.abc import Mapping
 
-from lgcodec.container import Data, Reader, varint
+from lgcodec.container import Data
 from lgcodec.errors import FormatError, InputError, IntegrityError, TruncatedError, VersionError
+from lgcodec.fields import Reader, varint
 
 MAGIC = b"\x89LGS\r\n\x1a\n"
 VERSION = 1

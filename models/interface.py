@@ -188,7 +188,7 @@ class ComponentShape:
     """What is known of a component of a JPEG before its coefficients.
 
     rows, columns: of blocks. vertical, horizontal: sampling factors, which the image has per sample of the component.
-    steps: int [64], 1 .. 65535, by frequency 8 v + u. energy: int [10], 0..127, what the encoder says about it.
+    steps: int [64], 1 .. 65535, by frequency 8 v + u. energy: what the encoder says about it, int [energies], 0..127.
     """
 
     rows: int
@@ -209,8 +209,13 @@ class BandCoder(Protocol):
 
 @dataclass(frozen=True)
 class CoefficientCoding:
-    """Each band of a JPEG file is a stream of its own. program: of a band's components; fast: a machine's own coder."""
+    """Each band of a JPEG file is a stream of its own. program: of a band's components; fast: a machine's own coder.
 
+    energy: of a component's coefficients, for ComponentShape, uint8 [energies].
+    """
+
+    energies: int
+    energy: Callable[[Coefficients], NDArray[np.uint8]]
     program: Callable[[Sequence[ComponentShape]], Explicit[list[Coefficients]]]
     fast: BandCoder | None = None
 

@@ -44,7 +44,7 @@ def compressed(album: Path, out: Path, pool: Any) -> int:
         with outputs.writing(result.target, result.state) as file:
             file.write(result.data)
 
-    targets = dict(outputs.targets(sources, files.PACKED))
+    targets = dict(outputs.targets(sources, lambda _: files.PACKED))
     return batch.compress(batch.Work(CODEC, False), targets, outputs, pool, settle, quiet=True, verbose=False)
 
 

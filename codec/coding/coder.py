@@ -6,7 +6,19 @@ from collections.abc import Sequence
 
 from lgcodec.coding import explicit
 from lgcodec.errors import FormatError, ModelError
-from lgcodec.models.interface import ExplicitCoding, ImageModel, LatentCoding, LayeredCoding, Shape, Stream, Tile, Words
+from lgcodec.models.interface import (
+    CoefficientCoding,
+    Coefficients,
+    ComponentShape,
+    ExplicitCoding,
+    ImageModel,
+    LatentCoding,
+    LayeredCoding,
+    Shape,
+    Stream,
+    Tile,
+    Words,
+)
 
 
 def encode(model: ImageModel, tiles: Sequence[Tile], adaptation: bytes = b"") -> list[Stream]:
@@ -18,6 +30,8 @@ def encode(model: ImageModel, tiles: Sequence[Tile], adaptation: bytes = b"") ->
             return explicit.encode(coding, model.stack, tiles, adaptation)
         case LatentCoding():
             raise FormatError(f"model {model.name} codes chains, not streams")
+        case CoefficientCoding():
+            raise FormatError(f"model {model.name} codes JPEG files, not pixels")
 
 
 def decode(
@@ -40,6 +54,8 @@ def decode(
                 return explicit.decode(coding, model.stack, shapes, words, adaptation)
             case LatentCoding():
                 raise FormatError(f"streams of model {model.name}, which codes chains")
+            case CoefficientCoding():
+                raise FormatError(f"tiles of model {model.name}, which codes JPEG files")
     except ModelError as e:
         raise FormatError(str(e)) from e
     raise FormatError(f"streams of model {model.name} with what belongs to another model")
@@ -53,3 +69,33 @@ def preview(model: ImageModel, shapes: Sequence[Shape], bases: Sequence[Words]) 
         return model.coding.preview(shapes, bases)
     except ModelError as e:
         raise FormatError(str(e)) from e
+
+
+def encode_band(model: ImageModel, shapes: Sequence[ComponentShape], band: Sequence[Coefficients]) -> Stream | None:
+    """Codes a band of a JPEG file; None where its coefficients are beyond what the model codes."""
+    coding = coefficients(model)
+    try:
+        if coding.fast is not None:
+            return coding.fast.encode(shapes, band)
+        (stream,) = explicit.push_program(coding.program(shapes), list(band), model.stack)
+    except ModelError:
+        return None
+    return stream
+
+
+def decode_band(model: ImageModel, shapes: Sequence[ComponentShape], words: Words) -> list[Coefficients]:
+    """The inverse of `encode_band`. Raises FormatError where the stream is none that it makes."""
+    coding = coefficients(model)
+    try:
+        if coding.fast is not None:
+            return coding.fast.decode(shapes, words)
+        return explicit.pop_program(coding.program(shapes), [words], model.stack)
+    except ModelError as e:
+        raise FormatError(str(e)) from e
+
+
+def coefficients(model: ImageModel) -> CoefficientCoding:
+    """How a model codes JPEG files. Raises FormatError where it does not."""
+    if not isinstance(model.coding, CoefficientCoding):
+        raise FormatError(f"model {model.name} does not code JPEG files")
+    return model.coding

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lgcodec.container import Reader, varint
+from lgcodec.fields import Reader, varint
 from lgcodec.jpeg.dictionary import dictionary
 from lgcodec.jpeg.errors import JpegError
 from lgcodec.jpeg.markers import Header, Markers

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lgcodec.container import Reader
 from lgcodec.errors import FormatError, VersionError
+from lgcodec.fields import Reader
 from lgcodec.image import Picture
 from lgcodec.origins import levels, rendered
 from lgcodec.origins.origin import Inverted, Origin

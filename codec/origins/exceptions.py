@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.container import Reader, varint
 from lgcodec.errors import FormatError
+from lgcodec.fields import Reader, varint
 from lgcodec.image import Samples
 
 Places = NDArray[np.int64]

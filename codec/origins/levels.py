@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.boxes import Box
-from lgcodec.container import Reader, varint
 from lgcodec.errors import FormatError
+from lgcodec.fields import Reader, varint
 from lgcodec.image import Picture, Samples
 from lgcodec.origins.origin import Inverted, Part
 

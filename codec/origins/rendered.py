@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lgcodec.boxes import Box, area_of, intersection
-from lgcodec.container import Reader, varint
 from lgcodec.errors import FormatError
+from lgcodec.fields import Reader, varint
 from lgcodec.image import Picture, Samples
 from lgcodec.origins import exceptions
 from lgcodec.origins.conversions import CONVERSIONS

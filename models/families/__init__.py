@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lgcodec.models.interface import TileCoder
     from lgcodec.models.machines.choose import Machine
 
 FAMILIES = ("causal", "coefficients", "continuous", "flow", "masked", "vae", "vqvae")
@@ -27,9 +26,10 @@ def part(family: str, name: str) -> Any:
     return importlib.import_module(f"{__name__}.{family}.{name}")
 
 
-def tile_coder(family: str, network: Any, machine: Machine) -> TileCoder | None:
-    """What codes whole tiles of a family's network on a machine, None where nothing does."""
+def tile_coder(family: str, network: Any, machine: Machine) -> Any:
+    """What codes whole tiles (interface.TileCoder, or BandCoder) of a family's network on a machine, None where nothing
+    does.
+    """
     if machine.tiles is None or find_spec(f"{__name__}.{family}.on_{machine.tiles}") is None:
         return None
-    coder: TileCoder = part(family, f"on_{machine.tiles}").load(network, machine)
-    return coder
+    return part(family, f"on_{machine.tiles}").load(network, machine)

@@ -47,11 +47,13 @@ def reduced(values: Int, vertical: int, horizontal: int) -> Int:
     half = 1 << (_BITS - 1)
     down = np.floor((_matrix(vertical).astype(np.float64) @ blocks + half) / (1 << _BITS))
     across = np.floor((down @ _matrix(horizontal).T.astype(np.float64) + half) / (1 << _BITS))
-    return across.reshape(R, C, 64).astype(np.int64)
+    small: Int = across.reshape(R, C, 64).astype(np.int64)
+    return small
 
 
 def meant(counts: Int, vertical: int, horizontal: int) -> Int:
     """counts [R, C] -> sixteenths of their means, [R // vertical, C // horizontal]."""
     R, C = counts.shape[0] // vertical, counts.shape[1] // horizontal
     blocks = counts[: R * vertical, : C * horizontal].reshape(R, vertical, C, horizontal)
-    return 16 * blocks.sum(axis=(1, 3)) // (vertical * horizontal)
+    means: Int = 16 * blocks.sum(axis=(1, 3)) // (vertical * horizontal)
+    return means

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lgcodec.models.entropy import mixture
@@ -16,7 +15,6 @@ from lgcodec.models.families.coefficients.network import (
     DC,
     FEATURE_LIMIT,
     FEATURE_UNIT,
-    GATE_UNIT,
     HEADS,
     LINEAR,
     LOOKS,
@@ -41,6 +39,9 @@ class Rows:
     step: Tensor
     x: Tensor
 
+    def to(self, device: str) -> Rows:
+        return Rows(*(getattr(self, field.name).to(device) for field in fields(self)))
+
 
 class Heads(nn.Module):
     """The networks of one kind of component, side by side: a batched product for each layer."""
@@ -61,7 +62,10 @@ class Heads(nn.Module):
         with torch.no_grad():
             self.linear[COUNT, :2] = 0.5
             self.linear[DC, :3] = torch.tensor([0.75, 0.75, -0.5])[:, None]  # W, N, NW
-        self.first, self.first_bias = matrix(config.first, self.features), nn.Parameter(torch.zeros(HEADS, 1, config.first))
+        self.first, self.first_bias = (
+            matrix(config.first, self.features),
+            nn.Parameter(torch.zeros(HEADS, 1, config.first)),
+        )
         self.second = matrix(config.second, config.first, 1.4)
         self.second_bias = nn.Parameter(torch.zeros(HEADS, 1, config.second))
         self.out = matrix(outputs, config.second, 0.3)
@@ -124,9 +128,14 @@ def export(model: Model, card: dict[str, Any]) -> Weights:
             for head in range(HEADS):
                 name = f"{heads.kind}.{head}.{layer}"
                 spec = specs[name]
-                row, add = (np.concatenate([np.full(n, getattr(kinds[k], w)) for k, n in spec.outputs]) for w in ("unit", "add"))
+                row, add = (
+                    np.concatenate([np.full(n, getattr(kinds[k], w)) for k, n in spec.outputs]) for w in ("unit", "add")
+                )
                 column = np.concatenate([np.full(n, kinds[kind].unit) for kind, n in spec.inputs])
-                weight, bias = weights[head].T[:, : len(column)], np.asarray(biases[head, 0].detach() if layer != "linear" else biases[head, 0])
+                weight, bias = (
+                    weights[head].T[:, : len(column)],
+                    np.asarray(biases[head, 0].detach() if layer != "linear" else biases[head, 0]),
+                )
                 made.append(quantise(weight * row[:, None] / column, bias * row + add, *limits[name]))
             inputs = max(m.weight.shape[1] for m in made)
             padded = [np.pad(m.weight, ((0, 0), (0, inputs - m.weight.shape[1]))) for m in made]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lgcodec.models import families
-from lgcodec.models.families.coefficients.network import Network
-from lgcodec.models.families.coefficients.program import Program
+from lgcodec.models.families.coefficients.network import BANDS, Network
+from lgcodec.models.families.coefficients.program import Program, energy_of
 from lgcodec.models.interface import CoefficientCoding, ComponentShape, ImageModel
 from lgcodec.models.machines.choose import Machine
 from lgcodec.models.weights import Weights
@@ -21,7 +21,9 @@ def load(weights: Weights, machine: Machine) -> ImageModel:
 
     return ImageModel(
         digest=weights.digest(),
-        coding=CoefficientCoding(program, families.tile_coder("coefficients", network, machine)),
+        coding=CoefficientCoding(
+            len(BANDS) + 1, energy_of, program, families.tile_coder("coefficients", network, machine)
+        ),
         stack=machine.stack,
         batch=1,
         planes=3,

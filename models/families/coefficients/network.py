@@ -2,8 +2,8 @@
 
 A component's blocks are coded frequency by frequency, in zigzag order, so a network sees the lower frequencies of all
 blocks around, not only of those before (T.81, section K.8 predicts from both sides, too). First come, front by front,
-how many AC coefficients of each block are not zero, and the DC coefficients; then each frequency in four phases of 2 x 2
-blocks, those blocks alone that have anything left:
+how many AC coefficients of each block are not zero, and the DC coefficients; then each frequency in four phases of
+2 x 2 blocks, those blocks alone that have anything left:
 
     0 2     the later phases see what the earlier ones found at their own frequency
     3 1
@@ -108,7 +108,9 @@ class Config:
             for head in range(HEADS):
                 name, looks = f"{kind}.{head}", LOOKS[kind][head]
                 seen = "count" if head == COUNT else "coefficient"
-                result[f"{name}.linear"] = Spec(((seen, looks.linear_inputs()),), (("prediction", LINEAR * len(PHASES)),))
+                result[f"{name}.linear"] = Spec(
+                    ((seen, looks.linear_inputs()),), (("prediction", LINEAR * len(PHASES)),)
+                )
                 result[f"{name}.first"] = Spec((("feature", looks.features()),), hidden[:1])
                 result[f"{name}.second"] = Spec(hidden[:1], hidden[1:])
                 result[f"{name}.out"] = Spec(hidden[1:], out)
@@ -200,12 +202,7 @@ class Network:
             raise ModelError(f"coefficients model: tensor {e} is missing") from e
         except IndexError as e:
             raise ModelError("coefficients model: malformed layers") from e
-        if (
-            table.dtype != np.int32
-            or table.shape != (MAGNITUDES,)
-            or table.min() < 0
-            or table.max() > FEATURE_LIMIT
-        ):
+        if table.dtype != np.int32 or table.shape != (MAGNITUDES,) or table.min() < 0 or table.max() > FEATURE_LIMIT:
             raise ModelError("coefficients model: malformed table")
         return cls(config, layers, table, tables)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.models.entropy import mixture, program
+from lgcodec.models.errors import ModelError
 from lgcodec.models.families.coefficients.companion import FACTORS, meant, reduced
 from lgcodec.models.families.coefficients.network import (
     AC_SIZE,
@@ -44,7 +45,8 @@ def energy_of(values: Coefficients) -> NDArray[np.uint8]:
     sizes = np.abs(values.astype(np.float64)).mean(axis=(0, 1))
     places = [[ZIGZAG[z] for z in range(1, 64) if BAND[z] == b] for b in range(len(BANDS))]
     means = [sizes[p].mean() for p in places] + [np.count_nonzero(values[..., 1:]) / values[..., 0].size]
-    return np.clip(np.floor(8 * np.log2(1 + 64 * np.array(means))), 0, 127).astype(np.uint8)
+    energy: NDArray[np.uint8] = np.clip(np.floor(8 * np.log2(1 + 64 * np.array(means))), 0, 127).astype(np.uint8)
+    return energy
 
 
 class Known:
@@ -127,6 +129,10 @@ class Program:
         self.loaded: dict[str, Any] = {}
 
     def symbols(self, value: Sequence[Coefficients]) -> Iterator[tuple[Distribution, IntArray]]:
+        """Raises ModelError for coefficients beyond the alphabets."""
+        for (size, low), part in ((SIZES[DC], slice(0, 1)), (AC_SIZE, slice(1, 64))):
+            if any((v[..., part] < low).any() or (v[..., part] >= low + size).any() for v in value):
+                raise ModelError("coefficients model: a coefficient is beyond the alphabet")
         return program.symbols(self._run(value))
 
     def steps(self) -> Generator[Distribution, IntArray, list[Coefficients]]:
@@ -177,8 +183,10 @@ class Program:
                 this.put(k, at, x)
                 this.left[at] -= x != 0
 
-    def _code(self, kind: str, seen: Seen, truth: IntArray) -> Generator[tuple[mixture.Mixture, IntArray], IntArray, Int]:
-        name, run, K = f"{kind}.{seen.head}", self.executor, self.network.config.components
+    def _code(
+        self, kind: str, seen: Seen, truth: IntArray
+    ) -> Generator[tuple[mixture.Mixture, IntArray], IntArray, Int]:
+        name, K = f"{kind}.{seen.head}", self.network.config.components
         linear = self._apply(f"{name}.linear", seen.linear.T.astype(np.float32)).astype(np.int64).T
         linear = linear[LINEAR * seen.phase : LINEAR * (seen.phase + 1)] * 4 // seen.step
         base, predictions = np.zeros_like(linear[0]), np.concatenate([linear, seen.predictions])
@@ -210,22 +218,29 @@ class Program:
 class Looking:
     """What the networks see of one component."""
 
-    def __init__(self, network: Network | None, kind: str, this: Known, luma: Beside, first: Beside, place: int) -> None:
+    def __init__(
+        self, network: Network | None, kind: str, this: Known, luma: Beside, first: Beside, place: int
+    ) -> None:
         table = compand_of(network)
         self.table, self.kind, self.this, self.luma, self.first, self.place = table, kind, this, luma, first, place
         steps, energy = this.shape.steps.astype(np.int64), this.shape.energy
         self.steps = steps
-        self.log_steps = np.array([int(8 * int(s).bit_length() + ((int(s) << 8 >> int(s).bit_length()) >> 4)) for s in steps])
+        self.log_steps = np.array(
+            [int(8 * int(s).bit_length() + ((int(s) << 8 >> int(s).bit_length()) >> 4)) for s in steps]
+        )
         self.energy = 2 * energy.astype(np.int64)
         self.chroma = kind == "chroma"
         if self.chroma:
             cells = len(this.counts)
-            self.sums = np.zeros((4, cells), np.int64)  # of products with luma, its squares, and with the first chroma's
+            self.sums = np.zeros(
+                (4, cells), np.int64
+            )  # of products with luma, its squares, and with the first chroma's
 
     def sizes(self, values: NDArray[Any], step: int) -> NDArray[Any]:
         """Companded magnitudes in sixteenths of a step."""
         steps = np.minimum((np.abs(values.astype(np.int32)) * ((1 << 16) // step)) >> 12, MAGNITUDES - 1)
-        return self.table[steps]
+        companded: NDArray[Any] = self.table[steps]
+        return companded
 
     def common(self, n: int, z: int) -> list[NDArray[Any]]:
         k, before = ZIGZAG[z % 64], ZIGZAG[max(0, z % 64 - 1)]

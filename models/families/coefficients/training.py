@@ -1,24 +1,59 @@
-"""Training of the coefficients family."""
+"""Training of the coefficients family: on JPEG files as they are, and on other images at the qualities people use.
+
+Every head learns by itself, from its own samples: walking through crops of files as the program does fills a reservoir
+for each, and a batch draws as many samples of each head.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import io
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import torch
+from PIL import Image
 
-from lgcodec.models.families.coefficients.floats import Heads, Rows
-from lgcodec.models.families.coefficients.network import FEATURE_UNIT, HEADS, KINDS, LINEAR, LOOKS
-from lgcodec.models.families.coefficients.program import Program, Seen
+from lgcodec.models.errors import LgcodecError
+from lgcodec.models.families.coefficients.floats import Model, Rows, export
+from lgcodec.models.families.coefficients.network import (
+    AC_SIZE,
+    FEATURE_UNIT,
+    HEADS,
+    KINDS,
+    LINEAR,
+    LOOKS,
+    Config,
+    Network,
+)
+from lgcodec.models.families.coefficients.program import Program, Seen, energy_of
 from lgcodec.models.interface import Coefficients, ComponentShape, IntArray
+from lgcodec.models.machines.choose import choose
+from lgcodec.models.training.options import training_options
+from lgcodec.models.training.run import Run, train
+
+# What reads a JPEG file: its components, without their energy. The program that trains gives it.
+ReadJpeg = Callable[[bytes], tuple[list[ComponentShape], list[Coefficients]]]
+JPEG = (".jpg", ".jpeg")
+IMAGES = (*JPEG, ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
+# What other images are saved at: what cameras, phones and programs write.
+QUALITIES = (30, 50, 60, 70, 75, 80, 85, 88, 90, 92, 93, 95, 96, 97, 98, 100)
+LIKELY = (2, 4, 4, 4, 14, 10, 12, 4, 14, 7, 4, 12, 3, 3, 3, 1)
+SUBSAMPLINGS, OFTEN = (0, 1, 2), (0.3, 0.1, 0.6)
+SIDE = 40  # rows of blocks of a crop; twice as many columns
+FIRST, FEEDING = 30, 0.45  # crops before the first step; how much time feeding may take of a step's
+HELD = 3000  # samples of each head that are held out
 
 
 class Recorder(Program):
     """Walks through known coefficients as the program does, and keeps what each head would have seen."""
 
     def __init__(self, shapes: Sequence[ComponentShape]) -> None:
-        self.network, self.shapes = None, shapes
+        self.network, self.shapes = None, shapes  # type: ignore[assignment]
         self.seen: list[tuple[str, Seen, IntArray]] = []
 
     def _code(self, kind: str, seen: Seen, truth: IntArray) -> Generator[Any, Any, Any]:
@@ -49,10 +84,8 @@ class Reservoir:
         kept = np.flatnonzero(rng.random(n) < share) if share < 1 else np.arange(n)
         kept = kept[: self.size]
         n = len(kept)
-        if self.count[h] < self.size:
-            at = (self.count[h] + np.arange(n)) % self.size
-        else:
-            at = rng.permutation(self.size)[:n]
+        full = self.count[h] >= self.size
+        at = rng.permutation(self.size)[:n] if full else (self.count[h] + np.arange(n)) % self.size
         self.count[h] += n
         self.linear[h, at, : len(seen.linear)] = seen.linear.T[kept]
         f = np.stack(seen.features, axis=1)[kept]
@@ -70,6 +103,167 @@ class Reservoir:
             return torch.from_numpy(a.astype(np.float32)) / unit
 
         return Rows(
-            floats(self.linear[h, at]), floats(self.features[h, at], FEATURE_UNIT), torch.from_numpy(self.row[h, at].astype(np.int64)),
-            floats(self.predictions[h, at], 64), floats(self.step[h, at]), floats(self.x[h, at]),
+            floats(self.linear[h, at]),
+            floats(self.features[h, at], FEATURE_UNIT),
+            torch.from_numpy(self.row[h, at].astype(np.int64)),
+            floats(self.predictions[h, at], 64),
+            floats(self.step[h, at]),
+            floats(self.x[h, at]),
         )
+
+
+class Source:
+    """Crops of files: components of at most SIDE rows of luma blocks, mirrored at random."""
+
+    def __init__(self, folders: Sequence[Path], read: ReadJpeg, rng: np.random.Generator) -> None:
+        self.read, self.rng = read, rng
+        self.files = [
+            sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGES) for folder in folders
+        ]
+        self.files = [files for files in self.files if files]
+        if not self.files:
+            raise click.ClickException(f"no images in {', '.join(map(str, folders))}")
+
+    def crop(self) -> tuple[list[ComponentShape], list[Coefficients]]:
+        """Of a file of any folder, each as likely; files that are none of ours are passed over."""
+        for _ in range(1000):
+            files = self.files[self.rng.integers(len(self.files))]
+            path = files[self.rng.integers(len(files))]
+            try:
+                data = path.read_bytes() if path.suffix.lower() in JPEG else self._saved(path)
+                return self._cut(*self.read(data))
+            except (LgcodecError, OSError, ValueError):
+                continue
+        raise click.ClickException("a thousand files, and none that could be read as a JPEG of one or three components")
+
+    def _saved(self, path: Path) -> bytes:
+        """A region of another image as a JPEG file."""
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        width, height = (min(side, most) for side, most in zip(image.size, (640, 480), strict=True))
+        x, y = (int(self.rng.integers(a - b + 1)) for a, b in zip(image.size, (width, height), strict=True))
+        file, share = io.BytesIO(), np.array(LIKELY) / sum(LIKELY)
+        quality = int(self.rng.choice(QUALITIES, p=share))
+        subsampling = int(self.rng.choice(SUBSAMPLINGS, p=OFTEN))
+        image.crop((x, y, x + width, y + height)).save(file, "JPEG", quality=quality, subsampling=subsampling)
+        return file.getvalue()
+
+    def _cut(
+        self, shapes: list[ComponentShape], values: list[Coefficients]
+    ) -> tuple[list[ComponentShape], list[Coefficients]]:
+        if len(shapes) not in (1, 3) or any(abs(v).max() >= -AC_SIZE[1] for v in values):
+            raise ValueError("not a file to learn from")
+        down, across = (max(getattr(s, way) for s in shapes) for way in ("vertical", "horizontal"))
+        rows = min(s.rows // s.vertical for s in shapes)
+        columns = min(s.columns // s.horizontal for s in shapes)
+        height, width = min(rows, SIDE // down), min(columns, 2 * SIDE // across)
+        y, x = self.rng.integers(rows - height + 1), self.rng.integers(columns - width + 1)
+        flips = [axis for axis in (0, 1) if self.rng.random() < 0.5]
+        cut, parts = [], []
+        for shape, value in zip(shapes, values, strict=True):
+            v, h = shape.vertical, shape.horizontal
+            part = value[y * v : (y + height) * v, x * h : (x + width) * h]
+            for axis in flips:
+                odd = (np.arange(64) // 8, np.arange(64) % 8)[axis] % 2
+                part = np.flip(part, axis) * (1 - 2 * odd).astype(np.int16)
+            cut.append(replace(shape, rows=part.shape[0], columns=part.shape[1], energy=energy_of(value)))
+            parts.append(np.ascontiguousarray(part))
+        return cut, parts
+
+
+def samples(source: Source, crops: int) -> tuple[dict[str, Reservoir], dict[str, Any], list[Any]]:
+    """Samples of each kind's heads, how many there were, and the crops."""
+    kept = {kind: Reservoir(kind, HELD) for kind in KINDS}
+    counts = {kind: np.zeros(HEADS) for kind in KINDS}
+    found = [source.crop() for _ in range(crops)]
+    for shapes, values in found:
+        for kind, seen, x in Recorder(shapes).record(values):
+            kept[kind].add(seen, x, source.rng)
+            counts[kind][seen.head] += len(x)
+    return kept, counts, found
+
+
+@click.command("coefficients")
+@training_options
+@click.option("--first", default=48, show_default=True)
+@click.option("--second", default=24, show_default=True)
+@click.option("--components", default=Config.components, show_default=True)
+@click.option("--batch", default=192, show_default=True, help="Samples of each head.")
+@click.option("--pool", default=16000, show_default=True, help="Samples of each head that batches are drawn from.")
+@click.option("--rate", default=3e-3, show_default=True, help="Learning rate.")
+@click.pass_obj
+def command(
+    read: ReadJpeg, /, folders: tuple[Path, ...], held_out: Path, out: Path, minutes: float, device: str,
+    threads: int, resume: bool, seed: int, batch: int, pool: int, rate: float, **sizes: int,
+) -> None:  # fmt: skip
+    """Quantised DCT coefficients of JPEG files."""
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    model = Model(Config(**sizes)).to(device)
+    source = Source(folders, read, rng)
+    held, counts, crops = samples(Source([held_out], read, np.random.default_rng(1)), 40)
+    total = sum(count.sum() for count in counts.values())
+    reservoirs = {kind: Reservoir(kind, pool) for kind in KINDS}
+    parts = {kind: getattr(model, kind) for kind in KINDS}
+
+    def feed() -> None:
+        for kind, seen, x in Recorder((crop := source.crop())[0]).record(crop[1]):
+            reservoirs[kind].add(seen, x, rng)
+
+    def batches() -> Iterator[list[torch.Tensor]]:
+        for _ in range(FIRST):
+            feed()
+        feeding, began = 0.0, time.monotonic()
+        while True:
+            start = time.monotonic()
+            if feeding < FEEDING * (start - began - feeding):
+                feed()
+                feeding += time.monotonic() - start
+            yield [torch.zeros(0)]  # samples are drawn where they are used, in one piece
+
+    def loss(_: list[torch.Tensor]) -> torch.Tensor:
+        with torch.autocast(device, enabled=False):
+            bits = []
+            for kind, heads in parts.items():
+                known = torch.from_numpy(reservoirs[kind].count > 0)
+                bits.append(heads(reservoirs[kind].draw(batch, rng).to(device))[known.to(device)].sum())
+            return torch.stack(bits).sum()
+
+    def float_rate() -> float:
+        bits = 0.0
+        with torch.inference_mode():
+            for kind, heads in parts.items():
+                seen = np.maximum(1, np.minimum(held[kind].count, HELD))
+                at = np.arange(HELD)[None] % seen[:, None]
+                rows = [held[kind].rows(np.arange(HEADS)[:, None], at[:, i : i + 500]) for i in range(0, HELD, 500)]
+                rates = torch.stack([heads(part.to(device)) for part in rows]).mean(0).cpu().numpy()
+                bits += float((rates * counts[kind]).sum())
+        return bits / float(total)
+
+    def write(run: Run) -> None:
+        facts = {
+            "files": sum(map(len, source.files)),
+            "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            "architecture": asdict(model.config),
+        }
+        weights = export(model.cpu(), facts)
+        model.to(device)
+        network, executor = Network.of(weights), choose("cpu").executor
+        bits = 0.0
+        for shapes, values in crops:
+            for mixed, x in Program(network, executor, shapes).symbols(values):
+                bits += sum(part.ideal_bits() for part in mixed.intervals(x))
+        run.report(weights, float_rate(), bits / float(total))
+
+    linear = [p for name, p in model.named_parameters() if name.endswith("linear")]
+    others = [p for name, p in model.named_parameters() if not name.endswith("linear")]
+    optimisers: list[tuple[torch.optim.Optimizer, float]] = [
+        (torch.optim.Adam(others, betas=(0.9, 0.99)), rate),
+        (torch.optim.Adam(linear, betas=(0.9, 0.99)), rate / 6),
+    ]
+    run = Run(model, out, torch.device(device), optimisers, loss, write)
+    if resume and run.checkpoint.exists():
+        run.resume()
+    train(run, batches(), minutes)

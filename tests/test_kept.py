@@ -1,0 +1,233 @@
+"""JPEG files that are kept byte for byte: through the library, the command line, and what becomes of damaged ones."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import lgcodec
+from lgcodec import container, readers
+from lgcodec.cli.main import program
+from lgcodec.errors import FormatError, InputError, LgcodecError
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs lgcodec in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, stdin: bytes | None = None) -> Result:
+        return CliRunner(catch_exceptions=False).invoke(program, list(arguments), input=stdin)
+
+    return run
+
+
+def photo(size: tuple[int, int] = (120, 88)) -> Image.Image:
+    y, x = np.mgrid[: size[1], : size[0]]
+    waves = np.stack([128 + 90 * np.sin(x / 9 + y / 31), y * 2 % 256, 255 - x], axis=2)
+    noise = np.random.default_rng(0).normal(0, 6, waves.shape)
+    return Image.fromarray(np.clip(waves + noise, 0, 255).astype(np.uint8))
+
+
+def jpeg(image: Image.Image | None = None, **options: Any) -> bytes:
+    file = io.BytesIO()
+    (image or photo()).save(file, "JPEG", **{"quality": 85, **options})
+    return file.getvalue()
+
+
+KINDS = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "optimised": {"optimize": True, "quality": 95},
+    "4:4:4": {"subsampling": 0},
+    "4:2:2": {"subsampling": 1},
+    "restarts": {"restart_marker_rows": 1},
+    "metadata": {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0", "icc_profile": b"profile" * 9, "comment": b"hello"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_file_comes_back(kind: str) -> None:
+    data = jpeg(**KINDS[kind])
+    packed = lgcodec.compress(data)
+    assert lgcodec.restore(packed) == data
+    assert len(packed) < 0.9 * len(data)
+    info = lgcodec.inspect(packed)
+    assert (info.kept_bytes, info.width, info.height, info.mode) == (len(data), 120, 88, "RGB")
+    assert abs(8 * info.model_bytes - info.ideal_bits) <= 64 + 0.001 * info.ideal_bits
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_other_modes_come_back(mode: str) -> None:
+    data = jpeg(photo().convert(mode))
+    assert lgcodec.restore(lgcodec.compress(data)) == data
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (8, 8), (17, 33), (333, 16)])
+def test_odd_sizes_come_back(size: tuple[int, int]) -> None:
+    data = jpeg(photo(size))
+    packed = lgcodec.compress(data)
+    assert lgcodec.restore(packed) == data
+    assert len(packed) <= len(data) + 64
+
+
+def test_bands_are_coded_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lgcodec import kept
+
+    monkeypatch.setattr(kept, "BAND_BLOCKS", 40)
+    for options in ({}, {"subsampling": 0}):
+        data = jpeg(**options)
+        packed = lgcodec.compress(data)
+        assert lgcodec.inspect(packed).tiles > 2
+        assert lgcodec.restore(packed) == data
+
+
+def test_its_pixels_are_those_that_pillow_shows() -> None:
+    data = jpeg(photo(), exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
+    packed = lgcodec.compress(data)
+    shown = np.asarray(Image.open(io.BytesIO(data)))
+    assert np.array_equal(lgcodec.decompress(packed), shown)
+    assert np.array_equal(lgcodec.decompress(packed, region=(5, 7, 60, 40)), shown[7:40, 5:60])
+    image = lgcodec.open(packed)
+    assert np.array_equal(np.asarray(image), shown)
+    assert "exif" in image.info
+    lgcodec.verify(packed)
+
+
+def test_cmyk_gives_no_pixels() -> None:
+    packed = lgcodec.compress(jpeg(photo().convert("CMYK")))
+    with pytest.raises(InputError, match="CMYK"):
+        lgcodec.decompress(packed)
+
+
+def test_pixels_on_request() -> None:
+    data = jpeg()
+    packed = lgcodec.compress(data, pixels=True, effort=1)
+    assert lgcodec.inspect(packed).kept_bytes == 0
+    assert np.array_equal(lgcodec.decompress(packed), np.asarray(Image.open(io.BytesIO(data))))
+    with pytest.raises(InputError, match="keeps pixels"):
+        lgcodec.restore(packed)
+
+
+@pytest.mark.parametrize("cut", [0.4, 0.9])
+def test_a_damaged_file_is_kept_as_it_is(cut: float) -> None:
+    data = jpeg()
+    data = data[: int(len(data) * cut)]
+    packed = lgcodec.compress(data)
+    assert len(packed) <= len(data) + 64
+    assert lgcodec.restore(packed) == data
+    assert lgcodec.inspect(packed).methods == {"as it is": 1}
+
+
+def test_what_is_behind_the_image_stays() -> None:
+    data = jpeg() + b"a film" * 100
+    packed = lgcodec.compress(data)
+    assert lgcodec.restore(packed) == data
+    assert len(packed) < len(data) - 600
+
+
+def test_other_models_code_pixels_alone() -> None:
+    data = jpeg()
+    assert lgcodec.compress(data, model="fast") == lgcodec.compress(data)
+    with pytest.raises(LgcodecError, match="codes JPEG files, not pixels"):
+        lgcodec.compress(photo(), model="jpeg")
+
+
+def test_damage_is_found() -> None:
+    packed = bytearray(lgcodec.compress(jpeg()))
+    whole = bytes(packed)
+    for place in range(0, len(packed), 97):
+        packed[place] ^= 4
+        with pytest.raises(LgcodecError):
+            lgcodec.restore(bytes(packed))
+        packed[place] ^= 4
+    assert bytes(packed) == whole
+    with pytest.raises(FormatError):
+        lgcodec.restore(whole[:-1])
+    with pytest.raises(FormatError, match="all comes back or nothing"):
+        lgcodec.Codec().rescue(whole)
+
+
+def resealed(data: bytes, change: Callable[[bytearray], None]) -> bytes:
+    """The file with its header changed and sealed again."""
+    size = container.read_header(data).size
+    head = bytearray(data[: size - 4])
+    change(head)
+    return bytes(head) + zlib.crc32(head).to_bytes(4, "little") + data[size:]
+
+
+def test_a_hostile_header_is_refused() -> None:
+    data = jpeg()
+    packed = lgcodec.compress(data)
+    size = container.read_header(packed).size
+
+    def flip(place: int) -> Callable[[bytearray], None]:
+        def change(head: bytearray) -> None:
+            head[place] ^= 1
+
+        return change
+
+    for place in range(9, size - 4):
+        try:
+            assert lgcodec.restore(resealed(packed, flip(place))) == data, place  # of what decides nothing
+        except LgcodecError:
+            continue
+
+
+def test_a_kept_picture_is_read_lazily(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg())
+    picture = readers.read(path, keep=True)
+    assert picture.file == path.read_bytes()
+    assert picture.lost == ()
+    assert picture.stripped().file is None
+
+
+def test_the_command_line_keeps_files(cli: Cli) -> None:
+    data = jpeg(comment=b"kept")
+    Path("a.jpeg").write_bytes(data)
+    assert cli("compress", "--rm", "a.jpeg").exit_code == 0
+    assert sorted(p.name for p in Path().iterdir()) == ["a.lgc"]
+    assert "a JPEG file of" in cli("info", "a.lgc").stdout
+    assert cli("decompress", "a.lgc").exit_code == 0
+    assert Path("a.jpg").read_bytes() == data
+    assert cli("decompress", "-c", "a.lgc").stdout_bytes == data
+    assert cli("decompress", "a.lgc", "-o", "a.png").exit_code == 0
+    assert np.array_equal(np.asarray(Image.open("a.png")), np.asarray(Image.open("a.jpg")))
+    assert cli("decompress", "-", "-o", "b.jpg", stdin=Path("a.lgc").read_bytes()).exit_code == 0
+    assert Path("b.jpg").read_bytes() == data
+    assert "--pixels" in cli("compress", "--strip", "-f", "a.jpg").stderr
+    assert cli("verify", "a.lgc").exit_code == 0
+
+
+def test_pixels_do_not_become_jpegs(cli: Cli) -> None:
+    photo().save("a.png")
+    assert cli("compress", "a.png").exit_code == 0
+    result = cli("decompress", "a.lgc", "-o", "b.jpg")
+    assert result.exit_code == 1
+    assert "would not keep every pixel" in result.stderr
+    assert not Path("b.jpg").exists()
+
+
+def test_sets_and_folders_keep_files(cli: Cli) -> None:
+    Path("in").mkdir()
+    data = jpeg()
+    Path("in/a.jpg").write_bytes(data)
+    photo().save("in/b.png")
+    assert cli("compress", "-q", "in", "-o", "s.lgcs").exit_code == 0
+    assert cli("decompress", "-q", "s.lgcs", "-o", "back").exit_code == 0
+    assert sorted(p.name for p in Path("back").iterdir()) == ["a.jpg", "b.png"]
+    assert Path("back/a.jpg").read_bytes() == data
+    assert cli("compress", "-q", "-r", "in", "-o", "packed").exit_code == 0
+    assert cli("decompress", "-q", "-r", "packed", "-o", "again").exit_code == 0
+    assert Path("again/a.jpg").read_bytes() == data
