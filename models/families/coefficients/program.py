@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.models.entropy import mixture, program
+from lgcodec.models.errors import ModelError
 from lgcodec.models.families.coefficients.companion import FACTORS, meant, reduced
 from lgcodec.models.families.coefficients.network import (
     AC_SIZE,
@@ -25,6 +26,8 @@ from lgcodec.models.families.coefficients.network import (
     LINEAR,
     LOOKS,
     MAGNITUDES,
+    MOST_BLOCKS,
+    MOST_COMPONENTS,
     PAD,
     PHASES,
     PREDICTIONS,
@@ -36,6 +39,7 @@ from lgcodec.models.interface import Coefficients, ComponentShape, Distribution,
 from lgcodec.models.layers.integer import Executor
 
 Int = NDArray[np.int64]
+NOT_AS_COUNTED = "a stream's blocks do not have as many coefficients as it says"
 Found = Generator[tuple[mixture.Mixture, IntArray], IntArray, Any]
 
 
@@ -45,6 +49,29 @@ def energy_of(values: Coefficients) -> NDArray[np.uint8]:
     places = [[ZIGZAG[z] for z in range(1, 64) if BAND[z] == b] for b in range(len(BANDS))]
     means = [sizes[p].mean() for p in places] + [np.count_nonzero(values[..., 1:]) / values[..., 0].size]
     return np.clip(np.floor(8 * np.log2(1 + 64 * np.array(means))), 0, 127).astype(np.uint8)
+
+
+def check(shapes: Sequence[ComponentShape], band: Sequence[Coefficients] | None = None) -> None:
+    """Raises ModelError where shapes are none that a JPEG file has, or coefficients none of these shapes and alphabets."""
+    if not 1 <= len(shapes) <= MOST_COMPONENTS:
+        raise ModelError(f"a JPEG file of {len(shapes)} components: expected 1 to {MOST_COMPONENTS}")
+    for shape in shapes:
+        sizes = ((shape.rows, MOST_BLOCKS), (shape.columns, MOST_BLOCKS), (shape.vertical, 4), (shape.horizontal, 4))
+        steps, energy = np.asarray(shape.steps), np.asarray(shape.energy)
+        if (
+            not all(1 <= n <= most for n, most in sizes)
+            or (steps.shape, energy.shape) != ((64,), (len(BANDS) + 1,))
+            or not (1 <= steps.min() and steps.max() <= 65535 and 0 <= energy.min() and energy.max() <= 127)
+        ):
+            raise ModelError("a component of a shape that no JPEG file has")
+    if band is None:
+        return
+    if [(x.dtype, x.shape) for x in band] != [(np.int16, (of.rows, of.columns, 64)) for of in shapes]:
+        raise ModelError("coefficients that are not of their components' shapes")
+    for x in band:
+        parts = ((x[..., :1], SIZES[DC]), (x[..., 1:], AC_SIZE))
+        if any(part.min() < low or part.max() >= low + size for part, (size, low) in parts):
+            raise ModelError("coefficients beyond those that a JPEG file has")
 
 
 class Known:
@@ -127,9 +154,11 @@ class Program:
         self.loaded: dict[str, Any] = {}
 
     def symbols(self, value: Sequence[Coefficients]) -> Iterator[tuple[Distribution, IntArray]]:
+        check(self.shapes, value)
         return program.symbols(self._run(value))
 
     def steps(self) -> Generator[Distribution, IntArray, list[Coefficients]]:
+        check(self.shapes)
         return program.steps(self._run(None))
 
     def _run(self, truth: Sequence[Coefficients] | None) -> Found:
@@ -176,6 +205,8 @@ class Program:
                 x = yield from self._code(kind, looks.frequency(z, phase, at), flat[k, at])
                 this.put(k, at, x)
                 this.left[at] -= x != 0
+                if (this.left[at] > 63 - z).any():
+                    raise ModelError(NOT_AS_COUNTED)
 
     def _code(self, kind: str, seen: Seen, truth: IntArray) -> Generator[tuple[mixture.Mixture, IntArray], IntArray, Int]:
         name, run, K = f"{kind}.{seen.head}", self.executor, self.network.config.components
