@@ -14,7 +14,7 @@ FACTORS = (1, 2, 4)
 
 
 @functools.cache
-def _matrix(factor: int) -> Int:
+def matrix(factor: int) -> Int:
     """[8, 8 factor]: coefficients of `factor` blocks side by side -> those of the lowest eighth of frequencies of the
     transform of all, as large as those of a block of their mean; in 2**-_BITS.
 
@@ -45,8 +45,8 @@ def reduced(values: Int, vertical: int, horizontal: int) -> Int:
     blocks = blocks.transpose(0, 2, 1, 4, 3, 5).reshape(R, C, 8 * vertical, 8 * horizontal).astype(np.float64)
     # whole numbers below 2**53, so exact in any order
     half = 1 << (_BITS - 1)
-    down = np.floor((_matrix(vertical).astype(np.float64) @ blocks + half) / (1 << _BITS))
-    across = np.floor((down @ _matrix(horizontal).T.astype(np.float64) + half) / (1 << _BITS))
+    down = np.floor((matrix(vertical).astype(np.float64) @ blocks + half) / (1 << _BITS))
+    across = np.floor((down @ matrix(horizontal).T.astype(np.float64) + half) / (1 << _BITS))
     small: Int = across.reshape(R, C, 64).astype(np.int64)
     return small
 

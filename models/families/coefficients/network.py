@@ -49,6 +49,7 @@ AROUND = ((0, 0), (0, -1), (-1, 0), (0, 1), (1, 0))  # of a component that is kn
 COUNT, DC = 0, 64  # heads: how many are not zero; 1 to 63 the frequencies in zigzag order; the DC coefficients
 HEADS = 65
 OWN, BESIDE, ACROSS = 8, 4, 1  # how many lower frequencies are looked at: here, in W E N S, in the diagonal blocks
+MOST_COMPONENTS, MOST_BLOCKS = 4, 1 << 13  # of a file; in a row or column of one: 65535 samples
 LIMIT = 2047  # of dequantised coefficients
 SIZES = {COUNT: (64, 0), DC: (4096, -2048)}  # alphabet and its lowest value
 AC_SIZE = (2064, -1032)

@@ -26,6 +26,8 @@ from lgcodec.models.families.coefficients.network import (
     LINEAR,
     LOOKS,
     MAGNITUDES,
+    MOST_BLOCKS,
+    MOST_COMPONENTS,
     PAD,
     PHASES,
     PREDICTIONS,
@@ -37,6 +39,7 @@ from lgcodec.models.interface import Coefficients, ComponentShape, Distribution,
 from lgcodec.models.layers.integer import Executor
 
 Int = NDArray[np.int64]
+NOT_AS_COUNTED = "a stream's blocks do not have as many coefficients as it says"
 Found = Generator[tuple[mixture.Mixture, IntArray], IntArray, Any]
 
 
@@ -47,6 +50,29 @@ def energy_of(values: Coefficients) -> NDArray[np.uint8]:
     means = [sizes[p].mean() for p in places] + [np.count_nonzero(values[..., 1:]) / values[..., 0].size]
     energy: NDArray[np.uint8] = np.clip(np.floor(8 * np.log2(1 + 64 * np.array(means))), 0, 127).astype(np.uint8)
     return energy
+
+
+def check(shapes: Sequence[ComponentShape], band: Sequence[Coefficients] | None = None) -> None:
+    """Raises ModelError where shapes are none that a JPEG file has, or coefficients none of these shapes and alphabets."""
+    if not 1 <= len(shapes) <= MOST_COMPONENTS:
+        raise ModelError(f"a JPEG file of {len(shapes)} components: expected 1 to {MOST_COMPONENTS}")
+    for shape in shapes:
+        sizes = ((shape.rows, MOST_BLOCKS), (shape.columns, MOST_BLOCKS), (shape.vertical, 4), (shape.horizontal, 4))
+        steps, energy = np.asarray(shape.steps), np.asarray(shape.energy)
+        if (
+            not all(1 <= n <= most for n, most in sizes)
+            or (steps.shape, energy.shape) != ((64,), (len(BANDS) + 1,))
+            or not (1 <= steps.min() and steps.max() <= 65535 and 0 <= energy.min() and energy.max() <= 127)
+        ):
+            raise ModelError("a component of a shape that no JPEG file has")
+    if band is None:
+        return
+    if [(x.dtype, x.shape) for x in band] != [(np.int16, (of.rows, of.columns, 64)) for of in shapes]:
+        raise ModelError("coefficients that are not of their components' shapes")
+    for x in band:
+        parts = ((x[..., :1], SIZES[DC]), (x[..., 1:], AC_SIZE))
+        if any(part.min() < low or part.max() >= low + size for part, (size, low) in parts):
+            raise ModelError("coefficients beyond those that a JPEG file has")
 
 
 class Known:
@@ -129,13 +155,11 @@ class Program:
         self.loaded: dict[str, Any] = {}
 
     def symbols(self, value: Sequence[Coefficients]) -> Iterator[tuple[Distribution, IntArray]]:
-        """Raises ModelError for coefficients beyond the alphabets."""
-        for (size, low), part in ((SIZES[DC], slice(0, 1)), (AC_SIZE, slice(1, 64))):
-            if any((v[..., part] < low).any() or (v[..., part] >= low + size).any() for v in value):
-                raise ModelError("coefficients model: a coefficient is beyond the alphabet")
+        check(self.shapes, value)
         return program.symbols(self._run(value))
 
     def steps(self) -> Generator[Distribution, IntArray, list[Coefficients]]:
+        check(self.shapes)
         return program.steps(self._run(None))
 
     def _run(self, truth: Sequence[Coefficients] | None) -> Found:
@@ -182,6 +206,8 @@ class Program:
                 x = yield from self._code(kind, looks.frequency(z, phase, at), flat[k, at])
                 this.put(k, at, x)
                 this.left[at] -= x != 0
+                if (this.left[at] > 63 - z).any():
+                    raise ModelError(NOT_AS_COUNTED)
 
     def _code(
         self, kind: str, seen: Seen, truth: IntArray

@@ -20,6 +20,7 @@ _MEANINGS = {
     1: "arrays whose sizes or values do not fit",
     2: "a stream does not hold exactly its tile",
     3: "a stream holds samples beyond 16 bits",
+    4: "a stream's blocks do not have as many coefficients as it says",
 }
 
 
@@ -83,7 +84,7 @@ def load(name: str) -> Any:
         raise ModelError(f"no native library for {name!r} here: have {', '.join(available()) or 'none'}")
     library = ctypes.CDLL(str(build.path_of(name)))
     library.lgcodec_bits.restype = ctypes.c_double
-    for function in ("flow", "flow_room", "causal_room", "features_room"):
+    for function in ("flow", "flow_room", "causal_room", "features_room", "coefficients_room", "coefficients_symbols"):
         getattr(library, f"lgcodec_{function}").restype = ctypes.c_int64
     return library
 

@@ -12,7 +12,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /* What exported functions return; library.py makes exceptions of it. */
-enum { FINE = 0, WRONG_SIZES = 1, NOT_ITS_TILE = 2, BEYOND_16_BITS = 3 };
+enum { FINE = 0, WRONG_SIZES = 1, NOT_ITS_TILE = 2, BEYOND_16_BITS = 3, NOT_AS_COUNTED = 4 };
 
 /* products.c: layers of int16 (layers/integer.py), all of one shape, as products.packed lays them out. */
 typedef struct {
