@@ -158,3 +158,11 @@ def test_malformed_tables_are_refused(name: str) -> None:
     for other in (TABLES.sigmoid[::-1].copy(), TABLES.sigmoid * 2):
         with pytest.raises(ModelError, match="malformed tables"):
             replace(TABLES, sigmoid=other)
+
+
+def test_tables_too_steep_for_32_bits_are_refused() -> None:
+    steep = np.minimum(np.arange(len(TABLES.sigmoid)) << mixture.SIGMOID_STEP_BITS, 1 << mixture.SIGMOID_BITS)
+    replace(TABLES, sigmoid=steep.astype(np.int32))
+    steep[1:] = np.minimum(steep[1:] + 1, 1 << mixture.SIGMOID_BITS)
+    with pytest.raises(ModelError, match="malformed tables"):
+        replace(TABLES, sigmoid=steep.astype(np.int32))
