@@ -55,7 +55,7 @@ class Tables:
         if (
             any(t.dtype != np.int32 or t.shape != (n,) for t, n in zip(tables, sizes, strict=True))
             or min(t.min() for t in tables) < 0
-            or not (0 <= np.diff(self.sigmoid)).all()
+            or (np.diff(self.sigmoid) < 0).any()
             or np.diff(self.sigmoid).max() > 1 << SIGMOID_STEP_BITS
             or self.sigmoid[-1] > 1 << SIGMOID_BITS
             or self.exponential[0] < 1
