@@ -138,15 +138,12 @@ def _record(name_or_path: str | os.PathLike[str]) -> Record | None:
 
 def read(name_or_path: str | os.PathLike[str]) -> Weights:
     """The integers of a shipped model or a weights file, checked. Raises ModelError."""
-    from lgcodec.models import weights
-
     record = _record(name_or_path)
     if record is None and not Path(name_or_path).is_file():
         raise ModelError(f"no model {os.fspath(name_or_path)!r}: expected one of {', '.join(NAMES)} or a weights file")
     if record is None:
         return _read(Path(name_or_path))
-    data = (FOLDER / record.weights).read_bytes()
-    content = weights.read(data, record.weights)
+    content = _read(FOLDER / record.weights)
     if content.digest().hex() != record.digest:
         raise ModelError(f"{record.weights}: the installed weights are damaged (digest differs from the registry's)")
     return content

@@ -195,6 +195,21 @@ def test_the_readme_table_is_replaced_between_its_markers() -> None:
     assert replaced(new, "results", "x") == f"before\n{start}\nx\n{end}\nafter\n"
 
 
+def test_what_grows_is_found(folder: Path, tmp_path: Path) -> None:
+    graphics = script("graphics")
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).quantize(8).save(folder / "d.png")
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)).save(folder / "e.png")
+    out = tmp_path / "graphics.csv"
+    result = CliRunner().invoke(graphics.main, [str(folder), "--effort", "1", "--csv", str(out)])
+    assert result.exit_code == 0, result.output
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["mode"] for row in rows] == ["RGB", "RGBA", "P", "I;16", "L"]
+    assert "5 images" in result.output
+    assert graphics.has_grown(("a.png", "L", 9, 100, 200, 165))
+    assert not graphics.has_grown(("a.png", "L", 9, 100, 200, 164))
+
+
 def test_a_mosaic_has_the_size_asked_for_and_real_pixels() -> None:
     large = script("large")
     parts = [photo(), photo(50, 20)]
