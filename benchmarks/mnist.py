@@ -73,9 +73,9 @@ def compare(codec: External, x: np.ndarray) -> list[str]:
     n = ROWS // x.shape[1]
     parts = [column(x[i : i + n]) for i in range(0, len(x), n)]
     start = time.perf_counter()
-    files = [codec.encode(part) for part in parts]
+    files = [codec.encode(part, 1) for part in parts]
     middle = time.perf_counter()
-    again = [codec.decode(file) for file in files]
+    again = [codec.decode(file, 1) for file in files]
     end = time.perf_counter()
     if not all(np.array_equal(a, b) for a, b in zip(again, parts, strict=True)):
         raise click.ClickException(f"{codec.name}: the images did not come back")

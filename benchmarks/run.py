@@ -5,6 +5,7 @@ Usage: python benchmarks/run.py FOLDER [--name kodak] [--codecs png,webp,...] [-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,10 +13,9 @@ import click
 from lgcodec.cli.bench import contenders as bench_contenders
 from lgcodec.cli.bench import measure as bench
 from lgcodec.cli.bench import plot
-from lgcodec.cli.bench import tables as bench_tables
 from lgcodec.cli.bench.contenders import EXTERNALS
-from lgcodec.cli.bench.measure import Results, Summary
-from lgcodec.cli.bench.tables import HEAD, describe, describe_preview, replaced, table, title, write_csv
+from lgcodec.cli.bench.measure import Results
+from lgcodec.cli.bench.tables import columns, count_of, describe, describe_preview, replaced, table, title, write_csv
 
 HERE = Path(__file__).parent
 
@@ -47,7 +47,7 @@ def main(
     readme: Path,
 ) -> None:
     replaced(readme.read_text(), mark, "")  # raises now, rather than after minutes, where the marks are missing
-    contenders = bench_contenders.contenders(_listed(codecs), _listed(models), efforts, threads, device, origin)
+    contenders = bench_contenders.contenders(_listed(codecs), _listed(models), efforts, device, origin)
     results = bench.run(folder, contenders, threads, device, lambda row: click.echo(describe(row), err=True))
     out = HERE / "results"
     out.mkdir(exist_ok=True)
@@ -61,16 +61,13 @@ def main(
 def markdown(results: Results, name: str) -> str:
     """The summaries as a Markdown table, best rate first, and what they were measured on."""
     where = results.environment
-    lines = [
-        HEAD,
-        ["---"] * len(HEAD),
-        *(_cells(s) for s in sorted(results.summaries, key=lambda s: s.bpsp)),
-    ]
-    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    head, *lines = zip(*columns(sorted(results.summaries, key=lambda s: s.bpsp)), strict=True)
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *map(_marked, lines)))
     libraries = ", ".join(dict.fromkeys(s.library for s in results.summaries))
+    all_of_them = f" and on {count_of(where.threads)}" if where.threads > 1 else ""
     context = (
         f"{name}, {results.summaries[0].images} images, every file decoded and compared. bpsp is the mean over images; "
-        f"{where.cpu}, {where.cores} cores, lgcodec on {where.threads} threads, the others on one, warm process; "
+        f"{where.cpu}, {where.cores} cores, on one thread{all_of_them}, warm process; "
         f"{libraries}; {where.date[:10]}."
     )
     pixels = sum(row.pixels for row in results.rows) / len(results.rows)
@@ -79,9 +76,9 @@ def markdown(results: Results, name: str) -> str:
     return "\n\n".join([rows, context, *previews])
 
 
-def _cells(summary: Summary) -> list[str]:
-    cells = bench_tables.cells(summary)
-    return [f"**{cell}**" if cell else "" for cell in cells] if summary.codec.startswith("lgcodec") else list(cells)
+def _marked(cells: Sequence[str]) -> Sequence[str]:
+    """Ours in bold."""
+    return [f"**{cell}**" if cell else "" for cell in cells] if cells[0].startswith("lgcodec") else cells
 
 
 def _listed(names: str) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -279,7 +278,7 @@ class Part:
 
     def __init__(self, path: Path, like: os.stat_result | None) -> None:
         self.target = path.resolve()
-        self.path = self.target.with_name(f".{secrets.token_hex(8)}.part")
+        self.path = self.target.with_name(f".{os.urandom(8).hex()}.part")
         self._like = like
 
     def finish(self, *, force: bool, sync: bool, times: bool = True) -> None:

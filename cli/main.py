@@ -779,7 +779,7 @@ def bench(
 ) -> int:
     """Measure rate and speed on a folder of images, side by side with other codecs.
 
-    Every result is decoded and compared. lgcodec uses the threads that -T gives, the other codecs one.
+    Every result is decoded and compared. Speeds are on one thread and, for all codecs alike, on the threads of -T.
     """
     from lgcodec.cli.bench import measure as benchmark
     from lgcodec.cli.bench import plot
@@ -790,7 +790,7 @@ def bench(
         if not quiet:
             click.echo(describe(row), err=True)
 
-    chosen = contenders(_listed(codecs), _listed(models), efforts, threads or None, device, origin)
+    chosen = contenders(_listed(codecs), _listed(models), efforts, device, origin)
     results = benchmark.run(folder, chosen, threads or None, device, tell)
     click.echo(table(results.summaries))
     if json_file is not None:

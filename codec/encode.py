@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _ADAPT_AREA = 1 << 23  # pixels that a model is shown to adapt to
 _ADAPT_EFFORT = 7
-_SMALL = 1 << 18  # pixels of an image that the fits of all lesser efforts are tried on
+_ANY = 1 << 62  # pixels
 _CLEAR = 0.7  # of what squares of the image promise: learning makes the rest of it smaller than they are
 _SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its classes, are tried on
 _CHAINED = Stream(np.zeros(0, np.uint32), 0.0)  # stands for a tile whose bits are in a chain
@@ -54,6 +54,7 @@ def encode(
 ) -> Generator[Request, Any, bytes]:
     """The smallest file of those that the plans worth trying make, and the one by the image's origin, if it has one.
 
+    More effort tries all that less does, so that it is never larger: what is left untried does not depend on effort.
     chain: the tiles of a latent model go into a chain that other images share.
     """
     if picture.file is not None:
@@ -65,19 +66,22 @@ def encode(
     if latent and chain and len(tried) > 1:  # what is in a common chain cannot be left out again
         tried = [likely(picture, options)]
     meter = Meter(progress, picture.area, len(tried) + options.verify)
-    digest = digest_of(picture.strips())
+    digest, quick = digest_of(picture.strips()), replace(options, effort=1)
     files: list[bytes] = []
     if options.origin != "none" and not chain and not latent and _is_photographic(picture, tried):
         found = origins.invert(picture)
         if found is not None:
-            files.append((yield from encode_origin(picture, found, digest, options)))
+            files.append((yield from encode_origin(picture, found, digest, quick)))
+            if _gains_by_effort(files[0], options):
+                files.append((yield from encode_origin(picture, found, digest, options)))
             if (yield from _is_clear(picture, tried[-1], len(files[0]), options)):
                 tried = []
+    unfitted = 0
     for plan in tried:
-        files.append((yield from encode_plan(picture, plan, digest, options, meter)))
-    if tried and not chain and all(plan.uses_model for plan in tried) and may_be_smaller(picture, min(map(len, files))):
-        quick = replace(options, effort=1)
-        files.append((yield from encode_plan(picture, without_model(picture), digest, quick, meter)))
+        made = yield from encode_plan(picture, plan, digest, options, meter)
+        unfitted, files = len(made[0]), files + made
+    if tried and not chain and all(plan.uses_model for plan in tried) and may_be_smaller(picture, unfitted):
+        files += yield from encode_plan(picture, without_model(picture), digest, quick, meter)
     best = min(files, key=len)
     if options.verify:
         yield from check(picture, best, options, meter)
@@ -103,6 +107,12 @@ def encode_origin(picture: Picture, found: Inverted, digest: bytes, options: Opt
     )
 
 
+def _gains_by_effort(data: bytes, options: Options) -> bool:
+    """Whether the file of an origin, made with effort 1, may be smaller: models are fitted, or plain methods chosen."""
+    parts = (container.read_header(part, max_pixels=_ANY) for part in container.read(data, max_pixels=_ANY).parts)
+    return options.effort >= _ADAPT_EFFORT or (options.effort > 1 and any(part.model is None for part in parts))
+
+
 def _is_photographic(picture: Picture, tried: list[Plan]) -> bool:
     """Whether a model is the only plan, or none is possible: other images are coded well as they are."""
     return len(tried) == 1 and (tried[0].uses_model or picture.mode.levels != 256)
@@ -121,21 +131,19 @@ def _is_clear(picture: Picture, plan: Plan, size: int, options: Options) -> Gene
 
 def encode_plan(
     picture: Picture, plan: Plan, digest: bytes, options: Options, meter: Meter
-) -> Generator[Request, Any, bytes]:
-    """The file that one plan makes, under whichever side information makes it smallest. digest: of the samples."""
+) -> Generator[Request, Any, list[bytes]]:
+    """The files that one plan makes, under each side information, at first under the least. digest: of the samples."""
     if not plan.uses_model:
-        return (yield from encode_side(picture, plan, None, b"", digest, options, meter))
+        return [(yield from encode_side(picture, plan, None, b"", digest, options, meter))]
     model = options.load()
     plan, choice = yield from choose(picture, plan, model, options)
     sides = [choice]
-    if options.effort >= _ADAPT_EFFORT:
-        least = _ADAPT_EFFORT if picture.area <= _SMALL else options.effort
-        for effort in range(least, options.effort + 1):
-            sides.append(adapt(picture, plan, model, replace(options, effort=effort), choice))
+    for effort in range(_ADAPT_EFFORT, options.effort + 1):
+        sides.append(adapt(picture, plan, model, replace(options, effort=effort), choice))
     files = []
     for side in dict.fromkeys(sides):
         files.append((yield from encode_side(picture, plan, model, side, digest, options, meter)))
-    return min(files, key=len)
+    return files
 
 
 def encode_side(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import IO, Any, Union
 
@@ -57,7 +56,7 @@ def bytes_of(data: Any) -> bytes | memoryview:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file under a temporary name beside `path`, and then gives it that name."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         with temporary.open("xb") as file:
             file.write(data)

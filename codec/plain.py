@@ -253,7 +253,8 @@ def share_of_colours(tile: Tile) -> float:
     """How many colours uint8 [H, W, C] has for each of its pixels."""
     pixels = np.ascontiguousarray(tile).reshape(-1, tile.shape[2])
     keys = pixels.astype(np.uint64) @ (np.uint64(1) << np.arange(0, 8 * tile.shape[2], 8, dtype=np.uint64))
-    return len(np.unique(keys)) / len(keys)
+    keys.sort()  # np.unique would import numpy.ma
+    return (1 + np.count_nonzero(keys[1:] != keys[:-1])) / len(keys)
 
 
 def deflate(data: bytes) -> bytes:

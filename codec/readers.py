@@ -12,7 +12,6 @@ import io
 import os
 import re
 import struct
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -576,6 +575,8 @@ def _check_palette(found: tiff.Directory) -> None:
 @contextmanager
 def _complaints() -> Iterator[None]:
     """Raises InputError for what libtiff writes to file 2 while it goes on and repairs: it has no other way to say."""
+    import tempfile
+
     with _STDERR, tempfile.TemporaryFile() as heard:
         try:
             kept = os.dup(2)

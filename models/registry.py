@@ -11,7 +11,6 @@ import json
 import os
 import threading
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,8 @@ from lgcodec.models.interface import OWN, ImageModel
 if TYPE_CHECKING:
     from lgcodec.models.machines.choose import Machine
     from lgcodec.models.weights import Weights
+
+FOLDER = Path(__file__).with_name("weights")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,7 @@ class Record:
     @property
     def card(self) -> dict[str, Any]:
         """Architecture, data, training time, float and integer rates (models/weights/*.json)."""
-        card: dict[str, Any] = json.loads(
-            (files("lgcodec.models") / "weights" / f"{self.name}.json").read_text("utf-8")
-        )
+        card: dict[str, Any] = json.loads((FOLDER / f"{self.name}.json").read_text("utf-8"))
         return card
 
 
@@ -139,15 +138,12 @@ def _record(name_or_path: str | os.PathLike[str]) -> Record | None:
 
 def read(name_or_path: str | os.PathLike[str]) -> Weights:
     """The integers of a shipped model or a weights file, checked. Raises ModelError."""
-    from lgcodec.models import weights
-
     record = _record(name_or_path)
     if record is None and not Path(name_or_path).is_file():
         raise ModelError(f"no model {os.fspath(name_or_path)!r}: expected one of {', '.join(NAMES)} or a weights file")
     if record is None:
         return _read(Path(name_or_path))
-    data = (files("lgcodec.models") / "weights" / record.weights).read_bytes()
-    content = weights.read(data, record.weights)
+    content = _read(FOLDER / record.weights)
     if content.digest().hex() != record.digest:
         raise ModelError(f"{record.weights}: the installed weights are damaged (digest differs from the registry's)")
     return content

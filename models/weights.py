@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,8 @@ class Weights:
 
     def write(self, path: Path) -> None:
         """Writes atomically."""
+        import tempfile
+
         header: dict[str, Any] = {
             "__metadata__": {
                 "family": self.family,

@@ -20,7 +20,7 @@ from PIL import Image
 import lgcodec
 from lgcodec.cli.bench import measure as bench
 from lgcodec.cli.bench.contenders import EXTERNALS, contenders, external
-from lgcodec.cli.bench.tables import replaced, table
+from lgcodec.cli.bench.tables import columns, replaced, table
 from lgcodec.cli.main import program
 from lgcodec.errors import InputError, IntegrityError
 
@@ -64,15 +64,15 @@ def test_other_codecs_return_the_pixels(name: str, pixels: NDArray[np.uint8]) ->
     if not name.startswith(("png", "webp")):
         pytest.importorskip("imagecodecs")
     contender = external(name)
-    measured = bench.measure("a.png", pixels, contender)
-    assert measured.size == len(contender.encode(pixels))
+    measured = bench.measure("a.png", pixels, contender, 2)
+    assert measured.size == len(contender.encode(pixels, 1))
     assert any(character.isdigit() for character in contender.library)
 
 
 def test_what_does_not_come_back_is_not_reported() -> None:
-    broken = dataclasses.replace(external("png"), decode=lambda data: np.zeros((30, 41, 3), np.uint8))
+    broken = dataclasses.replace(external("png"), decode=lambda data, threads: np.zeros((30, 41, 3), np.uint8))
     with pytest.raises(IntegrityError, match=r"png did not return the pixels of a\.png"):
-        bench.measure("a.png", photo(), broken)
+        bench.measure("a.png", photo(), broken, 1)
 
 
 def test_an_unknown_codec_is_refused_by_name() -> None:
@@ -116,6 +116,35 @@ def test_the_table_leaves_out_what_nothing_fills() -> None:
     assert lines[0].split("  ")[0].strip() == "codec"
     assert "ideal" not in lines[0]
     assert "ideal" in table(bench.summarise([row(ideal_bits=2000)], {}))
+
+
+def test_speeds_stand_beside_those_of_jpeg_xl_on_as_many_threads() -> None:
+    fast, slow = row("jxl-e7"), row("lgcodec-x-e3", encode_seconds=0.2)
+    on_two = {"threads_encode_seconds": 0.05, "threads_decode_seconds": 0.01}
+    summaries = bench.summarise([dataclasses.replace(fast, **on_two), dataclasses.replace(slow, **on_two)], {})
+    by_head = {column[0]: column[1:] for column in columns(summaries)}
+    assert by_head["encode MP/s (x jxl-e7)"] == ("0.00 (1.00 x)", "0.00 (0.50 x)")
+    assert by_head["encode MP/s, all threads (x jxl-e7)"] == ("0.00 (1.00 x)", "0.00 (1.00 x)")
+    assert [column[0] for column in columns(bench.summarise([row()], {}))] == [
+        *["codec", "bpsp", "encode MP/s", "decode MP/s"]
+    ]
+
+
+def test_every_codec_is_measured_on_one_thread_and_on_all() -> None:
+    seen = []
+
+    def encode(pixels: NDArray[np.uint8], threads: int) -> bytes:
+        seen.append(threads)
+        return external("png").encode(pixels, threads)
+
+    parallel = dataclasses.replace(external("png"), encode=encode, is_parallel=True)
+    measured = bench.measure("a.png", photo(), parallel, 3)
+    assert seen == [1, 3]
+    assert measured.threads_encode_seconds != measured.encode_seconds
+    alone = bench.measure("a.png", photo(), dataclasses.replace(parallel, is_parallel=False), 3)
+    assert seen == [1, 3, 1]
+    assert alone.threads_encode_seconds == alone.encode_seconds
+    assert bench.measure("a.png", photo(), parallel, 1).threads_encode_seconds is None
 
 
 def test_the_command_writes_csv_json_and_a_plot(folder: Path, tmp_path: Path) -> None:
@@ -166,6 +195,21 @@ def test_the_readme_table_is_replaced_between_its_markers() -> None:
     assert replaced(new, "results", "x") == f"before\n{start}\nx\n{end}\nafter\n"
 
 
+def test_what_grows_is_found(folder: Path, tmp_path: Path) -> None:
+    graphics = script("graphics")
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).quantize(8).save(folder / "d.png")
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)).save(folder / "e.png")
+    out = tmp_path / "graphics.csv"
+    result = CliRunner().invoke(graphics.main, [str(folder), "--effort", "1", "--csv", str(out)])
+    assert result.exit_code == 0, result.output
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["mode"] for row in rows] == ["RGB", "RGBA", "P", "I;16", "L"]
+    assert "5 images" in result.output
+    assert graphics.has_grown(("a.png", "L", 9, 100, 200, 165))
+    assert not graphics.has_grown(("a.png", "L", 9, 100, 200, 164))
+
+
 def test_a_mosaic_has_the_size_asked_for_and_real_pixels() -> None:
     large = script("large")
     parts = [photo(), photo(50, 20)]
@@ -180,7 +224,7 @@ def test_a_grey_picture_in_colour_has_a_preview_worth_measuring(tmp_path: Path) 
     """Its preview is grey."""
     noise = np.random.default_rng(0).integers(0, 9, (64, 80, 1))
     Image.fromarray((photo(64, 80)[..., :1] + noise).astype(np.uint8).repeat(3, axis=2)).save(tmp_path / "grey.png")
-    (contender,) = contenders([], ["vqvae"], (1,), 1, "cpu")
+    (contender,) = contenders([], ["vqvae"], (1,), "cpu")
     (measured,) = bench.run(tmp_path, [contender], 1, "cpu", lambda row: None).rows
     assert measured.preview is not None
     assert measured.preview.psnr > 15

@@ -113,6 +113,7 @@ def ordinary(draw: st.DrawFn) -> tuple[Int, Int, Int, int, int]:
 @settings(deadline=None)
 @given(ordinary())
 @example((np.zeros((1, 1), np.int64), np.full((1, 1), 6400), np.full((1, 1), 64), 256, 0))
+@example((np.array([[-100], [0], [98]]), np.array([[97], [0], [0]]), np.full((3, 1), 32), 512, -256))
 def test_high_and_low_multiply_to_the_real_mixture(parameters: tuple[Int, Int, Int, int, int]) -> None:
     m = Mixture.of(TABLES, *parameters)
     high = np.diff(m.high_table().astype(np.int64), axis=1) / TOTAL  # [n, A / 16]
@@ -121,7 +122,8 @@ def test_high_and_low_multiply_to_the_real_mixture(parameters: tuple[Int, Int, I
     wanted = np.diff(real_cumulative(*parameters), axis=0)
     assert got.sum(axis=0) == pytest.approx(1)
     likely = wanted > 1e-3
-    assert (np.abs(got - wanted) < 0.01 * wanted + 1e-6)[likely].all()  # the table of sigmoids has steps
+    unit = 2.0**-mixture.WEIGHT_BITS  # of weights; and the table of sigmoids has steps
+    assert (np.abs(got - wanted) < 0.01 * wanted + unit)[likely].all()
     assert np.abs(got - wanted).sum(axis=0).max() < 1e-3
     # What matters in the end: the bits lost by coding the real mixture with the tables, and the dearest symbol.
     assert ((wanted * np.log2(np.maximum(wanted, 1e-300) / got)).sum(axis=0) < 1e-3).all()
@@ -158,3 +160,11 @@ def test_malformed_tables_are_refused(name: str) -> None:
     for other in (TABLES.sigmoid[::-1].copy(), TABLES.sigmoid * 2):
         with pytest.raises(ModelError, match="malformed tables"):
             replace(TABLES, sigmoid=other)
+
+
+def test_tables_too_steep_for_32_bits_are_refused() -> None:
+    steep = np.minimum(np.arange(len(TABLES.sigmoid)) << mixture.SIGMOID_STEP_BITS, 1 << mixture.SIGMOID_BITS)
+    replace(TABLES, sigmoid=steep.astype(np.int32))
+    steep[1:] = np.minimum(steep[1:] + 1, 1 << mixture.SIGMOID_BITS)
+    with pytest.raises(ModelError, match="malformed tables"):
+        replace(TABLES, sigmoid=steep.astype(np.int32))

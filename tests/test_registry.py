@@ -53,6 +53,15 @@ def test_records_tell_the_truth(record: registry.Record) -> None:
     assert record.card.get("digest", record.digest) == record.digest
 
 
+def test_an_installation_that_lacks_weights_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+    with pytest.raises(ModelError, match=r"default\.safetensors: cannot be read"):
+        registry.read("default")
+    altered(1).write(tmp_path / "default.safetensors")
+    with pytest.raises(ModelError, match="the installed weights are damaged"):
+        registry.read("default")
+
+
 def photograph(side: int, planes: int) -> NDArray[np.uint8]:
     """Soft shading with grain, uint8 [side, side] or [side, side, 3]."""
     y, x = np.indices((side, side)) / side

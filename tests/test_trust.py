@@ -19,7 +19,7 @@ from PIL import Image
 from strategies import FakeModel, arrays, texture
 
 import lgcodec
-from lgcodec import Codec, container
+from lgcodec import Codec, container, plain
 from lgcodec.errors import FormatError, InputError, LgcodecError, MetadataWarning
 from lgcodec.readers import read
 
@@ -123,6 +123,54 @@ def test_more_effort_is_never_larger(array: NDArray[Any], efforts: list[int]) ->
 def test_more_effort_is_never_larger_where_models_fit(shift: int) -> None:
     image = texture(40, 70, 3, shift)
     sizes = [len(Codec(FakeModel(), effort=effort, verify=False).compress(image)) for effort in range(1, 10)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("quality", [(1, 0, 2), (2, 1, 0), (0, 1, 2)])
+def test_a_fit_that_does_worse_is_not_sent(quality: tuple[int, ...]) -> None:
+    """Whatever efforts 7, 8 and 9 fit, and however large the image: here 0.3 megapixels."""
+
+    def adapt(tiles: Any, effort: int, choice: bytes = b"") -> bytes:
+        return bytes([quality[effort - 7]])
+
+    image = texture(264, 1000, shift=1)
+    codecs = [Codec(FakeModel(adapt=adapt), effort=effort, verify=False) for effort in range(6, 10)]
+    sizes = [len(codec.compress(image)) for codec in codecs]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_what_is_tried_does_not_depend_on_effort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that fitting made smaller may not keep a plain method from being tried that is smaller still."""
+    from lgcodec import encode
+
+    asked: list[int] = []
+
+    def may_be_smaller(picture: Any, size: int) -> bool:
+        asked.append(size)
+        return False
+
+    monkeypatch.setattr(encode, "may_be_smaller", may_be_smaller)
+    monkeypatch.setattr(plain, "is_promising", lambda tile: False)
+    for effort in (3, 9):
+        Codec(FakeModel(), effort=effort, verify=False).compress(texture(40, 70, 3, 1))
+    assert asked[0] == asked[1]
+
+
+def test_an_origin_is_weighed_alike_at_every_effort(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lgcodec import encode
+
+    asked: list[int] = []
+
+    def is_clear(picture: Any, plan: Any, size: int, options: Any) -> Any:
+        asked.append(size)
+        return True
+        yield
+
+    monkeypatch.setattr(encode, "_is_clear", is_clear)
+    monkeypatch.setattr(plain, "is_promising", lambda tile: False)
+    image = texture(48, 72, shift=1).astype(np.uint16) * 257  # 16 bits, 8 of content
+    sizes = [len(Codec(FakeModel(), effort=effort, verify=False).compress(image)) for effort in (1, 3, 7)]
+    assert asked == [sizes[0]] * 3
     assert sizes == sorted(sizes, reverse=True)
 
 

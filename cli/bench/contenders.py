@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Contender(Protocol):
-    """A codec to measure."""
+    """A codec to measure. is_parallel: whether it works on one image in several threads."""
 
     @property
     def name(self) -> str: ...
@@ -27,9 +27,12 @@ class Contender(Protocol):
     @property
     def library(self) -> str: ...
 
-    def encode(self, pixels: Pixels) -> bytes: ...
+    @property
+    def is_parallel(self) -> bool: ...
 
-    def decode(self, data: bytes) -> Pixels: ...
+    def encode(self, pixels: Pixels, threads: int) -> bytes: ...
+
+    def decode(self, data: bytes, threads: int) -> Pixels: ...
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ class External:
 
     name: str
     library: str
-    encode: Callable[[Pixels], bytes]
-    decode: Callable[[bytes], Pixels]
+    is_parallel: bool
+    encode: Callable[[Pixels, int], bytes]
+    decode: Callable[[bytes, int], Pixels]
 
 
 def _pillow(name: str, form: str, **options: Any) -> External:
@@ -47,30 +51,39 @@ def _pillow(name: str, form: str, **options: Any) -> External:
     import PIL
     from PIL import Image
 
-    def encode(pixels: Pixels) -> bytes:
+    def encode(pixels: Pixels, threads: int) -> bytes:
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, form, **options)
         return file.getvalue()
 
-    return External(name, f"pillow {PIL.__version__}", encode, lambda data: np.asarray(Image.open(io.BytesIO(data))))
+    def decode(data: bytes, threads: int) -> Pixels:
+        return np.asarray(Image.open(io.BytesIO(data)))
+
+    return External(name, f"pillow {PIL.__version__}", False, encode, decode)
 
 
 def _jpeg2000(name: str) -> External:
     import imagecodecs as ic
 
-    def encode(pixels: Pixels) -> bytes:
-        return bytes(ic.jpeg2k_encode(pixels, level=0, reversible=True, numthreads=1))
+    def encode(pixels: Pixels, threads: int) -> bytes:
+        return bytes(ic.jpeg2k_encode(pixels, level=0, reversible=True, numthreads=threads))
 
-    return External(name, ic.jpeg2k_version(), encode, lambda data: ic.jpeg2k_decode(data, numthreads=1))
+    def decode(data: bytes, threads: int) -> Pixels:
+        return ic.jpeg2k_decode(data, numthreads=threads)
+
+    return External(name, ic.jpeg2k_version(), True, encode, decode)
 
 
 def _jpegxl(name: str, effort: int) -> External:
     import imagecodecs as ic
 
-    def encode(pixels: Pixels) -> bytes:
-        return bytes(ic.jpegxl_encode(pixels, lossless=True, effort=effort, numthreads=1))
+    def encode(pixels: Pixels, threads: int) -> bytes:
+        return bytes(ic.jpegxl_encode(pixels, lossless=True, effort=effort, numthreads=threads))
 
-    return External(name, ic.jpegxl_version(), encode, lambda data: ic.jpegxl_decode(data, numthreads=1))
+    def decode(data: bytes, threads: int) -> Pixels:
+        return ic.jpegxl_decode(data, numthreads=threads)
+
+    return External(name, ic.jpegxl_version(), True, encode, decode)
 
 
 EXTERNALS: Mapping[str, Callable[[], External]] = {
@@ -97,22 +110,21 @@ class Learned:
     """A model of ours at one effort. Its files are not verified while encoding, because `measure` decodes them."""
 
     library = f"lgcodec {lgcodec.__version__}"
+    is_parallel = True
 
-    def __init__(self, model: str, effort: int, threads: int | None, device: str, origin: str = "auto") -> None:
+    def __init__(self, model: str, effort: int, device: str, origin: str = "auto") -> None:
         self.name = f"lgcodec-{Path(model).stem}-e{effort}"
         self.model = model
-        self._codec = lgcodec.Codec(
-            model=model, effort=effort, threads=threads, device=device, verify=False, origin=origin
-        )
+        self._codec = lgcodec.Codec(model=model, effort=effort, device=device, verify=False, origin=origin)
 
-    def encode(self, pixels: Pixels) -> bytes:
-        return self._codec.compress(pixels)
+    def encode(self, pixels: Pixels, threads: int) -> bytes:
+        return replace(self._codec, threads=threads).compress(pixels)
 
-    def decode(self, data: bytes) -> Pixels:
-        return self._codec.decompress(data)
+    def decode(self, data: bytes, threads: int) -> Pixels:
+        return replace(self._codec, threads=threads).decompress(data)
 
-    def preview(self, data: bytes) -> Pixels:
-        return self._codec.preview(data)
+    def preview(self, data: bytes, threads: int) -> Pixels:
+        return replace(self._codec, threads=threads).preview(data)
 
     def card(self) -> Mapping[str, Any]:
         """What the model's record says about it; nothing for weights that do not ship."""
@@ -125,7 +137,6 @@ def contenders(
     codecs: Sequence[str],
     models: Sequence[str],
     efforts: Sequence[int],
-    threads: int | None,
     device: str,
     origin: str = "auto",
 ) -> list[Contender]:
@@ -137,5 +148,5 @@ def contenders(
     for word in models:
         model, at, own = word.rpartition("@")
         known = (int(own),) if at and own in tuple("123456789") else efforts
-        ours += [Learned(model if known is not efforts else word, effort, threads, device, origin) for effort in known]
+        ours += [Learned(model if known is not efforts else word, effort, device, origin) for effort in known]
     return [*(external(name) for name in codecs), *ours]

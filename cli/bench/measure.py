@@ -1,7 +1,7 @@
 """Rate and speed of lgcodec's models and of other codecs, side by side over one folder of images.
 
 Every codec gets the bare pixels (no metadata), and nothing is reported that did not decode to the same pixels. Speeds
-are those of a warm process; the other codecs run on one thread.
+are those of a warm process, on one thread and on several.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Preview:
 class Row:
     """One image under one codec. Size in bytes; ideal_bits, the code length of the model's tables, for ours only.
 
-    preview: of the models that make one. origin: what a file of ours says that the image was rendered from.
+    encode_seconds, decode_seconds: on one thread; those that begin with `threads_`: on all that were given, None where
+    that was one. preview: of the models that make one. origin: what a file of ours says that the image was rendered
+    from.
     """
 
     image: str
@@ -54,6 +56,8 @@ class Row:
     size: int
     encode_seconds: float
     decode_seconds: float
+    threads_encode_seconds: float | None = None
+    threads_decode_seconds: float | None = None
     ideal_bits: int | None = None
     preview: Preview | None = None
     origin: str = ""
@@ -77,7 +81,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """One codec over all images. `bpsp` is the mean over images, as the field reports it; speeds in megapixels/s."""
+    """One codec over all images. `bpsp` is the mean over images, as the field reports it; speeds in megapixels/s, on
+    one thread, and on all that were given.
+    """
 
     codec: str
     library: str
@@ -86,6 +92,8 @@ class Summary:
     total_bpsp: float
     encode_mps: float
     decode_mps: float
+    threads_encode_mps: float | None = None
+    threads_decode_mps: float | None = None
     ideal_bpsp: float | None = None
     gap_percent: float | None = None  # file bits over ideal bits
     float_bpd: float | None = None  # of the float network on the record's held-out images, not on these
@@ -165,42 +173,40 @@ def _git(folder: Path, *arguments: str) -> str:
 def run(
     folder: Path, contenders: Sequence[Contender], threads: int | None, device: str, tell: Callable[[Row], None]
 ) -> Results:
-    """Measures every contender on every image of `folder`; `tell` is given each row as it is there.
+    """Measures every contender on every image of `folder`; `tell` is given each row as it is there. threads: None for
+    all cores; every codec is also measured on one.
 
     Raises InputError where there is no image, IntegrityError where one does not come back.
     """
     cards = {contender.name: contender.card() for contender in contenders if isinstance(contender, Learned)}
     rows: list[Row] = []
+    where = environment(threads, device)
     for name, pixels in images(folder):
         if not rows:
-            warm_up(contenders, pixels)
+            warm_up(contenders, pixels, where.threads)
         for contender in contenders:
-            rows.append(measure(name, pixels, contender))
+            rows.append(measure(name, pixels, contender, where.threads))
             tell(rows[-1])
     if not rows:
         raise InputError(f"no 8-bit grey or RGB image in {folder}")
-    return Results(environment(threads, device), rows, summarise(rows, cards))
+    return Results(where, rows, summarise(rows, cards))
 
 
-def warm_up(contenders: Sequence[Contender], pixels: Pixels) -> None:
-    """Loads libraries and models, and compiles what is compiled at first use."""
+def warm_up(contenders: Sequence[Contender], pixels: Pixels, threads: int) -> None:
+    """Loads libraries and models."""
     for contender in contenders:
-        contender.decode(contender.encode(pixels[:64, :64].copy()))
+        for count in {1, threads}:
+            contender.decode(contender.encode(pixels[:64, :64].copy(), count), count)
 
 
-def measure(name: str, pixels: Pixels, contender: Contender) -> Row:
-    """Encodes, decodes, compares. Raises IntegrityError where the pixels do not come back."""
-    import numpy as np
-
-    start = time.perf_counter()
-    data = contender.encode(pixels)
-    middle = time.perf_counter()
-    decoded = contender.decode(data)
-    end = time.perf_counter()
-    if decoded.ndim > pixels.ndim:  # a format without grey
-        decoded = decoded[..., 0]
-    if not np.array_equal(decoded, pixels):
-        raise IntegrityError(f"{contender.name} did not return the pixels of {name}")
+def measure(name: str, pixels: Pixels, contender: Contender, threads: int) -> Row:
+    """Encodes, decodes, compares, on one thread and on `threads`. Raises IntegrityError where the pixels do not come
+    back.
+    """
+    data, alone = _timed(name, pixels, contender, 1)
+    together = alone if threads > 1 else (None, None)
+    if threads > 1 and contender.is_parallel:
+        data, together = _timed(name, pixels, contender, threads)
     height, width = pixels.shape[:2]
     return Row(
         image=name,
@@ -210,15 +216,33 @@ def measure(name: str, pixels: Pixels, contender: Contender) -> Row:
         height=height,
         channels=pixels[0, 0].size,
         size=len(data),
-        encode_seconds=middle - start,
-        decode_seconds=end - middle,
+        encode_seconds=alone[0],
+        decode_seconds=alone[1],
+        threads_encode_seconds=together[0],
+        threads_decode_seconds=together[1],
         ideal_bits=_ideal_bits(data) if isinstance(contender, Learned) else None,
-        preview=_preview(data, pixels, contender) if isinstance(contender, Learned) else None,
+        preview=_preview(data, pixels, contender, threads) if isinstance(contender, Learned) else None,
         origin=(lgcodec.inspect(data).origin or "") if isinstance(contender, Learned) else "",
     )
 
 
-def _preview(data: bytes, pixels: Pixels, contender: Learned) -> Preview | None:
+def _timed(name: str, pixels: Pixels, contender: Contender, threads: int) -> tuple[bytes, tuple[float, float]]:
+    """The file, and the seconds that it took to write and to read."""
+    import numpy as np
+
+    start = time.perf_counter()
+    data = contender.encode(pixels, threads)
+    middle = time.perf_counter()
+    decoded = contender.decode(data, threads)
+    end = time.perf_counter()
+    if decoded.ndim > pixels.ndim:  # a format without grey
+        decoded = decoded[..., 0]
+    if not np.array_equal(decoded, pixels):
+        raise IntegrityError(f"{contender.name} did not return the pixels of {name}")
+    return data, (middle - start, end - middle)
+
+
+def _preview(data: bytes, pixels: Pixels, contender: Learned, threads: int) -> Preview | None:
     import numpy as np
 
     info = lgcodec.inspect(data)
@@ -226,7 +250,7 @@ def _preview(data: bytes, pixels: Pixels, contender: Learned) -> Preview | None:
         return None
     used = info.header_bytes + info.chunk_bytes + info.base_bytes
     start = time.perf_counter()
-    shown = contender.preview(data[:used])
+    shown = contender.preview(data[:used], threads)
     seconds = time.perf_counter() - start
     # Grey in colour is shown as grey.
     parts = (a.reshape(*a.shape[:2], -1).astype(np.float64) for a in (shown, pixels))
@@ -261,8 +285,10 @@ def _summary(rows: Sequence[Row], card: Mapping[str, Any]) -> Summary:
         images=len(rows),
         bpsp=sum(row.bpsp for row in rows) / len(rows),
         total_bpsp=bits / samples,
-        encode_mps=pixels / 1e6 / sum(row.encode_seconds for row in rows),
-        decode_mps=pixels / 1e6 / sum(row.decode_seconds for row in rows),
+        encode_mps=_speed(pixels, [row.encode_seconds for row in rows]),
+        decode_mps=_speed(pixels, [row.decode_seconds for row in rows]),
+        threads_encode_mps=_speed(pixels, [row.threads_encode_seconds for row in rows]),
+        threads_decode_mps=_speed(pixels, [row.threads_decode_seconds for row in rows]),
         ideal_bpsp=sum(row.ideal_bpsp or 0 for row in rows) / len(rows) if known else None,
         gap_percent=100 * (bits / sum(ideals) - 1) if known else None,
         float_bpd=card.get("float_bpd"),
@@ -272,6 +298,12 @@ def _summary(rows: Sequence[Row], card: Mapping[str, Any]) -> Summary:
         else None,
         origins=sum(bool(row.origin) for row in rows) / len(rows),
     )
+
+
+def _speed(pixels: int, seconds: Sequence[float | None]) -> Any:
+    """Megapixels a second; None where any time is."""
+    known = [time for time in seconds if time is not None]
+    return pixels / 1e6 / sum(known) if len(known) == len(seconds) else None
 
 
 def images(folder: Path) -> Iterator[tuple[str, Pixels]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from lgcodec.cli.bench.measure import Results, Row, Summary
-from lgcodec.cli.bench.tables import HEAD, cells
+from lgcodec.cli.bench.tables import columns
 
 SIDE = 96  # pixels of the longer side of an image's preview
 WIDTH, HEIGHT, MARGIN = 520, 300, 46  # of a chart
@@ -73,8 +73,10 @@ def page(results: Results, folder: Path, title: str) -> str:
     """The page as text."""
     where = results.environment
     about = f"lgcodec {where.lgcodec}, Python {where.python}, numpy {where.numpy}; {where.date}. Every file was decoded"
-    charts = [_chart("Encoding", [(s.codec, s.encode_mps, s.bpsp) for s in results.summaries])]
-    charts.append(_chart("Decoding", [(s.codec, s.decode_mps, s.bpsp) for s in results.summaries]))
+    charts = [_chart("Encoding", [(s.codec, s.threads_encode_mps or s.encode_mps, s.bpsp) for s in results.summaries])]
+    charts.append(
+        _chart("Decoding", [(s.codec, s.threads_decode_mps or s.decode_mps, s.bpsp) for s in results.summaries])
+    )
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -101,11 +103,12 @@ def _table(head: Sequence[str], rows: Sequence[str]) -> str:
 
 def _summaries(summaries: Sequence[Summary]) -> str:
     rows = []
-    for summary in summaries:
-        shown = [_cell(text, text.split()[0].rstrip("%") if text else "") for text in cells(summary)[1:]]
-        ours = ' class="ours"' if summary.codec.startswith("lgcodec") else ""
-        rows.append(f"<tr{ours}>{_cell(summary.codec)}{''.join(shown)}</tr>")
-    return _table(HEAD, rows)
+    head, *lines = zip(*columns(summaries), strict=True)
+    for codec, *texts in lines:
+        shown = [_cell(text, text.split()[0].rstrip("%") if text else "") for text in texts]
+        ours = ' class="ours"' if codec.startswith("lgcodec") else ""
+        rows.append(f"<tr{ours}>{_cell(codec)}{''.join(shown)}</tr>")
+    return _table(head, rows)
 
 
 def _cell(text: str, value: str | None = None, kind: str = "") -> str:

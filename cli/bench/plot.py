@@ -29,9 +29,11 @@ def draw(file: Path, summaries: Sequence[Summary], title: str) -> None:
     figure = Figure(figsize=(11, 5), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-    _panel(left, "Encoding", summaries, [(s.encode_mps, s.bpsp) for s in summaries])
-    _panel(right, "Decoding", summaries, [(s.decode_mps, s.bpsp) for s in summaries])
-    speeds = [speed for s in summaries for speed in (s.encode_mps, s.decode_mps)]
+    encoding = [(s.threads_encode_mps or s.encode_mps, s.bpsp) for s in summaries]
+    decoding = [(s.threads_decode_mps or s.decode_mps, s.bpsp) for s in summaries]
+    _panel(left, "Encoding", summaries, encoding)
+    _panel(right, "Decoding", summaries, decoding)
+    speeds = [speed for speed, _ in encoding + decoding]
     left.set_xlim(10 ** math.floor(math.log10(min(speeds) / 1.5)), 10 ** math.ceil(math.log10(max(speeds) * 1.5)))
     left.set_ylabel("bits per sub-pixel (lower is smaller)")
     figure.suptitle(title, fontsize=11)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lgcodec.cli.bench.measure import Preview, Results, Row, Summary
@@ -14,7 +15,8 @@ from lgcodec.errors import InputError
 
 def describe(row: Row) -> str:
     """One line about a row."""
-    encode, decode = (row.pixels / 1e6 / seconds for seconds in (row.encode_seconds, row.decode_seconds))
+    times = (row.threads_encode_seconds or row.encode_seconds, row.threads_decode_seconds or row.decode_seconds)
+    encode, decode = (row.pixels / 1e6 / seconds for seconds in times)
     line = f"{row.image}  {row.codec}  {row.bpsp:.3f} bpsp  encode {encode:.2f} MP/s  decode {decode:.2f} MP/s"
     return line if row.preview is None else f"{line}  preview {describe_preview(row.preview, row.pixels)}"
 
@@ -28,37 +30,51 @@ def describe_preview(preview: Preview, pixels: float) -> str:
 def title(name: str, results: Results) -> str:
     """A heading for a chart of these results."""
     where = results.environment
-    return (
-        f"{name}: {results.summaries[0].images} images, {where.cpu}, {where.threads} threads for lgcodec, 1 for others"
-    )
+    return f"{name}: {results.summaries[0].images} images, {where.cpu}, {count_of(where.threads)}"
 
 
-HEAD = (
-    "codec",
-    "bpsp",
-    "encode MP/s",
-    "decode MP/s",
-    "ideal bpsp",
-    "file over ideal",
-    "float NLL, held out",
-    "integer over float",
-    "with origin",
-)
+def count_of(threads: int) -> str:
+    """How many threads, in words."""
+    return "1 thread" if threads == 1 else f"{threads} threads"
 
 
-def cells(summary: Summary) -> tuple[str, ...]:
-    """A summary's figures under HEAD; those that are not known are empty."""
-    return (
-        summary.codec,
-        f"{summary.bpsp:.3f}",
-        f"{summary.encode_mps:.2f}",
-        f"{summary.decode_mps:.2f}",
-        _optional(summary.ideal_bpsp, ".3f"),
-        _optional(summary.gap_percent, "+.3f", " %"),
-        _optional(summary.float_bpd, ".3f", " bpd"),
-        _optional(summary.quantisation_percent, "+.2f", " %"),
-        _optional(summary.origins or None, ".1%"),
-    )
+ANCHOR = "jxl-e7"  # whose speed the others' are multiples of
+SPEEDS = {  # on one thread, and on all
+    "encode MP/s": "encode_mps",
+    "decode MP/s": "decode_mps",
+    "encode MP/s, all threads": "threads_encode_mps",
+    "decode MP/s, all threads": "threads_decode_mps",
+}
+
+
+def columns(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
+    """The columns of a table of the summaries, heads first; what is not known is empty, and so no column at all.
+
+    Each speed stands beside how many times the anchor's on as many threads it is, where that was measured.
+    """
+    anchor = next((summary for summary in summaries if summary.codec == ANCHOR), None)
+
+    def speed(summary: Summary, name: str) -> str:
+        mps = getattr(summary, name)
+        if mps is None or anchor is None:
+            return _optional(mps, ".2f")
+        return f"{mps:.2f} ({mps / getattr(anchor, name):.2f} x)"
+
+    heads: dict[str, Callable[[Summary], str]] = {
+        "codec": lambda s: s.codec,
+        "bpsp": lambda s: f"{s.bpsp:.3f}",
+        **{
+            f"{head} (x {ANCHOR})" if anchor else head: functools.partial(speed, name=name)
+            for head, name in SPEEDS.items()
+        },
+        "ideal bpsp": lambda s: _optional(s.ideal_bpsp, ".3f"),
+        "file over ideal": lambda s: _optional(s.gap_percent, "+.3f", " %"),
+        "float NLL, held out": lambda s: _optional(s.float_bpd, ".3f", " bpd"),
+        "integer over float": lambda s: _optional(s.quantisation_percent, "+.2f", " %"),
+        "with origin": lambda s: _optional(s.origins or None, ".1%"),
+    }
+    found = [(head, *map(cell, summaries)) for head, cell in heads.items()]
+    return [column for column in found if any(column[1:])]
 
 
 def _optional(value: float | None, form: str, unit: str = "") -> str:
@@ -66,9 +82,8 @@ def _optional(value: float | None, form: str, unit: str = "") -> str:
 
 
 def table(summaries: Sequence[Summary]) -> str:
-    """The summaries as text, one codec a line; columns that nothing fills are left out."""
-    columns = [column for column in zip(HEAD, *map(cells, summaries), strict=True) if any(column[1:])]
-    padded = [_padded(column, left=i == 0) for i, column in enumerate(columns)]
+    """The summaries as text, one codec a line."""
+    padded = [_padded(column, left=i == 0) for i, column in enumerate(columns(summaries))]
     return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 

@@ -31,7 +31,7 @@ class Plan(NamedTuple):
     rank: int
 
 
-PLANS = {7: Plan(150, 2), 8: Plan(400, 2), 9: Plan(1000, 4)}
+PLANS = {7: Plan(150, 2), 8: Plan(300, 2), 9: Plan(1000, 4)}  # an effort tries those below it, too
 RATE = 0.6  # of Adam, in units of the integers that are sent
 START = 4.0  # spread of the right factors at first, in the same units; the left ones start at zero
 PENALTY = 8.0  # times log2(1 + |delta|), what a delta is held to cost in bits; dearer than it is, which fits better

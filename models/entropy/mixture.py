@@ -27,6 +27,7 @@ WEIGHT_BITS = 16
 SIGMOID_BITS = 22
 SIGMOID_RANGE = 16  # sigmoid(+-16) is 2**-23 from its limit: less than the table's unit
 SIGMOID_STEPS = 64  # per unit of t
+SIGMOID_STEP_BITS = 17  # no entry is further from the next than 2**17, so that a step times FRACTION_BITS fits 32 bits
 MEAN_UNIT = 64  # per pixel
 INVERSE_BITS = 14
 INVERSE_LIMIT_BITS = 20  # inverse scales are below 2**20
@@ -55,6 +56,7 @@ class Tables:
             any(t.dtype != np.int32 or t.shape != (n,) for t, n in zip(tables, sizes, strict=True))
             or min(t.min() for t in tables) < 0
             or (np.diff(self.sigmoid) < 0).any()
+            or np.diff(self.sigmoid).max() > 1 << SIGMOID_STEP_BITS
             or self.sigmoid[-1] > 1 << SIGMOID_BITS
             or self.exponential[0] < 1
             or self.exponential.max() > 1 << WEIGHT_BITS

@@ -71,7 +71,7 @@ def make(name: str, origin: Origin, random: np.random.Generator) -> tuple[bytes,
         picture = Picture(mode, what.width, what.height, 8, (), samples)
         digest = container.digest_of(picture.strips())
         meter = Meter(None, picture.area, 1)
-        files.append(run([encode_plan(picture, without_model(picture), digest, codec, meter)])[0])
+        files.append(run([encode_plan(picture, without_model(picture), digest, codec, meter)])[0][0])
         parts.append(samples)
     rendered = origin.render(parts, (0, 0, WIDTH, HEIGHT))
     wanted = rendered.copy()

@@ -1,17 +1,14 @@
 """Compiles the native libraries into this folder: python -m lgcodec.models.machines.native.build [SET ..].
 
-Imports nothing of the package, so that an installer can run it. It compiles a library for each instruction set, and one
-that tells which of them a processor has, with $CC, cc, gcc, clang or, where a system has none, the wheel `ziglang`.
+Imports nothing of the package, so that an installer can run it, and what only compiling needs when it compiles. It
+makes a library for each instruction set, and one that tells which of them a processor has, with $CC, cc, gcc, clang or,
+where a system has none, the wheel `ziglang`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
-import shlex
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -40,6 +37,8 @@ def sources() -> list[Path]:
 
 def digest() -> str:
     """Of all that is compiled; the libraries carry it, so that they are known to be of these sources."""
+    import hashlib
+
     parts = [path.read_bytes() for path in sorted(FOLDER.glob("*.[ch]"))]
     return hashlib.sha256(b"".join([FLAGS.encode(), *parts])).hexdigest()[:16]
 
@@ -51,6 +50,9 @@ def path_of(name: str, folder: Path = FOLDER) -> Path:
 
 def compiler() -> list[str] | None:
     """The command of a C compiler, None where there is none, or nothing to compile for this processor."""
+    import shlex
+    import shutil
+
     if not SETS:
         return None
     if os.environ.get("CC"):
@@ -65,6 +67,8 @@ def compile_all(command: Sequence[str], folder: Path = FOLDER, flags: str = "", 
     """Compiles the libraries, or only those of some sets, into `folder`; flags: beside FLAGS, instead of
     those that leave out what debuggers read. Raises subprocess.CalledProcessError.
     """
+    import subprocess
+
     position = [] if sys.platform == "win32" else ["-fPIC"]
     common = [*command, *FLAGS.split(), *(flags or "-g0 -Wl,-s").split(), *position]
     jobs = [("processor", "", [FOLDER / "processor.c"])]
