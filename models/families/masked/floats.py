@@ -43,6 +43,7 @@ class Masks:
     def __init__(self, graph: Graph, device: torch.device) -> None:
         self.graph = graph
         self.of: dict[tuple[int, int], Tensor] = {}  # [units, units of the input or offsets], by node and input
+        self.dense: dict[int, Tensor | None] = {}  # [O, I] of dense layers' weights; None where all are read
         self.sources: dict[int, Tensor] = {}
         self.shared: dict[int, list[int] | None] = {}  # of windows whose mask is the same everywhere: what it leaves
         self.levels: dict[int, list[tuple[Int, Int]]] = {}  # of cells
@@ -50,6 +51,10 @@ class Masks:
             own, allowed = graph.degree(i)[:, None], {}
             if node.kind in ("dense", "attend"):
                 allowed = {j: _allowed(j, graph.degree(j)[None], own) for j in node.inputs}
+            if node.kind == "dense":
+                read = [a.repeat(graph.channels(j), axis=1) for j, a in allowed.items()]
+                mask = np.concatenate(read, axis=1).repeat(node.channels, axis=0)
+                self.dense[i] = None if mask.all() else torch.from_numpy(mask).to(device)
             if node.offsets:
                 sources = graph.sources(i)
                 inside = sources < len(own)
@@ -176,8 +181,8 @@ class FloatGraph(nn.Module):
 
     def _dense(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         rows = torch.cat([a.transpose(1, 2).flatten(1) for a in inputs], dim=1)
-        mask = [masks.of[i, j].repeat_interleave(a.shape[1], 1) for j, a in zip(node.inputs, inputs, strict=True)]
-        weight = self.weights[str(i)] * torch.cat(mask, dim=1).repeat_interleave(node.channels, 0)
+        weight, mask = self.weights[str(i)], masks.dense[i]
+        weight = weight if mask is None else weight * mask
         y: Tensor = F.linear(rows, weight, self.biases[str(i)]).unflatten(1, (-1, node.channels))
         return y.transpose(1, 2)
 
@@ -272,10 +277,14 @@ class Latents(nn.Module):
         self.posterior, self.likelihood = FloatGraph(posterior, seed + 1), FloatGraph(likelihood, seed + 2)
         self.samples, self.beta, self.free_bits, self.warm_up, self.step = samples, beta, free_bits, warm_up, 0
 
-    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """For one draw of the latents: nats of log q(z) - log p(z) of each, [B, latents], and of x given z, [B]."""
+    def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
+        """For so many draws of the latents: nats of log q(z) - log p(z) of each, [B samples, latents], and of x given
+        z, [B samples]; those of a picture one after the other.
+        """
         given = self.likelihood.seen[x]
-        mean, ratio = _normal(self.posterior(given.new_zeros(len(x), self.likelihood.graph.given), given=given))
+        out = self.posterior(given.new_zeros(len(x), self.likelihood.graph.given), given=given)
+        mean, ratio = _normal(out.repeat_interleave(samples, 0))
+        x = x.repeat_interleave(samples, 0)
         noise = torch.randn_like(mean)
         z = mean + noise * torch.exp(-ratio)
         nats = ratio - noise**2 / 2
@@ -289,9 +298,9 @@ class Latents(nn.Module):
 
     def bound(self, x: Tensor, samples: int = 1) -> Tensor:
         """Nats of each picture [B]: -ELBO, or the bound of more samples."""
-        draws = (self.terms(x) for _ in range(samples))
-        weights = torch.stack([-nats.sum(1) - likelihood for nats, likelihood in draws])
-        return math.log(samples) - torch.logsumexp(weights, dim=0)
+        nats, likelihood = self.terms(x, samples)
+        weights = -nats.sum(1) - likelihood
+        return math.log(samples) - torch.logsumexp(weights.view(len(x), samples), dim=1)
 
     def loss(self, x: Tensor) -> Tensor:
         """Bits per dim, with the options above."""
@@ -339,9 +348,8 @@ def export(net: FloatGraph, card: dict[str, Any], graph: Graph | None = None) ->
             continue
         row, offset = (np.resize(a, len(low)) for a in (row, offset))  # of a cell's gates, of each unit
         weight, bias = (p[str(i)].detach().double().cpu().numpy() for p in (net.weights, net.biases))
-        if node.kind == "dense":
-            used = [masks.of[i, j].numpy().repeat(graph.channels(j), axis=1) for j in node.inputs]
-            weight = weight * np.concatenate(used, axis=1).repeat(node.channels, axis=0)
+        if (mask := masks.dense.get(i)) is not None:
+            weight = weight * mask.numpy()
         if node.kind == "window":
             used = [masks.of[i, j].numpy().any(axis=0).repeat(graph.channels(j)) for j in node.inputs]
             weight = weight * np.concatenate(used)
