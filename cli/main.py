@@ -128,6 +128,7 @@ _LIMIT = click.option(
 _MODEL = click.option(
     "--model", default="default", show_default=True, metavar="NAME", help="A model's name, or a weights file."
 )
+_CLASS = click.option("--class", "label", type=click.IntRange(0), metavar="N", help="Of models that know classes.")
 _ORIGIN = click.option(
     "--origin",
     type=click.Choice(["auto", "none"]),
@@ -678,7 +679,10 @@ def verify(
 @_MODEL
 @click.option("-r", "--recursive", is_flag=True, help="Walk folders.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object of rates by name.")
-def score(inputs: tuple[str, ...], model: str, device: str, threads: int, recursive: bool, as_json: bool) -> int:
+@_CLASS
+def score(
+    inputs: tuple[str, ...], model: str, device: str, threads: int, recursive: bool, as_json: bool, label: int | None
+) -> int:
     """Say how unexpected images are to a model: bits per dim, of what it would code them with."""
     import json
 
@@ -686,7 +690,7 @@ def score(inputs: tuple[str, ...], model: str, device: str, threads: int, recurs
 
     def work(source: Source) -> None:
         with source.opened() as file:
-            rates[source.name] = codec.score(file)
+            rates[source.name] = codec.score(file, label=label)
         if not as_json:
             click.echo(f"{source.name}: {rates[source.name]:.4f} bits/dim")
 
@@ -701,10 +705,13 @@ def score(inputs: tuple[str, ...], model: str, device: str, threads: int, recurs
 @click.option("-n", "--number", type=click.IntRange(1, 1024), default=16, show_default=True, help="How many pictures.")
 @click.option("--size", type=click.IntRange(1, 1024), help="Their side in pixels; 64, or what the model was made for.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random bits.")
+@_CLASS
 @_TARGET
 @_MACHINE
 @_MODEL
-def sample(number: int, size: int | None, seed: int, model: str, device: str, threads: int, **options: Any) -> int:
+def sample(
+    number: int, size: int | None, seed: int, label: int | None, model: str, device: str, threads: int, **options: Any
+) -> int:
     """Show what a model imagines: random bits, decompressed, as a grid of pictures."""
     outputs = Outputs(inputs=(), **options, remove=False, recursive=False)
     if outputs.output is None and not outputs.stdout:
@@ -716,7 +723,7 @@ def sample(number: int, size: int | None, seed: int, model: str, device: str, th
 
     side = size or min(64, *registry.load(model, device=device, threads=threads or None).tile)
     target = outputs.claim(Source(None), None if outputs.output in (None, files.STDIO) else Path(outputs.output))
-    grid = formats.grid_of(codec.sample(number, (side, side), seed=seed))
+    grid = formats.grid_of(codec.sample(number, (side, side), seed=seed, label=label))
     with outputs.writing(target) as out:
         formats.write(readers.read(grid), out, formats.suffix_of(target), check=False)
     return 0

@@ -71,11 +71,12 @@ class Decoder:
         self.E = tensors["table.exponential"]
         self.side = {"mixture": 16, "normal": math.isqrt(config["levels"])}.get(config["head"], 1)  # low symbols
 
-    def decode(self, stream: bytes, H: int, W: int) -> list[list[int]]:
+    def decode(self, stream: bytes, H: int, W: int, adaptation: bytes = b"") -> list[list[int]]:
         """-> the tile's samples [H][W]."""
         stack = Stack(stream)
         corners = self.corners(H, W)
-        steps = self.run([self.inside(H - y, W - x) for y, x in corners], [[] for _ in corners], None)
+        told = [128 * (adaptation == bytes([i])) for i in range(self.config["given"])]
+        steps = self.run([self.inside(H - y, W - x) for y, x in corners], [told for _ in corners], None)
         values = follow(steps, lambda tables, _: [stack.pop(table) for table in tables])
         assert stack.state == 0
         assert not stack.words

@@ -15,6 +15,7 @@ import reference_masked
 import torch
 
 import lgcodec
+from lgcodec import container
 from lgcodec.coding import bits_back, explicit, likelihood
 from lgcodec.models import registry, zoo
 from lgcodec.models.errors import ModelError
@@ -76,8 +77,39 @@ def test_a_decoder_written_from_the_format_gets_the_same(name: str) -> None:
     program = Program(Schedule(Network.of(weights), choose(machine="numpy").executor), [x.shape])
     stream = explicit.push_program(program, [x])[0]
     tensors = {key: a.tolist() for key, a in weights.tensors.items()}
-    again = reference_masked.Decoder(weights.config, tensors).decode(stream.words.astype("<u4").tobytes(), 5, 4)
-    assert again == x[0].tolist()
+    decoder = reference_masked.Decoder(weights.config, tensors)
+    assert decoder.decode(stream.words.astype("<u4").tobytes(), 5, 4) == x[0].tolist()
+
+
+def test_classes_are_an_adaptation(tmp_path: Path) -> None:
+    """One byte, which the encoder finds, another program agrees on, and samples and scores can be asked for."""
+    g = graph("by_class", (7, 7))
+    weights, net = floats.export(net_of(g), {}), net_of(g)
+    weights.write(tmp_path / "own.safetensors")
+    codec = lgcodec.Codec(registry.load(tmp_path / "own.safetensors", machine="numpy"), verify=False)
+    model = codec.load()
+    assert model.choices == [bytes([i]) for i in range(10)]
+    pictures = codec.sample(40, (7, 7), label=3)
+    assert not np.array_equal(pictures, codec.sample(40, (7, 7)))
+    data = file_of(model, np.concatenate(pictures))
+    assert container.read(data).header.model.adaptation == b"\3"
+    assert np.array_equal(codec.decompress(data), np.concatenate(pictures))
+    few = pictures[:10]
+    rates = {label: np.mean([codec.score(picture, label=label) for picture in few]) for label in (None, 2, 3)}
+    assert rates[3] < min(rates[None], rates[2])
+    x = torch.from_numpy(np.stack(few).reshape(10, -1).astype(np.int64))
+    told = torch.eye(10)[[3] * 10]
+    assert rates[3] == pytest.approx(floats.bits(g, net(x, given=told), x).mean().item(), rel=0.01)
+    tile = pictures[0][None].astype(np.int16)
+    stream = explicit.push_program(model.coding.program([(1, 7, 7)], b"\3"), [tile])[0]
+    decoder = reference_masked.Decoder(weights.config, {key: a.tolist() for key, a in weights.tensors.items()})
+    assert decoder.decode(stream.words.astype("<u4").tobytes(), 7, 7, b"\3") == tile[0].tolist()
+    for bad in (b"\n", b"\0\0"):
+        with pytest.raises(ModelError, match="classes"):
+            model.coding.program([(1, 7, 7)], bad)
+    for label in (-1, 10):
+        with pytest.raises(lgcodec.errors.InputError, match="10 classes"):
+            codec.score(pictures[0], label=label)
 
 
 def difference(g: Graph, net: floats.FloatGraph) -> float:

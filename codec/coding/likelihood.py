@@ -23,10 +23,22 @@ T = TypeVar("T")
 _PLENTY = float(1 << 40)
 
 
-def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]]) -> list[float]:
-    """Bits per dim of each tile [C, H, W]: ideal bits; of latent models net bits, -ELBO for one draw of the latents."""
+def choice_of(model: ImageModel, label: int | None) -> bytes:
+    """The adaptation that is class `label`, from 0 on. Raises InputError for classes that the model does not know."""
+    if label is None:
+        return b""
+    if not 0 <= label < len(model.choices):
+        raise InputError(f"class {label}: model {model.name} knows {len(model.choices)} classes, from 0 on")
+    return model.choices[label]
+
+
+def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]], choice: bytes = b"") -> list[float]:
+    """Bits per dim of each tile [C, H, W] under one of the model's choices: ideal bits; of latent models net bits,
+    -ELBO for one draw of the latents.
+    """
     if not isinstance(model.coding, LatentCoding):
-        return [stream.ideal_bits / tile.size for stream, tile in zip(coder.encode(model, tiles), tiles, strict=True)]
+        streams = coder.encode(model, tiles, choice)
+        return [stream.ideal_bits / tile.size for stream, tile in zip(streams, tiles, strict=True)]
     rates = []
     for tile in tiles:
         random = model.stack(noise(tile.size // 2 + 64, 0))
@@ -34,15 +46,18 @@ def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]]) -> list[float]:
     return rates
 
 
-def sample(model: ImageModel, shape: tuple[int, int, int], n: int, seed: int) -> list[NDArray[Any]]:
-    """n pictures that the model imagines, [H, W] or RGB [H, W, 3] of the tile shape (C, H, W); bool of models of bits.
+def sample(
+    model: ImageModel, shape: tuple[int, int, int], n: int, seed: int, choice: bytes = b""
+) -> list[NDArray[Any]]:
+    """n pictures that the model imagines under one of its choices, [H, W] or RGB [H, W, 3] of the tile shape (C, H, W);
+    bool of models of bits.
 
     Raises InputError for models that have no program to sample from.
     """
     shapes, coding = [shape] * n, model.coding
     match coding:
         case ExplicitCoding():
-            program: Program[list[Tile]] = coding.program(shapes, b"")
+            program: Program[list[Tile]] = coding.program(shapes, choice)
         case LatentCoding():
             program = coding.program(shapes)
         case _:

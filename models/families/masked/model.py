@@ -22,7 +22,7 @@ def load(weights: Weights, machine: Machine) -> ImageModel:
     schedule, (height, width) = Schedule(network, machine.executor), network.graph.shape
 
     def program(shapes: Sequence[Shape], adaptation: bytes) -> Program:
-        return Program(schedule, shapes)
+        return Program(schedule, shapes, adaptation)
 
     return ImageModel(
         digest=weights.digest(),
@@ -33,6 +33,8 @@ def load(weights: Weights, machine: Machine) -> ImageModel:
         tile=(width, height * pictures(network.graph)),
         unit=height,
         levels=network.graph.levels,
+        choices=[bytes([i]) for i in range(min(network.graph.given, 256))],
+        adapt=lambda tiles, effort, choice: choice,
         network=network,
     )
 

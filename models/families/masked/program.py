@@ -285,11 +285,20 @@ class Arrays:
 
 
 class Program:
-    """The model of a batch of tiles of one shape [1, H, W]; one stream per tile (interface.Explicit)."""
+    """The model of a batch of tiles of one shape [1, H, W]; one stream per tile (interface.Explicit).
 
-    def __init__(self, schedule: Schedule, shapes: Sequence[Shape]) -> None:
-        self.blocks = Blocks(schedule.network.graph.shape, shapes)
-        self.arrays = Arrays(schedule, self.blocks.inside, self.blocks.tiles)
+    adaptation: nothing, or one byte, the class of all pictures, of graphs that are given one: 1 of `given` numbers.
+    """
+
+    def __init__(self, schedule: Schedule, shapes: Sequence[Shape], adaptation: bytes = b"") -> None:
+        graph = schedule.network.graph
+        self.blocks = Blocks(graph.shape, shapes)
+        given = np.zeros((self.blocks.tiles * len(self.blocks.inside), graph.given), np.int16)
+        if adaptation:
+            if len(adaptation) > 1 or adaptation[0] >= graph.given:
+                raise ModelError(f"masked model: the file's adaptation is none of {graph.given} classes")
+            given[:, adaptation[0]] = ONE
+        self.arrays = Arrays(schedule, self.blocks.inside, self.blocks.tiles, given)
 
     def symbols(self, value: list[Tile]) -> Iterator[Step]:
         return self.arrays.symbols(self.blocks.arrange(value))
