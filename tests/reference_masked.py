@@ -60,6 +60,22 @@ def pop_link(config: dict[str, Any], tensors: dict[str, Any], words: list[int], 
     return [likelihood.tile(x[i * size : i * size + size], H, W) for i in range(n)], stack.content()
 
 
+def decode_flow(config: dict[str, Any], tensors: dict[str, Any], stream: bytes, H: int, W: int) -> list[list[int]]:
+    """-> the tile's samples [H][W]."""
+
+    def part(name: str, own: dict[str, Any]) -> Decoder:
+        return Decoder(own, {key[len(name) + 1 :]: a for key, a in tensors.items() if key.startswith(f"{name}.")})
+
+    stack, prior = Stack(stream), part("prior", config["prior"])
+    corners = prior.corners(H, W)
+    steps = prior.run([len(prior.order) * [True] for _ in corners], [[] for _ in corners], None)
+    values = follow(steps, lambda tables, _: [stack.pop(table) for table in tables])
+    assert stack.state == 0
+    for i, own in reversed(list(enumerate(config["flow"]))):
+        values = [part(f"flow.{i}", own).shifted(z) for z in values]
+    return prior.tile(values, H, W)
+
+
 class Decoder:
     """config, tensors: of a graph in a weights file, tensors as nested lists."""
 
@@ -123,6 +139,17 @@ class Decoder:
                 memory[n][0][u] = [self.seen(v)]
         return result
 
+    def shifted(self, z: list[int]) -> list[int]:
+        """The inverse of a flow's step, of one picture."""
+        memory, x = self.begin([]), len(self.order) * [0]
+        for t in sorted({t for name, degree in self.tensors.items() if name.startswith("degrees.") for t in degree}):
+            for number in range(3, len(self.nodes) + 3):
+                self.compute(memory, number, t)
+            for u in (u for u, d in enumerate(self.order) if d == t):
+                x[u] = (z[u] + memory[-1][u][0]) % self.config["levels"]
+                memory[0][u] = [self.seen(x[u])]
+        return x
+
     def begin(self, numbers: list[int]) -> list[list[list[int]]]:
         """Values [node][unit][channel] of a picture of which these numbers alone are known."""
         h, w = self.rows, self.columns
@@ -164,6 +191,7 @@ class Decoder:
             "bernoulli": [(-1023, 1023)],
             "categorical": n * [(-4095, 4095)],
             "normal": [(-1023, 1023), (0, 95)],
+            "shift": [(-(self.config["levels"] // 2), self.config["levels"] // 2)],
             "mixture": K * [(-4095, 4095)] + K * [(-32767, 32767)] + K * [(0, 160)],
         }
         return heads[self.config["head"]]

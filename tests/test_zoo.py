@@ -19,7 +19,8 @@ from lgcodec import container
 from lgcodec.coding import bits_back, explicit, likelihood
 from lgcodec.models import registry, zoo
 from lgcodec.models.errors import ModelError
-from lgcodec.models.families.masked import floats
+from lgcodec.models.families.masked import floats, training
+from lgcodec.models.families.masked.flow import Flow
 from lgcodec.models.families.masked.latent import Latents
 from lgcodec.models.families.masked.network import Graph, Network
 from lgcodec.models.families.masked.program import Program, Schedule
@@ -163,10 +164,13 @@ def test_what_looks_ahead_sees_nothing(name: str, monkeypatch: pytest.MonkeyPatc
     assert difference(g, net) > 0.03
 
 
+FLOWS = [name for name in zoo.names() if zoo.system(name).flow]
+
+
 @pytest.mark.parametrize("name", zoo.names())
 def test_all_tiny_pictures_share_the_whole_line(name: str) -> None:
     """The shares of all pictures sum to 2**24 for each symbol, exactly: no bit is lost, and none is there twice."""
-    shape = {"pixelcnnpp": (2, 1), "pixelcnn_grey": (2, 2)}.get(name, (3, 3))
+    shape = {"pixelcnnpp": (2, 1), "pixelcnn_grey": (2, 2), **dict.fromkeys(FLOWS, (2, 1))}.get(name, (3, 3))
     g = graph(name, shape, levels=3)
     every = np.array(list(product(range(g.levels), repeat=math.prod(shape))))
     tile = every.reshape(1, -1, shape[1]).astype(np.int16)
@@ -230,6 +234,67 @@ def test_latents_come_back_and_give_back_what_they_took(name: str) -> None:
     assert left == start.tolist()
 
 
+def flow_of(name: str, shape: tuple[int, int], levels: int = 256) -> floats.Flow:
+    steps = zoo.system(name).flow
+    known = steps.__code__.co_varnames[: steps.__code__.co_argcount]
+    graphs = [replace(g, levels=levels) for g in steps(shape, **{k: n for k, n in SMALL.items() if k in known})]
+    model = floats.Flow(graphs, replace(graph(name, shape), levels=levels), 1)
+    torch.manual_seed(1)
+    for p in model.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    return model
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_flows_are_bijections_that_come_back_everywhere(name: str) -> None:
+    weights = floats.export_flow(flow_of(name, (5, 4)), {})
+    tiles = [pictures(graph(name, (5, 4)), 13, 6), np.zeros((1, 13, 6), np.int16)]  # cut, some in part
+    flows = [Flow(weights, choose(machine=machine).executor) for machine in ("numpy", "torch")]
+    programs = [flow.program([(1, 13, 6)] * 2) for flow in flows]
+    streams = [explicit.push_program(p, tiles) for p in programs]
+    for a, b in zip(*streams, strict=True):
+        assert np.array_equal(a.words, b.words)
+    assert np.array_equal(explicit.pop_program(programs[0], [s.words for s in streams[1]]), tiles)
+    x = programs[0].blocks.arrange(tiles)
+    assert not np.array_equal(flows[0].forward(x), x)
+    tensors = {key: a.tolist() for key, a in weights.tensors.items()}
+    stream = streams[0][0].words.astype("<u4").tobytes()
+    assert reference_masked.decode_flow(weights.config, tensors, stream, 13, 6) == tiles[0][0].tolist()
+    every = np.array(list(product((0, 7, 255), repeat=4)))  # a flow's shape in small: no two become one
+    small = Flow(floats.export_flow(flow_of(name, (2, 2)), {}), choose(machine="numpy").executor)
+    assert len(np.unique(small.forward(every), axis=0)) == len(every)
+    assert np.array_equal(small.inverse(small.forward(every)), every)
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_flows_in_integers_say_what_floats_say(name: str) -> None:
+    model = flow_of(name, (6, 4))
+    x = np.random.default_rng(2).integers(0, 256, (20, 24))
+    tile = x.reshape(1, -1, 4).astype(np.int16)
+    flow = Flow(floats.export_flow(model, {}), choose(machine="numpy").executor)
+    with torch.inference_mode():
+        as_floats = model(torch.from_numpy(x)).mean().item()
+    as_integers = explicit.push_program(flow.program([tile.shape]), [tile])[0].ideal_bits / x.size
+    assert as_integers == pytest.approx(as_floats, rel=0.015)
+
+
+def test_flows_that_do_not_fit_are_refused() -> None:
+    good = floats.export_flow(flow_of("nice", (4, 4)), {})
+    steps, prior = good.config["flow"], good.config["prior"]
+    for config in (
+        {"flow": {}, "prior": prior},
+        {"flow": [None], "prior": prior},
+        {"flow": steps, "prior": steps[0]},
+        {"flow": [{**steps[0], "shape": [2, 8]}], "prior": prior},
+        {"flow": [{**steps[0], "levels": 128}], "prior": prior},
+        {"flow": [prior], "prior": prior},
+        {"flow": steps, "prior": prior, "more": 1},
+        {"flow": steps},
+    ):
+        with pytest.raises(ModelError):
+            Flow(Weights("masked", config, good.tensors, {}), choose(machine="numpy").executor)
+
+
 @pytest.mark.parametrize("name", LATENT)
 def test_net_bits_are_the_bound(name: str) -> None:
     model = latents_of(name, (5, 4))
@@ -268,11 +333,12 @@ def test_examples_of_the_lectures_run(capsys: pytest.CaptureFixture[str]) -> Non
     assert "\n".join([*left, "", *right]) in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["context", "vae", "pixelcnn_grey"])
+@pytest.mark.parametrize("name", ["context", "nice", "vae", "pixelcnn_grey"])
 def test_files_of_own_weights(name: str, tmp_path: Path) -> None:
     """Images of bits go through models of bits, and grey ones through the others; `default` codes no bits."""
-    system, g = zoo.system(name), graph(name, (7, 7))
-    weights = floats.export_latents(latents_of(name, (7, 7)), {}) if system.posterior else floats.export(net_of(g), {})
+    g, shape = graph(name, (7, 7)), (7, 7)
+    made = {"nice": lambda: flow_of(name, shape), "vae": lambda: latents_of(name, shape)}.get(name, lambda: net_of(g))
+    weights = training.exported(made(), {})
     weights.write(tmp_path / "own.safetensors")
     codec = lgcodec.Codec(registry.load(tmp_path / "own.safetensors", machine="numpy"), effort=1)
     noise = np.random.default_rng(3).integers(0, g.levels, (40, 17)).astype(np.uint8)

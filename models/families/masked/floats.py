@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - as the field calls it
 
 from lgcodec.models.entropy import mixture
 from lgcodec.models.entropy.cells import LATENT_UNIT, RATIO_UNIT, Cells
+from lgcodec.models.families.masked import flow
 from lgcodec.models.families.masked.latent import joined
 from lgcodec.models.families.masked.network import (
     CELLS,
@@ -126,8 +127,9 @@ class FloatGraph(nn.Module):
             if node.kind == "table":
                 self.weights[str(i)] = nn.Parameter(torch.zeros(1 << len(node.offsets), node.channels))
         if graph.head == "mixture":
-            K, last = graph.components, self.biases[str(len(graph.nodes) + FIRST - 1)]
-            last.data[K : 2 * K], last.data[2 * K :] = torch.linspace(-1, 1, K), 3.0
+            K = graph.components
+            last = self.biases[str(len(graph.nodes) + FIRST - 1)].data.view(-1, 3 * K)
+            last[:, K : 2 * K], last[:, 2 * K :] = torch.linspace(-1, 1, K), 3.0
         self.row, self.offset = _scales(graph)
         self.masks = Masks(graph, torch.device("cpu"))
         self.seen: Tensor
@@ -140,11 +142,12 @@ class FloatGraph(nn.Module):
         self.register_buffer("places", torch.from_numpy(places.astype(np.float32)), persistent=False)
 
     def forward(self, x: Tensor, masks: Masks | None = None, given: Tensor | None = None) -> Tensor:
-        """x: samples int64 [B, units], normal ones as floats; given: [B, units], activations -> what the head takes,
+        """x: samples int64 [B, units], normal ones and a flow's as floats; given: [B, units], activations -> what the head takes,
         [B, units, channels], as floats.
         """
         masks = masks or self.masks
-        seen = 2 * x if self.graph.head == "normal" else self.seen[x]
+        top = self.graph.levels - 1
+        seen = 2 * x if self.graph.head == "normal" else (2 * x - top) / top if x.is_floating_point() else self.seen[x]
         arrays = {SAMPLES: seen[:, None], PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
         arrays[GIVEN] = (x.new_zeros(len(x), self.graph.given).float() if given is None else given)[:, None]
         for i, node in enumerate(self.graph.nodes, FIRST):
@@ -232,7 +235,7 @@ def _scales(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return row, np.repeat([0.0, 0.0, 4.0 * mixture.LOG_SCALE_UNIT], K)
     if graph.head == "normal":
         return np.array([float(LATENT_UNIT), RATIO_UNIT]), np.zeros(2)
-    unit = {"bernoulli": LOGIT_UNIT, "categorical": mixture.LOGIT_UNIT}[graph.head]
+    unit = {"bernoulli": LOGIT_UNIT, "categorical": mixture.LOGIT_UNIT, "shift": graph.levels / 2}[graph.head]
     size = len(graph.head_ends()[0])
     return np.full(size, float(unit)), np.zeros(size)
 
@@ -258,6 +261,24 @@ def _mixture_nats(graph: Graph, out: Tensor, x: Tensor) -> Tensor:
     inside = torch.log((torch.sigmoid(above) - torch.sigmoid(below)).clamp(min=1e-9))
     log = torch.where(x == 0, first, torch.where(x == graph.levels - 1, last, inside))
     return -torch.logsumexp(log + torch.log_softmax(logit, dim=-1), dim=-1)
+
+
+class Flow(nn.Module):
+    """Steps z = x - shift(x), rounded, and the graph of z's prior. Gradients pass by what is rounded."""
+
+    def __init__(self, steps: Sequence[Graph], prior: Graph, seed: int = 0) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(FloatGraph(step, seed + i) for i, step in enumerate(steps, 1))
+        self.prior = FloatGraph(prior, seed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Bits of each picture's samples, [B, units], in the order of z. x: int64 [B, units]."""
+        graph, z = self.prior.graph, x.float()
+        for step in self.steps:
+            shift = (graph.levels / 2 * step(z)[..., 0]).clamp(-graph.levels / 2, graph.levels / 2)
+            z = z - shift - (shift.round() - shift).detach()
+            z = z - graph.levels * torch.floor(z / graph.levels).detach()
+        return bits(graph, self.prior(z), z if graph.head == "mixture" else z.long())
 
 
 class Latents(nn.Module):
@@ -325,6 +346,13 @@ def export_latents(model: Latents, card: dict[str, Any]) -> Weights:
     parts = {name: export(net, {}) for name, net in nets.items() if net is not None}
     work = sum(part.card["multiply_adds"] for part in parts.values())
     return joined(parts, {**card, "multiply_adds": work})
+
+
+def export_flow(model: Flow, card: dict[str, Any]) -> Weights:
+    """The same of a flow."""
+    steps, prior = [export(step, {}) for step in model.steps], export(model.prior, {})  # type: ignore[arg-type]
+    work = sum(part.card["multiply_adds"] for part in (*steps, prior))
+    return flow.joined(steps, prior, {**card, "multiply_adds": work})
 
 
 def export(net: FloatGraph, card: dict[str, Any], graph: Graph | None = None) -> Weights:

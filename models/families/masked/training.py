@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from lgcodec.models import zoo
 from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.errors import ModelError
-from lgcodec.models.families.masked.floats import FloatGraph, Latents, Masks, bits, export, export_latents
+from lgcodec.models.families.masked.floats import (
+    Flow,
+    FloatGraph,
+    Latents,
+    Masks,
+    bits,
+    export,
+    export_flow,
+    export_latents,
+)
 from lgcodec.models.families.masked.model import load
 from lgcodec.models.families.masked.network import FIRST, Graph
 from lgcodec.models.interface import ExplicitCoding
@@ -29,6 +38,7 @@ from lgcodec.models.training.rates import net_bits
 from lgcodec.models.training.run import Run, train
 from lgcodec.models.weights import Weights
 
+Trained = FloatGraph | Flow | Latents
 SEED = 0  # of the test images' draw
 UNLABELLED = 0.1  # of a batch, where a net is told classes
 SHOWN = 500  # images that the rates are measured on while training
@@ -87,13 +97,15 @@ def integer_rate(weights: Weights, x: NDArray[np.uint8], given: NDArray[np.float
 
 @torch.inference_mode()
 def float_rate(
-    model: FloatGraph | Latents, x: NDArray[np.uint8], given: NDArray[np.float32], samples: int = 1
+    model: Trained, x: NDArray[np.uint8], given: NDArray[np.float32], samples: int = 1
 ) -> float:
     """Bits per dim of images [N, H, W], in float32; samples: of the bound of models with latents."""
 
     def rate(p: torch.Tensor, g: torch.Tensor) -> float:
         if isinstance(model, Latents):
             return model.bound(p, samples).mean().item() / p.shape[1] / math.log(2)
+        if isinstance(model, Flow):
+            return model(p).mean().item()
         return bits(model.graph, model(p, given=g), p).mean().item()
 
     torch.manual_seed(SEED)
@@ -102,7 +114,7 @@ def float_rate(
     return sum(rate(torch.from_numpy(p), torch.from_numpy(g)) * len(p) for p, g in pairs) / len(x)
 
 
-def optimisers(model: FloatGraph | Latents, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
+def optimisers(model: Trained, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
     """Muon for the windows' and cells' matrices but the last one's, AdamW for all else; each with its peak rate."""
     nets = [module for module in model.modules() if isinstance(module, FloatGraph)]
     nodes = [(net, i, node) for net in nets for i, node in enumerate(net.graph.nodes[:-1], FIRST)]
@@ -117,15 +129,23 @@ def optimisers(model: FloatGraph | Latents, peak: float, decay: float) -> list[t
     return result
 
 
-def build(system: zoo.System, graph: Graph, seed: int) -> tuple[FloatGraph | Latents, list[Masks]]:
+def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Masks]]:
     """A system to be trained, and the masks of each of its orders."""
     if system.posterior is not None:
         prior = None if system.prior is None else system.prior()
         options: dict[str, Any] = system.objective
         return Latents(prior, system.posterior(graph.shape), graph, seed, **options), []
+    if system.flow is not None:
+        return Flow(system.flow(graph.shape), graph, seed), []
     net = FloatGraph(graph, seed)
     others = [Masks(system.graph(number, graph.shape), torch.device("cpu")) for number in range(1, system.orders)]
     return net, [net.masks, *others]
+
+
+def exported(model: Trained, card: dict[str, Any]) -> Weights:
+    if isinstance(model, Latents):
+        return export_latents(model, card)
+    return export_flow(model, card) if isinstance(model, Flow) else export(model, card)
 
 
 @click.command("zoo")
@@ -175,14 +195,15 @@ def command(
     def loss(parts: list[torch.Tensor]) -> torch.Tensor:
         if isinstance(model, Latents):
             return model.loss(parts[0])
+        if isinstance(model, Flow):
+            return model(parts[0]).mean()
         return bits(graph, model(parts[0], masks[int(parts[1])], parts[2]), parts[0]).mean()
 
     def write(run: Run) -> None:
         card = dict(facts)
         if isinstance(model, Latents):
             card["bound_of_50_samples_bpd"] = round(float_rate(model, held, told, 50), 4)
-        weights = export_latents(model, card) if isinstance(model, Latents) else export(model, card)
-        run.report(weights, float_rate(model, held, told), integer_rate(weights, held, told))
+        run.report(weights := exported(model, card), float_rate(model, held, told), integer_rate(weights, held, told))
 
     peak = 3e-3 * (system.rate if rate is None else rate)
     batch = batch or system.batch
