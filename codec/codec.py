@@ -132,9 +132,7 @@ class Codec(Options):
                 bits += likelihood.score(model, [planes], choice)[0] * planes.size
         return bits / (picture.area * picture.mode.subpixels)
 
-    def sample(
-        self, n: int, size: tuple[int, int], *, seed: int = 0, label: int | None = None
-    ) -> list[NDArray[Any]]:
+    def sample(self, n: int, size: tuple[int, int], *, seed: int = 0, label: int | None = None) -> list[NDArray[Any]]:
         """n pictures that the model imagines, uint8 [H, W] or [H, W, 3], or bool: what random bits decode to.
 
         size: width and height; label: of this class. Raises InputError for models without a program to decode with, and

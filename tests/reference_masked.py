@@ -45,12 +45,16 @@ def pop_link(config: dict[str, Any], tensors: dict[str, Any], words: list[int], 
     if config["prior"]:
         z = follow(part("prior").run(all_of, [[] for _ in inside], None), pop)
     else:
-        side, latents = posterior.side, len(posterior.order)
+        side, latents = math.isqrt(posterior.config["levels"]), len(posterior.order)
         row = [TOTAL // side * a for a in range(side + 1)]
         high, low = (pop([row] * (latents * len(inside)), []) for _ in range(2))
         flat = [side * a + b for a, b in zip(high, low, strict=True)]
         z = [flat[i : i + latents] for i in range(0, len(flat), latents)]
-    x = follow(likelihood.run(inside, [[posterior.seen(v) for v in a] for a in z], None), pop)
+    if config["posterior"]["head"] == "normal":
+        said = [[posterior.seen(v) for v in a] for a in z]
+    else:
+        said = [[128 * (v == i) for v in a for i in range(posterior.config["levels"])] for a in z]
+    x = follow(likelihood.run(inside, said, None), pop)
     known = [zip(*pair, strict=True) for pair in zip(x, inside, strict=True)]
     seen = [[likelihood.seen(v) if ok else 0 for v, ok in pair] for pair in known]
     follow(posterior.run(all_of, seen, z), push)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -29,13 +30,16 @@ from lgcodec.models.machines.choose import choose
 from lgcodec.models.machines.numpy.stack import Stack
 from lgcodec.models.weights import Weights
 
-SMALL = {"width": 8, "hidden": 20, "depth": 2, "mixed": 3, "latents": 5}
+SMALL = {"width": 8, "hidden": 20, "depth": 2, "mixed": 3, "latents": 5, "components": 16}
 
 
 def graph(name: str, shape: tuple[int, int], number: int = 0, **sizes: int) -> Graph:
-    make = zoo.system(name).graph
+    return zoo.system(name).graph(number, shape, **small(zoo.system(name).graph, **sizes))
+
+
+def small(make: Callable[..., object], **sizes: int) -> dict[str, int]:
     known = make.__code__.co_varnames[: make.__code__.co_argcount]
-    return make(number, shape, **{key: n for key, n in {**SMALL, **sizes}.items() if key in known})
+    return {key: n for key, n in {**SMALL, **sizes}.items() if key in known}
 
 
 def net_of(g: Graph) -> floats.FloatGraph:
@@ -206,9 +210,9 @@ LATENT = [name for name in zoo.names() if zoo.system(name).posterior]
 
 def latents_of(name: str, shape: tuple[int, int]) -> floats.Latents:
     system = zoo.system(name)
-    sizes = {"hidden": 12, "latents": 5}
-    prior = system.prior and system.prior(**sizes)
-    model = floats.Latents(prior, system.posterior(shape, **sizes), system.graph(0, shape, **sizes))
+    prior, posterior = system.prior and system.prior(**small(system.prior)), system.posterior
+    kind = floats.Mixture if name == "mixture" else floats.Latents
+    model = kind(prior, posterior(shape, **small(posterior)), graph(name, shape))
     torch.manual_seed(1)
     for p in model.parameters():
         p.data += 0.1 * torch.randn_like(p)
@@ -234,11 +238,9 @@ def test_latents_come_back_and_give_back_what_they_took(name: str) -> None:
     assert left == start.tolist()
 
 
-def flow_of(name: str, shape: tuple[int, int], levels: int = 256) -> floats.Flow:
+def flow_of(name: str, shape: tuple[int, int]) -> floats.Flow:
     steps = zoo.system(name).flow
-    known = steps.__code__.co_varnames[: steps.__code__.co_argcount]
-    graphs = [replace(g, levels=levels) for g in steps(shape, **{k: n for k, n in SMALL.items() if k in known})]
-    model = floats.Flow(graphs, replace(graph(name, shape), levels=levels), 1)
+    model = floats.Flow(steps(shape, **small(steps)), graph(name, shape), 1)
     torch.manual_seed(1)
     for p in model.parameters():
         p.data += 0.1 * torch.randn_like(p)
@@ -305,7 +307,7 @@ def test_net_bits_are_the_bound(name: str) -> None:
     tile = x.reshape(1, -1, 4).astype(np.int16)
     net = likelihood.code_length(run.latent([tile.shape]), [tile], Stack(likelihood.noise(20000, 0))) / len(x)
     assert net == pytest.approx(elbo, rel=0.02)
-    assert tight < elbo  # the more samples, the tighter
+    assert tight < elbo or name == "mixture"  # the more samples, the tighter; a mixture's is exact
 
 
 def test_latents_that_do_not_fit_are_refused() -> None:

@@ -11,9 +11,7 @@ from lgcodec.models.zoo import System
 from lgcodec.models.zoo.build import DIGIT, GIVEN, HERE, SAMPLES, Build, above, left, raster, rows, square
 
 
-def graph(
-    number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 20, depth: int = 3, classes: int = 0
-) -> Graph:
+def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 20, depth: int = 3, classes: int = 0) -> Graph:
     """classes: how many there are, where the net is told a picture's."""
     g = Build(shape, raster(shape), classes, {"rows": rows(shape), "zero": 0 * rows(shape)})
     said = [g.add("dense", [GIVEN], 2, "zero")] if classes else []

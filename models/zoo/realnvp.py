@@ -1,4 +1,4 @@
-"""RealNVP's masks and convolutional couplings (Dinh et al. 2017), additive: checkerboards, then channels of 2 x 2 cells.
+"""RealNVP's masks and convolutional couplings (Dinh et al. 2017), additive: checkerboards, then places of 2 x 2 cells.
 
 Free scales are no bijections of integers; with a product of one they are, see the `continuous` family, and by local
 bits-back they can be coded, see benchmarks/local_bits_back.py. Here a step shifts, modulo 256.

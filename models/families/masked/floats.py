@@ -34,6 +34,7 @@ from lgcodec.models.families.masked.network import (
 from lgcodec.models.layers.integer import quantise
 from lgcodec.models.weights import Weights
 
+TYPICAL = 140.0  # nats of a picture
 SPARSE = 3  # a window is a convolution where its box has at most so many places for each offset
 
 
@@ -142,12 +143,14 @@ class FloatGraph(nn.Module):
         self.register_buffer("places", torch.from_numpy(places.astype(np.float32)), persistent=False)
 
     def forward(self, x: Tensor, masks: Masks | None = None, given: Tensor | None = None) -> Tensor:
-        """x: samples int64 [B, units], normal ones and a flow's as floats; given: [B, units], activations -> what the head takes,
-        [B, units, channels], as floats.
+        """x: samples int64 [B, units], normal ones and a flow's as floats; given: [B, units], activations -> what the
+        head takes, [B, units, channels], as floats.
         """
         masks = masks or self.masks
-        top = self.graph.levels - 1
-        seen = 2 * x if self.graph.head == "normal" else (2 * x - top) / top if x.is_floating_point() else self.seen[x]
+        if self.graph.head == "normal":
+            seen = 2 * x
+        else:
+            seen = 2 * x / (self.graph.levels - 1) - 1 if x.is_floating_point() else self.seen[x]
         arrays = {SAMPLES: seen[:, None], PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
         arrays[GIVEN] = (x.new_zeros(len(x), self.graph.given).float() if given is None else given)[:, None]
         for i, node in enumerate(self.graph.nodes, FIRST):
@@ -334,6 +337,35 @@ class Latents(nn.Module):
         cost = self.beta * min(1.0, 0.1 + self.step / self.warm_up if self.warm_up else 1.0)
         return (cost * spent + likelihood.mean()) / size
 
+    def finish(self) -> None:
+        """Computes what was not trained."""
+
+
+class Mixture(Latents):
+    """One latent, a category, each as likely as the others, and pixels that are independent given it: -log p(x) is a
+    sum over all of them, and the posterior follows from the likelihood, so that bits-back reaches it.
+    """
+
+    def components(self) -> Tensor:
+        """Logits of the pixels, [K, units]."""
+        K, graph = self.posterior.graph.levels, self.likelihood.graph
+        given = torch.eye(K)
+        return self.likelihood(given.new_zeros(K, graph.units(SAMPLES)).long(), given=given)[..., 0]
+
+    def bound(self, x: Tensor, samples: int = 1) -> Tensor:
+        logits = self.components()
+        nats = F.softplus(logits).sum(1) - x.float() @ logits.T  # [B, K]
+        return math.log(len(logits)) - torch.logsumexp(-nats, dim=1)
+
+    def loss(self, x: Tensor) -> Tensor:
+        return self.bound(x).mean() / (x.shape[1] * math.log(2))
+
+    def finish(self) -> None:
+        """p(k|x): logits linear in x, of which the posterior sees 2 x - 1; so much more that they are not clipped."""
+        logits, (last,) = self.components().detach(), self.posterior.weights
+        self.posterior.weights[last].data = logits / 2
+        self.posterior.biases[last].data = (logits / 2 - F.softplus(logits)).sum(1) + TYPICAL
+
 
 def _normal(out: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and log precision of latents, [B, latents], from [B, latents, 2]."""
@@ -342,6 +374,7 @@ def _normal(out: Tensor) -> tuple[Tensor, Tensor]:
 
 def export_latents(model: Latents, card: dict[str, Any]) -> Weights:
     """The integers of trained graphs."""
+    model.finish()
     nets = {"prior": model.prior, "posterior": model.posterior, "likelihood": model.likelihood}
     parts = {name: export(net, {}) for name, net in nets.items() if net is not None}
     work = sum(part.card["multiply_adds"] for part in parts.values())

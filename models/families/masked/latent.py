@@ -4,8 +4,10 @@
     likelihood  a picture of samples given the latents          z -> x
     prior       a picture of latents, given nothing; without a graph all cells are as likely, which is standard normal
 
-All three may be autoregressive. A prior that is is what others call an inverse autoregressive flow in the posterior
-(Chen et al. 2017, section 3.2); a likelihood that sees pixels makes a PixelVAE or a lossy autoencoder of it.
+A latent is a cell of the normal distribution, or one of a few categories: then the likelihood is given a number for
+each category, 1 for the one that it is. All three may be autoregressive. A prior that is is what others call an inverse
+autoregressive flow in the posterior (Chen et al. 2017, section 3.2); a likelihood that sees pixels makes a PixelVAE of
+it, or a lossy autoencoder.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 
 from lgcodec.models.entropy import program
 from lgcodec.models.errors import ModelError
-from lgcodec.models.families.masked.network import Graph, Int, Network
+from lgcodec.models.families.masked.network import ONE, Graph, Int, Network
 from lgcodec.models.families.masked.program import UNKNOWN, Arrays, Blocks, Schedule, Shape, Step, Tile
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Table
 from lgcodec.models.layers.integer import Executor
@@ -95,17 +97,27 @@ class Latents:
             raise ModelError("masked model: a config that is not one of this release")
         self.run = {name: Schedule(Network.of(part), executor) for name, part in split(weights).items()}
         posterior, likelihood = self.graph("posterior"), self.graph("likelihood")
-        sizes = math.prod(likelihood.shape), math.prod(posterior.shape)
-        fits = posterior.head == "normal" and (posterior.given, likelihood.given) == sizes
+        self.is_normal = posterior.head == "normal"
+        sizes = math.prod(likelihood.shape), math.prod(posterior.shape) * (1 if self.is_normal else posterior.levels)
+        fits = posterior.head in ("normal", "categorical") and (posterior.given, likelihood.given) == sizes
         if "prior" in self.run:
             prior = self.graph("prior")
             fits = fits and (prior.shape, prior.levels, prior.given) == (posterior.shape, posterior.levels, 0)
-            fits = fits and prior.head == "normal"
+            fits = fits and prior.head == posterior.head
+        else:
+            fits = fits and math.isqrt(posterior.levels) ** 2 == posterior.levels
         if not fits or likelihood.head == "normal":
             raise ModelError("masked model: prior, posterior and likelihood do not fit together")
 
     def graph(self, name: str) -> Graph:
         return self.run[name].network.graph
+
+    def said(self, latent: Int) -> NDArray[np.int16]:
+        """What the likelihood is given of latents int64 [N, units]."""
+        if self.is_normal:
+            return self.run["posterior"].seen[latent]
+        chosen = latent[..., None] == np.arange(self.graph("posterior").levels)
+        return (ONE * chosen).reshape(len(latent), -1).astype(np.int16)
 
     def latent(self, shapes: Sequence[Shape]) -> LatentTiles:
         """The program of a batch of tiles of one shape [1, H, W]."""
@@ -145,6 +157,6 @@ class LatentTiles:
         return Arrays(self.graphs.run["posterior"], self._whole(), given=seen)
 
     def likelihood(self, latent: Int) -> Likelihood:
-        blocks, seen = self.blocks, self.graphs.run["posterior"].seen
+        blocks, given = self.blocks, self.graphs.said(latent)
         inside = np.tile(blocks.inside, (len(self.shapes), 1))
-        return Likelihood(Arrays(self.graphs.run["likelihood"], inside, given=seen[latent]), blocks)
+        return Likelihood(Arrays(self.graphs.run["likelihood"], inside, given=given), blocks)

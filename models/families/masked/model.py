@@ -43,7 +43,12 @@ def load_flow(weights: Weights, machine: Machine) -> ImageModel:
 
 
 def _stacked(
-    weights: Weights, machine: Machine, coding: ExplicitCoding, graph: Graph, network: Any, classes: Sequence[bytes] = ()
+    weights: Weights,
+    machine: Machine,
+    coding: ExplicitCoding,
+    graph: Graph,
+    network: Any,
+    classes: Sequence[bytes] = (),
 ) -> ImageModel:
     height, width = graph.shape
     return ImageModel(

@@ -8,7 +8,7 @@ white with the probability grey / 255, and tested on one fixed draw (`binarise`)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from lgcodec.models import zoo
 from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.floats import (
-    Flow,
     FloatGraph,
+    Flow,
     Latents,
     Masks,
+    Mixture,
     bits,
     export,
     export_flow,
@@ -74,7 +75,8 @@ def one_hot(labels: NDArray[np.integer] | None, count: int, classes: int) -> NDA
         return np.zeros((count, 0), np.float32)
     if labels is None or labels.shape != (count,) or labels.min() < 0 or labels.max() >= classes:
         raise click.ClickException(f"the system needs labels of {classes} classes: train_labels, test_labels")
-    return np.eye(classes, dtype=np.float32)[labels]
+    result: NDArray[np.float32] = np.eye(classes, dtype=np.float32)[labels]
+    return result
 
 
 def by_class(x: NDArray[np.uint8], given: NDArray[np.float32]) -> list[tuple[bytes, NDArray[np.uint8]]]:
@@ -95,18 +97,24 @@ def integer_rate(weights: Weights, x: NDArray[np.uint8], given: NDArray[np.float
     return sum(ideal_bits(model.coding, [tile], kind) for kind, tile in parts) / x.size
 
 
+def cost(model: Trained, parts: list[torch.Tensor], masks: Sequence[Masks | None]) -> torch.Tensor:
+    """What is trained, in bits per dim, of a batch as `batches` gives it."""
+    x, order, given = parts
+    if isinstance(model, Latents):
+        return model.loss(x)
+    if isinstance(model, Flow):
+        return torch.mean(model(x))
+    return bits(model.graph, model(x, masks[int(order)], given), x).mean()
+
+
 @torch.inference_mode()
-def float_rate(
-    model: Trained, x: NDArray[np.uint8], given: NDArray[np.float32], samples: int = 1
-) -> float:
+def float_rate(model: Trained, x: NDArray[np.uint8], given: NDArray[np.float32], samples: int = 1) -> float:
     """Bits per dim of images [N, H, W], in float32; samples: of the bound of models with latents."""
 
     def rate(p: torch.Tensor, g: torch.Tensor) -> float:
         if isinstance(model, Latents):
             return model.bound(p, samples).mean().item() / p.shape[1] / math.log(2)
-        if isinstance(model, Flow):
-            return model(p).mean().item()
-        return bits(model.graph, model(p, given=g), p).mean().item()
+        return cost(model, [p, torch.tensor(0), g], [None]).item()
 
     torch.manual_seed(SEED)
     flat, n = x.reshape(len(x), -1).astype(np.int64), max(1, len(x) // 50)
@@ -134,7 +142,9 @@ def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Ma
     if system.posterior is not None:
         prior = None if system.prior is None else system.prior()
         options: dict[str, Any] = system.objective
-        return Latents(prior, system.posterior(graph.shape), graph, seed, **options), []
+        posterior = system.posterior(graph.shape)
+        kind = Latents if posterior.head == "normal" else Mixture
+        return kind(prior, posterior, graph, seed, **options), []
     if system.flow is not None:
         return Flow(system.flow(graph.shape), graph, seed), []
     net = FloatGraph(graph, seed)
@@ -171,7 +181,7 @@ def command(
         raise click.UsageError(f"no system {name!r}: expected one of {', '.join(zoo.names())}") from e
     with np.load(data) as file:
         images, test = file["train"], file["test"]
-        labels = [file[name] if name in file else None for name in ("train_labels", "test_labels")]
+        labels = [file.get(name) for name in ("train_labels", "test_labels")]
     if images.ndim != 3 or images.shape[1:] != test.shape[1:] or images.dtype != np.uint8:
         raise click.ClickException(f"{data}: expected images uint8 [N, H, W] of one size")
     try:
@@ -192,13 +202,6 @@ def command(
     }
     click.echo(f"{system.title}: {sum(p.numel() for p in model.parameters())} parameters")
 
-    def loss(parts: list[torch.Tensor]) -> torch.Tensor:
-        if isinstance(model, Latents):
-            return model.loss(parts[0])
-        if isinstance(model, Flow):
-            return model(parts[0]).mean()
-        return bits(graph, model(parts[0], masks[int(parts[1])], parts[2]), parts[0]).mean()
-
     def write(run: Run) -> None:
         card = dict(facts)
         if isinstance(model, Latents):
@@ -208,7 +211,15 @@ def command(
     peak = 3e-3 * (system.rate if rate is None else rate)
     batch = batch or system.batch
     seen = batch / len(images)
-    run = Run(model, out, torch.device("cpu"), optimisers(model, peak, system.decay), loss, write, seen)
+    run = Run(
+        model,
+        out,
+        torch.device("cpu"),
+        optimisers(model, peak, system.decay),
+        lambda parts: cost(model, parts, masks),
+        write,
+        seen,
+    )
     if resume and run.checkpoint.exists():
         run.resume()
     train(run, batches(images, given, system, batch, seed), system.minutes if minutes is None else minutes)
