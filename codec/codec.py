@@ -143,6 +143,43 @@ class Codec(Options):
         model = self.load()
         return likelihood.sample(model, (model.planes, size[1], size[0]), n, seed, likelihood.choice_of(model, label))
 
+    def complete(
+        self, image: Source | Picture, known: NDArray[np.bool_], n: int = 1, *, seed: int = 0, label: int | None = None
+    ) -> list[NDArray[Any]]:
+        """n pictures that have an image's pixels where `known`, bool [H, W], says so; the model imagines the others.
+
+        Models without latents draw a pixel given those that come before it in their own order, so that what is known
+        should come first. Raises InputError for models that cannot.
+        """
+        from lgcodec.coding import likelihood
+
+        model, tile = self.load(), self._tile(image)
+        if known.shape != tile.shape[1:]:
+            raise InputError(f"known is {known.shape}, expected {tile.shape[1:]}")
+        whole = np.broadcast_to(known, tile.shape).astype(np.int16)
+        return likelihood.complete(model, tile, whole, n, seed, likelihood.choice_of(model, label))
+
+    def between(self, first: Source | Picture, last: Source | Picture, n: int, *, seed: int = 0) -> list[NDArray[Any]]:
+        """n pictures on the way from one image to another of its size, through the model's latents.
+
+        Raises InputError for models that cannot.
+        """
+        from lgcodec.coding import likelihood
+
+        a, b = self._tile(first), self._tile(last)
+        if a.shape != b.shape:
+            raise InputError("the two images have different sizes")
+        return likelihood.between(self.load(), a, b, n, seed)
+
+    def _tile(self, image: Source | Picture) -> NDArray[np.int16]:
+        """An image as one tile of the model, int16 [C, H, W]. Raises InputError."""
+        picture = self._read(image)
+        plan = modelled(picture, self) if is_modelled(picture, self) else None
+        if plan is None or len(plan.components) != 1:
+            raise InputError(f"the model codes no images of mode {picture.mode.pillow} as a whole")
+        samples = picture.samples((0, 0, picture.width, picture.height))
+        return colour.forward(plan.components[0].take(samples), plan.transform)
+
     def _read(self, image: Source | Picture) -> Picture:
         if isinstance(image, Picture):
             self.check_size(image)

@@ -219,6 +219,12 @@ def latents_of(name: str, shape: tuple[int, int]) -> floats.Latents:
     return model
 
 
+def made(name: str, shape: tuple[int, int]) -> floats.FloatGraph | floats.Flow | floats.Latents:
+    if name in FLOWS:
+        return flow_of(name, shape)
+    return latents_of(name, shape) if name in LATENT else net_of(graph(name, shape))
+
+
 @pytest.mark.parametrize("name", LATENT)
 def test_latents_come_back_and_give_back_what_they_took(name: str) -> None:
     weights, words = floats.export_latents(latents_of(name, (5, 4)), {}), []
@@ -310,6 +316,38 @@ def test_net_bits_are_the_bound(name: str) -> None:
     assert tight < elbo or name == "mixture"  # the more samples, the tighter; a mixture's is exact
 
 
+@pytest.mark.parametrize("name", ["gated", "order_agnostic", "vae", "mixture"])
+def test_pictures_are_completed(name: str, tmp_path: Path) -> None:
+    """What is known stays, and the rest follows from it."""
+    training.exported(made(name, (6, 5)), {}).write(tmp_path / "own.safetensors")
+    codec = lgcodec.Codec(registry.load(tmp_path / "own.safetensors", machine="numpy"))
+    images = np.random.default_rng(3).random((2, 6, 5)) < 0.5
+    known = np.arange(30).reshape(6, 5) < 17
+    found = [np.stack(codec.complete(image, known, 40, seed=1)) for image in images]
+    for image, pictures in zip(images, found, strict=True):
+        assert (pictures[:, known] == image[known]).all()
+        assert len(np.unique(pictures.reshape(40, -1), axis=0)) > 1
+    assert not np.array_equal(found[0][:, ~known], found[1][:, ~known])
+    with pytest.raises(lgcodec.errors.InputError, match="known"):
+        codec.complete(images[0], known[1:])
+
+
+def test_what_is_between_two_pictures(tmp_path: Path) -> None:
+    training.exported(made("vae", (6, 5)), {}).write(tmp_path / "own.safetensors")
+    codec = lgcodec.Codec(registry.load(tmp_path / "own.safetensors", machine="numpy"))
+    first, last = np.random.default_rng(3).random((2, 6, 5)) < 0.5
+    pictures = codec.between(first, last, 7)
+    assert [p.shape for p in pictures] == [(6, 5)] * 7
+    program, ends = codec.load().coding.program([(1, 6, 5)] * 3), iter([0, 4095])
+    posterior = mock.patch.object(type(program), "posterior", return_value=None)
+    with posterior, mock.patch.object(type(program), "likelihood", side_effect=lambda z: z):
+        z = program.between(lambda p: np.full((3, 5), next(ends)) if p is None else p, None, None)
+    assert np.array_equal(z[[0, 2]], [[0] * 5, [4095] * 5])
+    assert (abs(z[1] - 2047.5) < 8).all()
+    with pytest.raises(lgcodec.errors.InputError):
+        lgcodec.Codec().between(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8), 3)
+
+
 def test_latents_that_do_not_fit_are_refused() -> None:
     good = floats.export_latents(latents_of("vae", (5, 4)), {})
     other = floats.export_latents(latents_of("vae", (5, 5)), {})
@@ -338,9 +376,7 @@ def test_examples_of_the_lectures_run(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize("name", ["context", "nice", "vae", "pixelcnn_grey"])
 def test_files_of_own_weights(name: str, tmp_path: Path) -> None:
     """Images of bits go through models of bits, and grey ones through the others; `default` codes no bits."""
-    g, shape = graph(name, (7, 7)), (7, 7)
-    made = {"nice": lambda: flow_of(name, shape), "vae": lambda: latents_of(name, shape)}.get(name, lambda: net_of(g))
-    weights = training.exported(made(), {})
+    g, weights = graph(name, (7, 7)), training.exported(made(name, (7, 7)), {})
     weights.write(tmp_path / "own.safetensors")
     codec = lgcodec.Codec(registry.load(tmp_path / "own.safetensors", machine="numpy"), effort=1)
     noise = np.random.default_rng(3).integers(0, g.levels, (40, 17)).astype(np.uint8)

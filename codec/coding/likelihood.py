@@ -6,7 +6,8 @@ it. Scores are in bits per dim, of the integers that decide files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,16 +55,53 @@ def sample(
 
     Raises InputError for models that have no program to sample from.
     """
-    shapes, coding = [shape] * n, model.coding
-    match coding:
-        case ExplicitCoding():
-            program: Program[list[Tile]] = coding.program(shapes, choice)
-        case LatentCoding():
-            program = coding.program(shapes)
-        case _:
-            raise InputError(f"model {model.name} cannot be sampled")
     # 32 bits a sample are more than any model takes
-    tiles = draw(model.stack(noise(n * int(np.prod(shape)) + 64, seed)), program)
+    random = model.stack(noise(n * int(np.prod(shape)) + 64, seed))
+    return _pictures(model, draw(random, _program(model, [shape] * n, choice)))
+
+
+def complete(model: ImageModel, tile: Tile, known: Tile, n: int, seed: int, choice: bytes = b"") -> list[NDArray[Any]]:
+    """n pictures as of `sample` that have the tile's [C, H, W] samples where `known` [C, H, W] is not 0.
+
+    Raises InputError for models that cannot.
+    """
+    program = _program(model, [shape_of(tile)] * n, choice)
+    return _pictures(model, _asked(model, "complete", program)(_drawing(model, n, tile, seed), [tile] * n, [known] * n))
+
+
+def between(model: ImageModel, first: Tile, last: Tile, n: int, seed: int) -> list[NDArray[Any]]:
+    """n pictures as of `sample` on the way from one tile [C, H, W] to another, through latents.
+
+    Raises InputError for models that have none that are numbers.
+    """
+    program = _program(model, [shape_of(first)] * n, b"")
+    return _pictures(model, _asked(model, "between", program)(_drawing(model, n, first, seed), first, last))
+
+
+def _asked(model: ImageModel, name: str, program: Any) -> Any:
+    if not hasattr(program, name):
+        raise InputError(f"model {model.name} has no way to draw pictures that are known in part, or between two")
+    return getattr(program, name)
+
+
+def _drawing(model: ImageModel, n: int, tile: Tile, seed: int) -> Callable[[Any], Any]:
+    """What draws values of programs, each of new random bits."""
+    seeds = itertools.count(seed)
+    return lambda program: draw(model.stack(noise(n * tile.size + 4096, next(seeds))), program)
+
+
+def _program(model: ImageModel, shapes: Sequence[tuple[int, int, int]], choice: bytes) -> Program[Any]:
+    """Raises InputError for models that have none."""
+    match model.coding:
+        case ExplicitCoding() as coding:
+            return coding.program(shapes, choice)
+        case LatentCoding() as latent:
+            program: Program[Any] = latent.program(shapes)
+            return program
+    raise InputError(f"model {model.name} cannot be sampled")
+
+
+def _pictures(model: ImageModel, tiles: Sequence[Tile]) -> list[NDArray[Any]]:
     if model.levels == 2:
         return [tile[0].astype(bool) for tile in tiles]
     planes = [rgb_of(tile).transpose(1, 2, 0) if len(tile) == 3 else tile[0] for tile in tiles]

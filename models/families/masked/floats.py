@@ -350,7 +350,8 @@ class Mixture(Latents):
         """Logits of the pixels, [K, units]."""
         K, graph = self.posterior.graph.levels, self.likelihood.graph
         given = torch.eye(K)
-        return self.likelihood(given.new_zeros(K, graph.units(SAMPLES)).long(), given=given)[..., 0]
+        out: Tensor = self.likelihood(given.new_zeros(K, graph.units(SAMPLES)).long(), given=given)
+        return out[..., 0]
 
     def bound(self, x: Tensor, samples: int = 1) -> Tensor:
         logits = self.components()

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from lgcodec.models.entropy import program
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.network import ONE, Graph, Int, Network
-from lgcodec.models.families.masked.program import UNKNOWN, Arrays, Blocks, Schedule, Shape, Step, Tile
+from lgcodec.models.families.masked.program import UNKNOWN, Arrays, Blocks, Draw, Schedule, Shape, Step, Tile
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Table
 from lgcodec.models.layers.integer import Executor
 from lgcodec.models.weights import Weights
 
 PARTS = ("prior", "posterior", "likelihood")
+ROUNDS = 20  # of latents and pixels, to complete a picture
 
 
 def split(weights: Weights) -> dict[str, Weights]:
@@ -115,9 +116,11 @@ class Latents:
     def said(self, latent: Int) -> NDArray[np.int16]:
         """What the likelihood is given of latents int64 [N, units]."""
         if self.is_normal:
-            return self.run["posterior"].seen[latent]
+            seen: NDArray[np.int16] = self.run["posterior"].seen[latent]
+            return seen
         chosen = latent[..., None] == np.arange(self.graph("posterior").levels)
-        return (ONE * chosen).reshape(len(latent), -1).astype(np.int16)
+        given: NDArray[np.int16] = (ONE * chosen).reshape(len(latent), -1).astype(np.int16)
+        return given
 
     def latent(self, shapes: Sequence[Shape]) -> LatentTiles:
         """The program of a batch of tiles of one shape [1, H, W]."""
@@ -155,6 +158,30 @@ class LatentTiles:
         inside = np.tile(blocks.inside, (len(self.shapes), 1))
         seen = np.where(inside, likelihood.seen[x], 0).astype(np.int16)
         return Arrays(self.graphs.run["posterior"], self._whole(), given=seen)
+
+    def complete(self, draw: Draw, value: list[Tile], known: list[Tile]) -> list[Tile]:
+        """Tiles with what is not known drawn, given what is known: latents and pixels in turn, ROUNDS times, towards
+        the model's distribution (Rezende et al. 2014, appendix F).
+        """
+        x = draw(self.likelihood(draw(self.prior())))
+        for _ in range(ROUNDS):
+            x = [np.where(k > 0, a, b) for k, a, b in zip(known, value, x, strict=True)]
+            x = draw(self.likelihood(draw(self.posterior(x))))
+        return [np.where(k > 0, a, b) for k, a, b in zip(known, value, x, strict=True)]
+
+    def between(self, draw: Draw, first: Tile, last: Tile) -> list[Tile]:
+        """Tiles drawn at latents on the line from the first picture's to the last one's. Raises ModelError where they
+        are categories.
+        """
+        cells, n = self.graphs.run["posterior"].network.cells, len(self.shapes)
+        if cells is None:
+            raise ModelError("there is nothing between categories")
+        ends = [draw(self.posterior([tile] * n)).reshape(n, -1)[0] for tile in (first, last)]
+        values = cells.values.astype(np.int64)
+        share, (a, b) = np.linspace(0, 1, n)[:, None], values[ends]
+        z = np.searchsorted((values[1:] + values[:-1]) / 2, a + share * (b - a))
+        x: list[Tile] = draw(self.likelihood(z.reshape(self._pictures(), -1)))
+        return x
 
     def likelihood(self, latent: Int) -> Likelihood:
         blocks, given = self.blocks, self.graphs.said(latent)
