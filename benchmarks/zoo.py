@@ -32,7 +32,8 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "zoo.csv"
 HEAD = [
     "system", "data", "published", "float bits/dim", "integer bits/dim", "file bits/dim", "nats of the file",
-    "nats by 50 draws", "integer over float", "file over integer", "minutes trained", "compress s", "decompress s", "images",
+    "nats by 50 draws", "integer over float", "file over integer", "minutes trained", "compress s", "decompress s",
+    "images",
 ]  # fmt: skip
 FACTS = ["name", "multiply-adds of a pixel", "parameters", "digest"]
 
