@@ -128,6 +128,7 @@ _LIMIT = click.option(
 _MODEL = click.option(
     "--model", default="default", show_default=True, metavar="NAME", help="A model's name, or a weights file."
 )
+_CLASS = click.option("--class", "label", type=click.IntRange(0), metavar="N", help="Of models that know classes.")
 _ORIGIN = click.option(
     "--origin",
     type=click.Choice(["auto", "none"]),
@@ -692,22 +693,53 @@ def verify(
 @_MODEL
 @click.option("-r", "--recursive", is_flag=True, help="Walk folders.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object of rates by name.")
-def score(inputs: tuple[str, ...], model: str, device: str, threads: int, recursive: bool, as_json: bool) -> int:
-    """Say how unexpected images are to a model: bits per dim, of what it would code them with."""
+@_CLASS
+@click.option("--against", metavar="CODEC", help="Less what another codec takes, as bench knows them: png, webp ..")
+@click.option("--others", metavar="PATH", multiple=True, help="Images of another kind: do scores tell them apart?")
+def score(
+    inputs: tuple[str, ...], model: str, device: str, threads: int, recursive: bool, as_json: bool, label: int | None,
+    against: str | None, others: tuple[str, ...],
+) -> int:  # fmt: skip
+    """Say how unexpected images are to a model: bits per dim, of what it would code them with.
+
+    --against takes the image's own complexity away, so that plain images are not expected because they are plain.
+    """
     import json
 
-    codec, rates = _codec(model, device, threads, quiet=False), {}
+    import numpy as np
+
+    from lgcodec import readers
+    from lgcodec.cli.bench import contenders
+    from lgcodec.image import array_of
+
+    codec, rates = _codec(model, device, threads, quiet=False), dict[str, float]()
+    other = None if against is None else contenders.external(against)
 
     def work(source: Source) -> None:
         with source.opened() as file:
-            rates[source.name] = codec.score(file)
+            picture = readers.read(file)
+        rate = codec.score(picture, label=label)
+        if other is not None:
+            samples = np.ascontiguousarray(picture.samples((0, 0, picture.width, picture.height)))
+            pixels = array_of(samples, picture.mode)
+            rate -= 8 * len(other.encode(pixels)) / pixels.size
+        rates[source.name] = rate
         if not as_json:
-            click.echo(f"{source.name}: {rates[source.name]:.4f} bits/dim")
+            less = "" if other is None else f", less what {other.name} takes"
+            click.echo(f"{source.name}: {rate:.4f} bits/dim{less}")
 
     walk = _walk(inputs, recursive, files.IMAGES)
     code = _each(walk.sources(), work) or int(walk.failed)
+    known = list(rates.values())
+    if others:
+        walk = _walk(others, True, files.IMAGES)
+        code = _each(walk.sources(), work) or int(walk.failed) or code
+    unknown = list(rates.values())[len(known) :]
     if as_json:
         click.echo(json.dumps(rates, indent=2))
+    elif known and unknown:
+        area = report.auroc(known, unknown)
+        click.echo(f"AUROC {area:.4f}: {len(known)} images against {len(unknown)} others")
     return code
 
 
@@ -715,11 +747,25 @@ def score(inputs: tuple[str, ...], model: str, device: str, threads: int, recurs
 @click.option("-n", "--number", type=click.IntRange(1, 1024), default=16, show_default=True, help="How many pictures.")
 @click.option("--size", type=click.IntRange(1, 1024), help="Their side in pixels; 64, or what the model was made for.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random bits.")
+@_CLASS
+@click.option("--begin", type=click.Path(exists=True, dir_okay=False), help="An image, whose first --rows are kept.")
+@click.option("--rows", type=click.IntRange(1), help="Half of its rows, if not given.")
+@click.option(
+    "--between", type=click.Path(exists=True, dir_okay=False), nargs=2, help="Two images, and what is between."
+)
 @_TARGET
 @_MACHINE
 @_MODEL
-def sample(number: int, size: int | None, seed: int, model: str, device: str, threads: int, **options: Any) -> int:
-    """Show what a model imagines: random bits, decompressed, as a grid of pictures."""
+def sample(
+    number: int, size: int | None, seed: int, label: int | None, begin: str | None, rows: int | None,
+    between: tuple[str, str] | None, model: str, device: str, threads: int, **options: Any,
+) -> int:  # fmt: skip
+    """Show what a model imagines: random bits, decompressed, as a grid of pictures.
+
+    --begin and --between take models of the masked family, the latter those with latents.
+    """
+    if begin is not None and between:
+        raise click.UsageError("--begin and --between exclude each other")
     outputs = Outputs(inputs=(), **options, remove=False, recursive=False)
     if outputs.output is None and not outputs.stdout:
         raise click.UsageError("say where the grid goes: -o OUT.png")
@@ -728,9 +774,21 @@ def sample(number: int, size: int | None, seed: int, model: str, device: str, th
     from lgcodec.cli import formats
     from lgcodec.models import registry
 
-    side = size or min(64, *registry.load(model, device=device, threads=threads or None).tile)
+    def pictures() -> list[Any]:
+        if between:
+            return codec.between(*between, number, seed=seed)
+        if begin is not None:
+            import numpy as np
+
+            picture = readers.read(begin)
+            known = np.zeros((picture.height, picture.width), bool)
+            known[: rows or picture.height // 2] = True
+            return codec.complete(picture, known, number, seed=seed, label=label)
+        side = size or min(64, *registry.load(model, device=device, threads=threads or None).tile)
+        return codec.sample(number, (side, side), seed=seed, label=label)
+
     target = outputs.claim(Source(None), None if outputs.output in (None, files.STDIO) else Path(outputs.output))
-    grid = formats.grid_of(codec.sample(number, (side, side), seed=seed))
+    grid = formats.grid_of(pictures())
     with outputs.writing(target) as out:
         formats.write(readers.read(grid), out, formats.suffix_of(target, Source(None)), check=False)
     return 0

@@ -33,11 +33,12 @@ def even(side: int, most: int, unit: int) -> int:
     return side if count == 1 else -(-side // (count * unit)) * unit
 
 
-def squares(width: int, height: int, side: int, count: int) -> list[Box]:
-    """About `count` boxes of at most side x side pixels, spread evenly over an image."""
+def squares(width: int, height: int, side: int, count: int, unit: int = 1) -> list[Box]:
+    """About `count` boxes of at most side x side pixels, spread evenly over an image, at multiples of `unit`."""
     w, h = min(side, width), min(side, height)
     columns = max(1, round((count * width / height) ** 0.5))
     rows = max(1, round(count / columns))
     xs = {(width - w) * (2 * i + 1) // (2 * columns) for i in range(columns)}
     ys = {(height - h) * (2 * i + 1) // (2 * rows) for i in range(rows)}
-    return [(x, y, x + w, y + h) for y in sorted(ys) for x in sorted(xs)]
+    corners = [(x - x % unit, y - y % unit) for y in sorted(ys) for x in sorted(xs)]
+    return [(x, y, x + w, y + h) for x, y in corners]

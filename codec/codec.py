@@ -126,10 +126,11 @@ class Codec(Options):
         """
         return preview(container.read(bytes_of(data), max_pixels=self.max_pixels, partial=True), self)
 
-    def score(self, image: Source | Picture) -> float:
+    def score(self, image: Source | Picture, *, label: int | None = None) -> float:
         """Bits per dim of an image under the model: ideal bits, or the -ELBO of latent models. Low is expected.
 
-        Raises as `compress`, and InputError for images of modes that the model does not code.
+        label: as if of this class, where the model knows classes. Raises as `compress`, and InputError for images of
+        modes that the model does not code, and classes that it does not know.
         """
         from lgcodec.coding import likelihood
 
@@ -137,22 +138,60 @@ class Codec(Options):
         if not is_modelled(picture, self):
             raise InputError(f"the model codes no images of mode {picture.mode.pillow}")
         model, bits = self.load(), 0.0
-        plan = modelled(picture, self)
+        plan, choice = modelled(picture, self), likelihood.choice_of(model, label)
         for component, size in zip(plan.components, plan.tiles, strict=True):
             for box in tile_boxes(picture.width, picture.height, *size):
                 planes = colour.forward(component.take(picture.samples(box)), plan.transform)
-                bits += likelihood.score(model, [planes])[0] * planes.size
+                bits += likelihood.score(model, [planes], choice)[0] * planes.size
         return bits / (picture.area * picture.mode.subpixels)
 
-    def sample(self, n: int, size: tuple[int, int], *, seed: int = 0) -> list[NDArray[Any]]:
+    def sample(self, n: int, size: tuple[int, int], *, seed: int = 0, label: int | None = None) -> list[NDArray[Any]]:
         """n pictures that the model imagines, uint8 [H, W] or [H, W, 3], or bool: what random bits decode to.
 
-        size: width and height. Raises InputError for models without a program to decode with.
+        size: width and height; label: of this class. Raises InputError for models without a program to decode with, and
+        for classes that the model does not know.
         """
         from lgcodec.coding import likelihood
 
         model = self.load()
-        return likelihood.sample(model, (model.planes, size[1], size[0]), n, seed)
+        return likelihood.sample(model, (model.planes, size[1], size[0]), n, seed, likelihood.choice_of(model, label))
+
+    def complete(
+        self, image: Source | Picture, known: NDArray[np.bool_], n: int = 1, *, seed: int = 0, label: int | None = None
+    ) -> list[NDArray[Any]]:
+        """n pictures that have an image's pixels where `known`, bool [H, W], says so; the model imagines the others.
+
+        Models without latents draw a pixel given those that come before it in their own order, so that what is known
+        should come first. Raises InputError for models that cannot.
+        """
+        from lgcodec.coding import likelihood
+
+        model, tile = self.load(), self._tile(image)
+        if known.shape != tile.shape[1:]:
+            raise InputError(f"known is {known.shape}, expected {tile.shape[1:]}")
+        whole = np.broadcast_to(known, tile.shape).astype(np.int16)
+        return likelihood.complete(model, tile, whole, n, seed, likelihood.choice_of(model, label))
+
+    def between(self, first: Source | Picture, last: Source | Picture, n: int, *, seed: int = 0) -> list[NDArray[Any]]:
+        """n pictures on the way from one image to another of its size, through the model's latents.
+
+        Raises InputError for models that cannot.
+        """
+        from lgcodec.coding import likelihood
+
+        a, b = self._tile(first), self._tile(last)
+        if a.shape != b.shape:
+            raise InputError("the two images have different sizes")
+        return likelihood.between(self.load(), a, b, n, seed)
+
+    def _tile(self, image: Source | Picture) -> NDArray[np.int16]:
+        """An image as one tile of the model, int16 [C, H, W]. Raises InputError."""
+        picture = self._read(image)
+        plan = modelled(picture, self) if is_modelled(picture, self) else None
+        if plan is None or len(plan.components) != 1:
+            raise InputError(f"the model codes no images of mode {picture.mode.pillow} as a whole")
+        samples = picture.samples((0, 0, picture.width, picture.height))
+        return colour.forward(plan.components[0].take(samples), plan.transform)
 
     def _read(self, image: Source | Picture) -> Picture:
         if isinstance(image, Picture):

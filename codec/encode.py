@@ -204,7 +204,7 @@ def choose(
     best, fewest = (plan.transform, b""), math.inf
     if latent or len(orders) + len(model.choices) == 1:
         return plan, b""
-    tiles = _squares(picture, plan)
+    tiles = _squares(picture, plan, model.unit if model.choices else 1)
     for choice in (b"", *model.choices):
         streams = yield Encode(model, choice, [colour.forward(tile, order) for order in orders for tile in tiles])
         bits = np.reshape([stream.ideal_bits for stream in streams], (len(orders), -1)).sum(axis=1)
@@ -291,9 +291,9 @@ def check(picture: Picture, data: bytes, options: Options, meter: Meter) -> Gene
     yield from decode.decode_tiles(file, options, None, compare, meter)
 
 
-def _squares(picture: Picture, plan: Plan) -> list[Samples]:
-    """Tiles of the first component, spread over the image."""
-    places = boxes.squares(picture.width, picture.height, _SIDE, _SQUARES)
+def _squares(picture: Picture, plan: Plan, unit: int = 1) -> list[Samples]:
+    """Tiles of the first component, spread over the image, at multiples of `unit`."""
+    places = boxes.squares(picture.width, picture.height, _SIDE, _SQUARES, unit)
     return [plan.components[0].take(picture.samples(box)) for box in places]
 
 

@@ -45,12 +45,16 @@ def pop_link(config: dict[str, Any], tensors: dict[str, Any], words: list[int], 
     if config["prior"]:
         z = follow(part("prior").run(all_of, [[] for _ in inside], None), pop)
     else:
-        side, latents = posterior.side, len(posterior.order)
+        side, latents = math.isqrt(posterior.config["levels"]), len(posterior.order)
         row = [TOTAL // side * a for a in range(side + 1)]
         high, low = (pop([row] * (latents * len(inside)), []) for _ in range(2))
         flat = [side * a + b for a, b in zip(high, low, strict=True)]
         z = [flat[i : i + latents] for i in range(0, len(flat), latents)]
-    x = follow(likelihood.run(inside, [[posterior.seen(v) for v in a] for a in z], None), pop)
+    if config["posterior"]["head"] == "normal":
+        said = [[posterior.seen(v) for v in a] for a in z]
+    else:
+        said = [[128 * (v == i) for v in a for i in range(posterior.config["levels"])] for a in z]
+    x = follow(likelihood.run(inside, said, None), pop)
     known = [zip(*pair, strict=True) for pair in zip(x, inside, strict=True)]
     seen = [[likelihood.seen(v) if ok else 0 for v, ok in pair] for pair in known]
     follow(posterior.run(all_of, seen, z), push)
@@ -58,6 +62,22 @@ def pop_link(config: dict[str, Any], tensors: dict[str, Any], words: list[int], 
         stack.push(start, frequency)
     size = len(corners)
     return [likelihood.tile(x[i * size : i * size + size], H, W) for i in range(n)], stack.content()
+
+
+def decode_flow(config: dict[str, Any], tensors: dict[str, Any], stream: bytes, H: int, W: int) -> list[list[int]]:
+    """-> the tile's samples [H][W]."""
+
+    def part(name: str, own: dict[str, Any]) -> Decoder:
+        return Decoder(own, {key[len(name) + 1 :]: a for key, a in tensors.items() if key.startswith(f"{name}.")})
+
+    stack, prior = Stack(stream), part("prior", config["prior"])
+    corners = prior.corners(H, W)
+    steps = prior.run([len(prior.order) * [True] for _ in corners], [[] for _ in corners], None)
+    values = follow(steps, lambda tables, _: [stack.pop(table) for table in tables])
+    assert stack.state == 0
+    for i, own in reversed(list(enumerate(config["flow"]))):
+        values = [part(f"flow.{i}", own).shifted(z) for z in values]
+    return prior.tile(values, H, W)
 
 
 class Decoder:
@@ -71,11 +91,12 @@ class Decoder:
         self.E = tensors["table.exponential"]
         self.side = {"mixture": 16, "normal": math.isqrt(config["levels"])}.get(config["head"], 1)  # low symbols
 
-    def decode(self, stream: bytes, H: int, W: int) -> list[list[int]]:
+    def decode(self, stream: bytes, H: int, W: int, adaptation: bytes = b"") -> list[list[int]]:
         """-> the tile's samples [H][W]."""
         stack = Stack(stream)
         corners = self.corners(H, W)
-        steps = self.run([self.inside(H - y, W - x) for y, x in corners], [[] for _ in corners], None)
+        told = [128 * (adaptation == bytes([i])) for i in range(self.config["given"])]
+        steps = self.run([self.inside(H - y, W - x) for y, x in corners], [told for _ in corners], None)
         values = follow(steps, lambda tables, _: [stack.pop(table) for table in tables])
         assert stack.state == 0
         assert not stack.words
@@ -122,6 +143,17 @@ class Decoder:
                 memory[n][0][u] = [self.seen(v)]
         return result
 
+    def shifted(self, z: list[int]) -> list[int]:
+        """The inverse of a flow's step, of one picture."""
+        memory, x = self.begin([]), len(self.order) * [0]
+        for t in sorted({t for name, degree in self.tensors.items() if name.startswith("degrees.") for t in degree}):
+            for number in range(3, len(self.nodes) + 3):
+                self.compute(memory, number, t)
+            for u in (u for u, d in enumerate(self.order) if d == t):
+                x[u] = (z[u] + memory[-1][u][0]) % self.config["levels"]
+                memory[0][u] = [self.seen(x[u])]
+        return x
+
     def begin(self, numbers: list[int]) -> list[list[list[int]]]:
         """Values [node][unit][channel] of a picture of which these numbers alone are known."""
         h, w = self.rows, self.columns
@@ -163,6 +195,7 @@ class Decoder:
             "bernoulli": [(-1023, 1023)],
             "categorical": n * [(-4095, 4095)],
             "normal": [(-1023, 1023), (0, 95)],
+            "shift": [(-(self.config["levels"] // 2), self.config["levels"] // 2)],
             "mixture": K * [(-4095, 4095)] + K * [(-32767, 32767)] + K * [(0, 160)],
         }
         return heads[self.config["head"]]

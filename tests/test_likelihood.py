@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -15,7 +17,10 @@ from strategies import FakeLatent, FakeModel, texture
 import lgcodec
 from lgcodec import Codec
 from lgcodec.cli.main import program
+from lgcodec.cli.report import auroc
 from lgcodec.errors import InputError
+from lgcodec.models import zoo
+from lgcodec.models.families.masked import floats
 
 
 @pytest.mark.parametrize("channels", [None, 3])
@@ -71,3 +76,40 @@ def test_the_commands(tmp_path: Path) -> None:
     assert grid.shape == (2 * 10 + 2, 3 * 10 + 2, 3)
     assert (grid[:2] == 255).all()
     assert (grid[12:, 22:] == 255).all()  # the place of a sixth picture
+
+
+def test_scores_tell_images_of_another_kind(tmp_path: Path) -> None:
+    """By how much they are over another codec's size, and how well that sorts them."""
+    (tmp_path / "others").mkdir()
+    for i in range(3):
+        Image.fromarray(texture(20, 20 + i, 3)).save(tmp_path / f"{i}.png")
+        noise = np.random.default_rng(i).integers(0, 256, (20, 20, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(tmp_path / "others" / f"{i}.png")
+    known = sorted(tmp_path.glob("*.png"))
+    assert run("score", *known, "--others", tmp_path / "others").output.endswith(
+        "AUROC 1.0000: 3 images against 3 others\n"
+    )
+    plain, less = (json.loads(run("score", "--json", known[0], *more).output) for more in ((), ("--against", "png")))
+    file = io.BytesIO()
+    Image.open(known[0]).save(file, "PNG", optimize=True, compress_level=9)
+    png = 8 * len(file.getvalue()) / 1200
+    assert less[str(known[0])] == pytest.approx(plain[str(known[0])] - png)
+    with pytest.raises(InputError, match="gif"):
+        run("score", known[0], "--against", "gif")
+    assert auroc([1, 2], [2, 3]) == 3.5 / 4
+
+
+def test_the_rest_of_a_digit(tmp_path: Path) -> None:
+    """--begin and --between draw pictures by a model of the masked family."""
+    g = zoo.system("pixelcnn").graph(0, (6, 5), width=8, depth=1)
+    floats.export(floats.FloatGraph(g), {}).write(tmp_path / "own.safetensors")
+    digit = np.random.default_rng(0).random((6, 5)) < 0.5
+    Image.fromarray(digit).save(tmp_path / "a.png")
+    model, out = ("--model", tmp_path / "own.safetensors"), ("-o", tmp_path / "grid.png")
+    assert run("sample", *model, "-n", 1, "--begin", tmp_path / "a.png", "--rows", 4, *out).return_value == 0
+    grid = np.asarray(Image.open(tmp_path / "grid.png")).astype(bool)
+    assert np.array_equal(grid[2:6, 2:7], digit[:4])
+    with pytest.raises(InputError):
+        run("sample", *model, "--between", tmp_path / "a.png", tmp_path / "a.png", "-f", *out)
+    with pytest.raises(click.UsageError):
+        run("sample", *model, "--begin", tmp_path / "a.png", "--between", *[tmp_path / "a.png"] * 2, "-f", *out)

@@ -6,7 +6,8 @@ it. Scores are in bits per dim, of the integers that decide files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,10 +24,22 @@ T = TypeVar("T")
 _PLENTY = float(1 << 40)
 
 
-def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]]) -> list[float]:
-    """Bits per dim of each tile [C, H, W]: ideal bits; of latent models net bits, -ELBO for one draw of the latents."""
+def choice_of(model: ImageModel, label: int | None) -> bytes:
+    """The adaptation that is class `label`, from 0 on. Raises InputError for classes that the model does not know."""
+    if label is None:
+        return b""
+    if not 0 <= label < len(model.choices):
+        raise InputError(f"class {label}: model {model.name} knows {len(model.choices)} classes, from 0 on")
+    return model.choices[label]
+
+
+def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]], choice: bytes = b"") -> list[float]:
+    """Bits per dim of each tile [C, H, W] under one of the model's choices: ideal bits; of latent models net bits,
+    -ELBO for one draw of the latents.
+    """
     if not isinstance(model.coding, LatentCoding):
-        return [stream.ideal_bits / tile.size for stream, tile in zip(coder.encode(model, tiles), tiles, strict=True)]
+        streams = coder.encode(model, tiles, choice)
+        return [stream.ideal_bits / tile.size for stream, tile in zip(streams, tiles, strict=True)]
     rates = []
     for tile in tiles:
         random = model.stack(noise(tile.size // 2 + 64, 0))
@@ -34,21 +47,61 @@ def score(model: ImageModel, tiles: Sequence[NDArray[np.int16]]) -> list[float]:
     return rates
 
 
-def sample(model: ImageModel, shape: tuple[int, int, int], n: int, seed: int) -> list[NDArray[Any]]:
-    """n pictures that the model imagines, [H, W] or RGB [H, W, 3] of the tile shape (C, H, W); bool of models of bits.
+def sample(
+    model: ImageModel, shape: tuple[int, int, int], n: int, seed: int, choice: bytes = b""
+) -> list[NDArray[Any]]:
+    """n pictures that the model imagines under one of its choices, [H, W] or RGB [H, W, 3] of the tile shape (C, H, W);
+    bool of models of bits.
 
     Raises InputError for models that have no program to sample from.
     """
-    shapes, coding = [shape] * n, model.coding
-    match coding:
-        case ExplicitCoding():
-            program: Program[list[Tile]] = coding.program(shapes, b"")
-        case LatentCoding():
-            program = coding.program(shapes)
-        case _:
-            raise InputError(f"model {model.name} cannot be sampled")
     # 32 bits a sample are more than any model takes
-    tiles = draw(model.stack(noise(n * int(np.prod(shape)) + 64, seed)), program)
+    random = model.stack(noise(n * int(np.prod(shape)) + 64, seed))
+    return _pictures(model, draw(random, _program(model, [shape] * n, choice)))
+
+
+def complete(model: ImageModel, tile: Tile, known: Tile, n: int, seed: int, choice: bytes = b"") -> list[NDArray[Any]]:
+    """n pictures as of `sample` that have the tile's [C, H, W] samples where `known` [C, H, W] is not 0.
+
+    Raises InputError for models that cannot.
+    """
+    program = _program(model, [shape_of(tile)] * n, choice)
+    return _pictures(model, _asked(model, "complete", program)(_drawing(model, n, tile, seed), [tile] * n, [known] * n))
+
+
+def between(model: ImageModel, first: Tile, last: Tile, n: int, seed: int) -> list[NDArray[Any]]:
+    """n pictures as of `sample` on the way from one tile [C, H, W] to another, through latents.
+
+    Raises InputError for models that have none that are numbers.
+    """
+    program = _program(model, [shape_of(first)] * n, b"")
+    return _pictures(model, _asked(model, "between", program)(_drawing(model, n, first, seed), first, last))
+
+
+def _asked(model: ImageModel, name: str, program: Any) -> Any:
+    if not hasattr(program, name):
+        raise InputError(f"model {model.name} has no way to draw pictures that are known in part, or between two")
+    return getattr(program, name)
+
+
+def _drawing(model: ImageModel, n: int, tile: Tile, seed: int) -> Callable[[Any], Any]:
+    """What draws values of programs, each of new random bits."""
+    seeds = itertools.count(seed)
+    return lambda program: draw(model.stack(noise(n * tile.size + 4096, next(seeds))), program)
+
+
+def _program(model: ImageModel, shapes: Sequence[tuple[int, int, int]], choice: bytes) -> Program[Any]:
+    """Raises InputError for models that have none."""
+    match model.coding:
+        case ExplicitCoding() as coding:
+            return coding.program(shapes, choice)
+        case LatentCoding() as latent:
+            program: Program[Any] = latent.program(shapes)
+            return program
+    raise InputError(f"model {model.name} cannot be sampled")
+
+
+def _pictures(model: ImageModel, tiles: Sequence[Tile]) -> list[NDArray[Any]]:
     if model.levels == 2:
         return [tile[0].astype(bool) for tile in tiles]
     planes = [rgb_of(tile).transpose(1, 2, 0) if len(tile) == 3 else tile[0] for tile in tiles]

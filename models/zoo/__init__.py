@@ -20,7 +20,8 @@ class System:
 
     data: "bits", pixels drawn by their grey value, or "grey". published: what others reached, and who. orders: how many
     are trained at once. batch, rate, minutes: of training; decay: of the weights. posterior, prior: of systems with
-    latents, whose `graph` is the likelihood; objective: options of `floats.Latents`.
+    latents, whose `graph` is the likelihood; objective: options of `floats.Latents`. flow: of the shape of a picture,
+    the steps of a flow, whose `graph` is its prior.
     """
 
     title: str
@@ -33,6 +34,7 @@ class System:
     decay: float = 0.02
     posterior: Callable[..., Graph] | None = None
     prior: Callable[..., Graph] | None = None
+    flow: Callable[..., list[Graph]] | None = None
     objective: dict[str, Any] = field(default_factory=dict)
     minutes: float = 10.0
 

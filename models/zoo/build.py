@@ -65,6 +65,10 @@ class Build:
         """The last node has mean and precision of a sample, a latent that is one of 2**bits cells."""
         return self._graph(1 << bits, "normal", 1)
 
+    def shift(self) -> Graph:
+        """The last node has a shift of each grey sample: a step of a flow."""
+        return self._graph(256, "shift", 1)
+
     def _graph(self, levels: int, head: str, components: int) -> Graph:
         return Graph(self.shape, levels, self.given, head, components, "order", tuple(self.nodes), self.degrees)
 

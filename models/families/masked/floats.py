@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - as the field calls it
 
 from lgcodec.models.entropy import mixture
 from lgcodec.models.entropy.cells import LATENT_UNIT, RATIO_UNIT, Cells
+from lgcodec.models.families.masked import flow
 from lgcodec.models.families.masked.latent import joined
 from lgcodec.models.families.masked.network import (
     CELLS,
@@ -33,6 +34,7 @@ from lgcodec.models.families.masked.network import (
 from lgcodec.models.layers.integer import quantise
 from lgcodec.models.weights import Weights
 
+TYPICAL = 140.0  # nats of a picture
 SPARSE = 3  # a window is a convolution where its box has at most so many places for each offset
 
 
@@ -43,6 +45,7 @@ class Masks:
     def __init__(self, graph: Graph, device: torch.device) -> None:
         self.graph = graph
         self.of: dict[tuple[int, int], Tensor] = {}  # [units, units of the input or offsets], by node and input
+        self.dense: dict[int, Tensor | None] = {}  # [O, I] of dense layers' weights; None where all are read
         self.sources: dict[int, Tensor] = {}
         self.shared: dict[int, list[int] | None] = {}  # of windows whose mask is the same everywhere: what it leaves
         self.levels: dict[int, list[tuple[Int, Int]]] = {}  # of cells
@@ -50,6 +53,10 @@ class Masks:
             own, allowed = graph.degree(i)[:, None], {}
             if node.kind in ("dense", "attend"):
                 allowed = {j: _allowed(j, graph.degree(j)[None], own) for j in node.inputs}
+            if node.kind == "dense":
+                read = [a.repeat(graph.channels(j), axis=1) for j, a in allowed.items()]
+                mask = np.concatenate(read, axis=1).repeat(node.channels, axis=0)
+                self.dense[i] = None if mask.all() else torch.from_numpy(mask).to(device)
             if node.offsets:
                 sources = graph.sources(i)
                 inside = sources < len(own)
@@ -121,8 +128,9 @@ class FloatGraph(nn.Module):
             if node.kind == "table":
                 self.weights[str(i)] = nn.Parameter(torch.zeros(1 << len(node.offsets), node.channels))
         if graph.head == "mixture":
-            K, last = graph.components, self.biases[str(len(graph.nodes) + FIRST - 1)]
-            last.data[K : 2 * K], last.data[2 * K :] = torch.linspace(-1, 1, K), 3.0
+            K = graph.components
+            last = self.biases[str(len(graph.nodes) + FIRST - 1)].data.view(-1, 3 * K)
+            last[:, K : 2 * K], last[:, 2 * K :] = torch.linspace(-1, 1, K), 3.0
         self.row, self.offset = _scales(graph)
         self.masks = Masks(graph, torch.device("cpu"))
         self.seen: Tensor
@@ -135,11 +143,14 @@ class FloatGraph(nn.Module):
         self.register_buffer("places", torch.from_numpy(places.astype(np.float32)), persistent=False)
 
     def forward(self, x: Tensor, masks: Masks | None = None, given: Tensor | None = None) -> Tensor:
-        """x: samples int64 [B, units], normal ones as floats; given: [B, units], activations -> what the head takes,
-        [B, units, channels], as floats.
+        """x: samples int64 [B, units], normal ones and a flow's as floats; given: [B, units], activations -> what the
+        head takes, [B, units, channels], as floats.
         """
         masks = masks or self.masks
-        seen = 2 * x if self.graph.head == "normal" else self.seen[x]
+        if self.graph.head == "normal":
+            seen = 2 * x
+        else:
+            seen = 2 * x / (self.graph.levels - 1) - 1 if x.is_floating_point() else self.seen[x]
         arrays = {SAMPLES: seen[:, None], PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
         arrays[GIVEN] = (x.new_zeros(len(x), self.graph.given).float() if given is None else given)[:, None]
         for i, node in enumerate(self.graph.nodes, FIRST):
@@ -176,8 +187,8 @@ class FloatGraph(nn.Module):
 
     def _dense(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         rows = torch.cat([a.transpose(1, 2).flatten(1) for a in inputs], dim=1)
-        mask = [masks.of[i, j].repeat_interleave(a.shape[1], 1) for j, a in zip(node.inputs, inputs, strict=True)]
-        weight = self.weights[str(i)] * torch.cat(mask, dim=1).repeat_interleave(node.channels, 0)
+        weight, mask = self.weights[str(i)], masks.dense[i]
+        weight = weight if mask is None else weight * mask
         y: Tensor = F.linear(rows, weight, self.biases[str(i)]).unflatten(1, (-1, node.channels))
         return y.transpose(1, 2)
 
@@ -227,7 +238,7 @@ def _scales(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return row, np.repeat([0.0, 0.0, 4.0 * mixture.LOG_SCALE_UNIT], K)
     if graph.head == "normal":
         return np.array([float(LATENT_UNIT), RATIO_UNIT]), np.zeros(2)
-    unit = {"bernoulli": LOGIT_UNIT, "categorical": mixture.LOGIT_UNIT}[graph.head]
+    unit = {"bernoulli": LOGIT_UNIT, "categorical": mixture.LOGIT_UNIT, "shift": graph.levels / 2}[graph.head]
     size = len(graph.head_ends()[0])
     return np.full(size, float(unit)), np.zeros(size)
 
@@ -255,6 +266,24 @@ def _mixture_nats(graph: Graph, out: Tensor, x: Tensor) -> Tensor:
     return -torch.logsumexp(log + torch.log_softmax(logit, dim=-1), dim=-1)
 
 
+class Flow(nn.Module):
+    """Steps z = x - shift(x), rounded, and the graph of z's prior. Gradients pass by what is rounded."""
+
+    def __init__(self, steps: Sequence[Graph], prior: Graph, seed: int = 0) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(FloatGraph(step, seed + i) for i, step in enumerate(steps, 1))
+        self.prior = FloatGraph(prior, seed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Bits of each picture's samples, [B, units], in the order of z. x: int64 [B, units]."""
+        graph, z = self.prior.graph, x.float()
+        for step in self.steps:
+            shift = (graph.levels / 2 * step(z)[..., 0]).clamp(-graph.levels / 2, graph.levels / 2)
+            z = z - shift - (shift.round() - shift).detach()
+            z = z - graph.levels * torch.floor(z / graph.levels).detach()
+        return bits(graph, self.prior(z), z if graph.head == "mixture" else z.long())
+
+
 class Latents(nn.Module):
     """Graphs of prior (None: standard normal), posterior and likelihood, and what they are trained for.
 
@@ -272,10 +301,14 @@ class Latents(nn.Module):
         self.posterior, self.likelihood = FloatGraph(posterior, seed + 1), FloatGraph(likelihood, seed + 2)
         self.samples, self.beta, self.free_bits, self.warm_up, self.step = samples, beta, free_bits, warm_up, 0
 
-    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """For one draw of the latents: nats of log q(z) - log p(z) of each, [B, latents], and of x given z, [B]."""
+    def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
+        """For so many draws of the latents: nats of log q(z) - log p(z) of each, [B samples, latents], and of x given
+        z, [B samples]; those of a picture one after the other.
+        """
         given = self.likelihood.seen[x]
-        mean, ratio = _normal(self.posterior(given.new_zeros(len(x), self.likelihood.graph.given), given=given))
+        out = self.posterior(given.new_zeros(len(x), self.likelihood.graph.given), given=given)
+        mean, ratio = _normal(out.repeat_interleave(samples, 0))
+        x = x.repeat_interleave(samples, 0)
         noise = torch.randn_like(mean)
         z = mean + noise * torch.exp(-ratio)
         nats = ratio - noise**2 / 2
@@ -289,9 +322,9 @@ class Latents(nn.Module):
 
     def bound(self, x: Tensor, samples: int = 1) -> Tensor:
         """Nats of each picture [B]: -ELBO, or the bound of more samples."""
-        draws = (self.terms(x) for _ in range(samples))
-        weights = torch.stack([-nats.sum(1) - likelihood for nats, likelihood in draws])
-        return math.log(samples) - torch.logsumexp(weights, dim=0)
+        nats, likelihood = self.terms(x, samples)
+        weights = -nats.sum(1) - likelihood
+        return math.log(samples) - torch.logsumexp(weights.view(len(x), samples), dim=1)
 
     def loss(self, x: Tensor) -> Tensor:
         """Bits per dim, with the options above."""
@@ -304,6 +337,36 @@ class Latents(nn.Module):
         cost = self.beta * min(1.0, 0.1 + self.step / self.warm_up if self.warm_up else 1.0)
         return (cost * spent + likelihood.mean()) / size
 
+    def finish(self) -> None:
+        """Computes what was not trained."""
+
+
+class Mixture(Latents):
+    """One latent, a category, each as likely as the others, and pixels that are independent given it: -log p(x) is a
+    sum over all of them, and the posterior follows from the likelihood, so that bits-back reaches it.
+    """
+
+    def components(self) -> Tensor:
+        """Logits of the pixels, [K, units]."""
+        K, graph = self.posterior.graph.levels, self.likelihood.graph
+        given = torch.eye(K)
+        out: Tensor = self.likelihood(given.new_zeros(K, graph.units(SAMPLES)).long(), given=given)
+        return out[..., 0]
+
+    def bound(self, x: Tensor, samples: int = 1) -> Tensor:
+        logits = self.components()
+        nats = F.softplus(logits).sum(1) - x.float() @ logits.T  # [B, K]
+        return math.log(len(logits)) - torch.logsumexp(-nats, dim=1)
+
+    def loss(self, x: Tensor) -> Tensor:
+        return self.bound(x).mean() / (x.shape[1] * math.log(2))
+
+    def finish(self) -> None:
+        """p(k|x): logits linear in x, of which the posterior sees 2 x - 1; so much more that they are not clipped."""
+        logits, (last,) = self.components().detach(), self.posterior.weights
+        self.posterior.weights[last].data = logits / 2
+        self.posterior.biases[last].data = (logits / 2 - F.softplus(logits)).sum(1) + TYPICAL
+
 
 def _normal(out: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and log precision of latents, [B, latents], from [B, latents, 2]."""
@@ -312,10 +375,18 @@ def _normal(out: Tensor) -> tuple[Tensor, Tensor]:
 
 def export_latents(model: Latents, card: dict[str, Any]) -> Weights:
     """The integers of trained graphs."""
+    model.finish()
     nets = {"prior": model.prior, "posterior": model.posterior, "likelihood": model.likelihood}
     parts = {name: export(net, {}) for name, net in nets.items() if net is not None}
     work = sum(part.card["multiply_adds"] for part in parts.values())
     return joined(parts, {**card, "multiply_adds": work})
+
+
+def export_flow(model: Flow, card: dict[str, Any]) -> Weights:
+    """The same of a flow."""
+    steps, prior = [export(step, {}) for step in model.steps], export(model.prior, {})  # type: ignore[arg-type]
+    work = sum(part.card["multiply_adds"] for part in (*steps, prior))
+    return flow.joined(steps, prior, {**card, "multiply_adds": work})
 
 
 def export(net: FloatGraph, card: dict[str, Any], graph: Graph | None = None) -> Weights:
@@ -339,9 +410,8 @@ def export(net: FloatGraph, card: dict[str, Any], graph: Graph | None = None) ->
             continue
         row, offset = (np.resize(a, len(low)) for a in (row, offset))  # of a cell's gates, of each unit
         weight, bias = (p[str(i)].detach().double().cpu().numpy() for p in (net.weights, net.biases))
-        if node.kind == "dense":
-            used = [masks.of[i, j].numpy().repeat(graph.channels(j), axis=1) for j in node.inputs]
-            weight = weight * np.concatenate(used, axis=1).repeat(node.channels, axis=0)
+        if (mask := masks.dense.get(i)) is not None:
+            weight = weight * mask.numpy()
         if node.kind == "window":
             used = [masks.of[i, j].numpy().any(axis=0).repeat(graph.channels(j)) for j in node.inputs]
             weight = weight * np.concatenate(used)

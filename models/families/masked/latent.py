@@ -4,8 +4,10 @@
     likelihood  a picture of samples given the latents          z -> x
     prior       a picture of latents, given nothing; without a graph all cells are as likely, which is standard normal
 
-All three may be autoregressive. A prior that is is what others call an inverse autoregressive flow in the posterior
-(Chen et al. 2017, section 3.2); a likelihood that sees pixels makes a PixelVAE or a lossy autoencoder of it.
+A latent is a cell of the normal distribution, or one of a few categories: then the likelihood is given a number for
+each category, 1 for the one that it is. All three may be autoregressive. A prior that is is what others call an inverse
+autoregressive flow in the posterior (Chen et al. 2017, section 3.2); a likelihood that sees pixels makes a PixelVAE of
+it, or a lossy autoencoder.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from numpy.typing import NDArray
 
 from lgcodec.models.entropy import program
 from lgcodec.models.errors import ModelError
-from lgcodec.models.families.masked.network import Graph, Int, Network
-from lgcodec.models.families.masked.program import UNKNOWN, Arrays, Blocks, Schedule, Shape, Step, Tile
+from lgcodec.models.families.masked.network import ONE, Graph, Int, Network
+from lgcodec.models.families.masked.program import UNKNOWN, Arrays, Blocks, Draw, Schedule, Shape, Step, Tile
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Table
 from lgcodec.models.layers.integer import Executor
 from lgcodec.models.weights import Weights
 
 PARTS = ("prior", "posterior", "likelihood")
+ROUNDS = 20  # of latents and pixels, to complete a picture
 
 
 def split(weights: Weights) -> dict[str, Weights]:
@@ -95,17 +98,29 @@ class Latents:
             raise ModelError("masked model: a config that is not one of this release")
         self.run = {name: Schedule(Network.of(part), executor) for name, part in split(weights).items()}
         posterior, likelihood = self.graph("posterior"), self.graph("likelihood")
-        sizes = math.prod(likelihood.shape), math.prod(posterior.shape)
-        fits = posterior.head == "normal" and (posterior.given, likelihood.given) == sizes
+        self.is_normal = posterior.head == "normal"
+        sizes = math.prod(likelihood.shape), math.prod(posterior.shape) * (1 if self.is_normal else posterior.levels)
+        fits = posterior.head in ("normal", "categorical") and (posterior.given, likelihood.given) == sizes
         if "prior" in self.run:
             prior = self.graph("prior")
             fits = fits and (prior.shape, prior.levels, prior.given) == (posterior.shape, posterior.levels, 0)
-            fits = fits and prior.head == "normal"
+            fits = fits and prior.head == posterior.head
+        else:
+            fits = fits and math.isqrt(posterior.levels) ** 2 == posterior.levels
         if not fits or likelihood.head == "normal":
             raise ModelError("masked model: prior, posterior and likelihood do not fit together")
 
     def graph(self, name: str) -> Graph:
         return self.run[name].network.graph
+
+    def said(self, latent: Int) -> NDArray[np.int16]:
+        """What the likelihood is given of latents int64 [N, units]."""
+        if self.is_normal:
+            seen: NDArray[np.int16] = self.run["posterior"].seen[latent]
+            return seen
+        chosen = latent[..., None] == np.arange(self.graph("posterior").levels)
+        given: NDArray[np.int16] = (ONE * chosen).reshape(len(latent), -1).astype(np.int16)
+        return given
 
     def latent(self, shapes: Sequence[Shape]) -> LatentTiles:
         """The program of a batch of tiles of one shape [1, H, W]."""
@@ -144,7 +159,31 @@ class LatentTiles:
         seen = np.where(inside, likelihood.seen[x], 0).astype(np.int16)
         return Arrays(self.graphs.run["posterior"], self._whole(), given=seen)
 
+    def complete(self, draw: Draw, value: list[Tile], known: list[Tile]) -> list[Tile]:
+        """Tiles with what is not known drawn, given what is known: latents and pixels in turn, ROUNDS times, towards
+        the model's distribution (Rezende et al. 2014, appendix F).
+        """
+        x = draw(self.likelihood(draw(self.prior())))
+        for _ in range(ROUNDS):
+            x = [np.where(k > 0, a, b) for k, a, b in zip(known, value, x, strict=True)]
+            x = draw(self.likelihood(draw(self.posterior(x))))
+        return [np.where(k > 0, a, b) for k, a, b in zip(known, value, x, strict=True)]
+
+    def between(self, draw: Draw, first: Tile, last: Tile) -> list[Tile]:
+        """Tiles drawn at latents on the line from the first picture's to the last one's. Raises ModelError where they
+        are categories.
+        """
+        cells, n = self.graphs.run["posterior"].network.cells, len(self.shapes)
+        if cells is None:
+            raise ModelError("there is nothing between categories")
+        ends = [draw(self.posterior([tile] * n)).reshape(n, -1)[0] for tile in (first, last)]
+        values = cells.values.astype(np.int64)
+        share, (a, b) = np.linspace(0, 1, n)[:, None], values[ends]
+        z = np.searchsorted((values[1:] + values[:-1]) / 2, a + share * (b - a))
+        x: list[Tile] = draw(self.likelihood(z.reshape(self._pictures(), -1)))
+        return x
+
     def likelihood(self, latent: Int) -> Likelihood:
-        blocks, seen = self.blocks, self.graphs.run["posterior"].seen
+        blocks, given = self.blocks, self.graphs.said(latent)
         inside = np.tile(blocks.inside, (len(self.shapes), 1))
-        return Likelihood(Arrays(self.graphs.run["likelihood"], inside, given=seen[latent]), blocks)
+        return Likelihood(Arrays(self.graphs.run["likelihood"], inside, given=given), blocks)

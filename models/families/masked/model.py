@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from lgcodec.models.families.masked.flow import Flow, FlowTiles
 from lgcodec.models.families.masked.latent import Latents, LatentTiles
-from lgcodec.models.families.masked.network import Network
+from lgcodec.models.families.masked.network import Graph, Network
 from lgcodec.models.families.masked.program import Program, Schedule, pictures
 from lgcodec.models.interface import ExplicitCoding, ImageModel, LatentCoding, Shape
 from lgcodec.models.machines.choose import Machine
@@ -18,21 +20,48 @@ def load(weights: Weights, machine: Machine) -> ImageModel:
     """The model that these weights are. Raises ModelError where they are malformed."""
     if "posterior" in weights.config:
         return load_latents(weights, machine)
+    if "flow" in weights.config:
+        return load_flow(weights, machine)
     network = Network.of(weights)
-    schedule, (height, width) = Schedule(network, machine.executor), network.graph.shape
+    schedule = Schedule(network, machine.executor)
 
     def program(shapes: Sequence[Shape], adaptation: bytes) -> Program:
-        return Program(schedule, shapes)
+        return Program(schedule, shapes, adaptation)
 
+    classes = [bytes([i]) for i in range(min(network.graph.given, 256))]
+    return _stacked(weights, machine, ExplicitCoding(program), network.graph, network, classes)
+
+
+def load_flow(weights: Weights, machine: Machine) -> ImageModel:
+    """As `load`, of flows."""
+    flow = Flow(weights, machine.executor)
+
+    def program(shapes: Sequence[Shape], adaptation: bytes) -> FlowTiles:
+        return flow.program(shapes)
+
+    return _stacked(weights, machine, ExplicitCoding(program), flow.graph, flow)
+
+
+def _stacked(
+    weights: Weights,
+    machine: Machine,
+    coding: ExplicitCoding,
+    graph: Graph,
+    network: Any,
+    classes: Sequence[bytes] = (),
+) -> ImageModel:
+    height, width = graph.shape
     return ImageModel(
         digest=weights.digest(),
-        coding=ExplicitCoding(program),
+        coding=coding,
         stack=machine.stack,
         batch=1,  # a tile has enough pictures
         planes=1,
-        tile=(width, height * pictures(network.graph)),
+        tile=(width, height * pictures(graph)),
         unit=height,
-        levels=network.graph.levels,
+        levels=graph.levels,
+        choices=classes,
+        adapt=lambda tiles, effort, choice: choice,
         network=network,
     )
 

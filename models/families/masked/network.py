@@ -59,6 +59,7 @@ LAYERS = ("window", "dense", "cell")
 CELLS = ("edges", "values", "normal", "precision")
 LEVELS = {  # of each head
     "bernoulli": (2,), "categorical": range(3, 257), "mixture": range(16, 257, 16), "normal": (64, 256, 1024, 4096),
+    "shift": range(16, 257, 16),
 }  # fmt: skip
 
 
@@ -250,9 +251,11 @@ class Graph:
             "categorical": [SOFTMAX_LIMIT] * self.levels,
             "mixture": np.repeat([SOFTMAX_LIMIT, MEAN_LIMIT, SCALE_LIMIT], self.components),
             "normal": [NORMAL_LIMIT, RATIO_LIMIT],
+            "shift": [self.levels // 2],
         }[self.head]
         ends = np.array(high, np.int32)
-        return np.where(ends <= SCALE_LIMIT, 0, -ends).astype(np.int32), ends
+        positive = (ends <= SCALE_LIMIT) & (self.head != "shift")  # precisions and scales
+        return np.where(positive, 0, -ends).astype(np.int32), ends
 
     def inputs_limit(self, i: int) -> NDArray[np.int32]:
         """The largest absolute value of each input of a node's layer, int32 [inputs]."""

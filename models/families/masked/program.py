@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +36,7 @@ from lgcodec.models.layers.integer import Executor, Layer
 Shape = tuple[int, int, int]
 Tile = NDArray[np.int16]
 Step = tuple[Distribution, IntArray]
+Draw = Callable[[Any], Any]  # a value of a program, of random bits
 
 MAX_STACK = 1 << 30  # activations of a batch
 CHUNK = 1 << 23  # inputs of a product that are laid out at a time
@@ -247,13 +248,16 @@ class Arrays:
     """The model of N pictures, int64 [N, units], in one or more streams (interface.Explicit).
 
     inside: bool [n, units], the samples that are coded, of the n pictures of each stream; others are 0.
-    given: int16 [N, units], of networks that are told something.
+    given: int16 [N, units], of networks that are told something. fixed: samples [N, units], and which of them, bool,
+    stay what they are, whatever is decoded: to draw the rest.
     """
 
     def __init__(
-        self, schedule: Schedule, inside: NDArray[np.bool_], streams: int = 1, given: NDArray[np.int16] | None = None
-    ) -> None:
+        self, schedule: Schedule, inside: NDArray[np.bool_], streams: int = 1, given: NDArray[np.int16] | None = None,
+        fixed: tuple[Int, NDArray[np.bool_]] | None = None,
+    ) -> None:  # fmt: skip
         self.schedule, self.inside, self.streams, self.given = schedule, inside, streams, given
+        self.fixed = fixed
 
     def symbols(self, value: Int) -> Iterator[Step]:
         levels = self.schedule.network.graph.levels
@@ -279,23 +283,40 @@ class Arrays:
             known = UNKNOWN if truth is None else truth[:, at][coded]
             found = np.zeros(coded.shape, np.int64)
             found[coded] = yield distribution(network, out, counts), known
+            if self.fixed is not None:
+                found = np.where(self.fixed[1][:, at], self.fixed[0][:, at], found)
             x[:, at] = found
             memory.nodes[SAMPLES][at, :, 0] = np.where(coded, schedule.seen[found], 0).T
         return x
 
 
 class Program:
-    """The model of a batch of tiles of one shape [1, H, W]; one stream per tile (interface.Explicit)."""
+    """The model of a batch of tiles of one shape [1, H, W]; one stream per tile (interface.Explicit).
 
-    def __init__(self, schedule: Schedule, shapes: Sequence[Shape]) -> None:
-        self.blocks = Blocks(schedule.network.graph.shape, shapes)
-        self.arrays = Arrays(schedule, self.blocks.inside, self.blocks.tiles)
+    adaptation: nothing, or one byte, the class of all pictures, of graphs that are given one: 1 of `given` numbers.
+    """
+
+    def __init__(self, schedule: Schedule, shapes: Sequence[Shape], adaptation: bytes = b"") -> None:
+        graph = schedule.network.graph
+        self.schedule, self.blocks = schedule, Blocks(graph.shape, shapes)
+        given = np.zeros((self.blocks.tiles * len(self.blocks.inside), graph.given), np.int16)
+        if adaptation:
+            if len(adaptation) > 1 or adaptation[0] >= graph.given:
+                raise ModelError(f"masked model: the file's adaptation is none of {graph.given} classes")
+            given[:, adaptation[0]] = ONE
+        self.arrays = Arrays(schedule, self.blocks.inside, self.blocks.tiles, given)
 
     def symbols(self, value: list[Tile]) -> Iterator[Step]:
         return self.arrays.symbols(self.blocks.arrange(value))
 
     def steps(self) -> Generator[Distribution, IntArray, list[Tile]]:
         return self.blocks.restore((yield from self.arrays.steps()))
+
+    def complete(self, draw: Draw, value: list[Tile], known: list[Tile]) -> list[Tile]:
+        """Tiles with what is not known drawn, given what is known and comes before it in the graph's order."""
+        fixed = self.blocks.arrange(value), self.blocks.arrange(known) > 0
+        arrays = Arrays(self.schedule, self.arrays.inside, self.arrays.streams, self.arrays.given, fixed)
+        return self.blocks.restore(draw(arrays))
 
 
 def distribution(network: Network, out: Int, counts: Int) -> Distribution:

@@ -1,13 +1,14 @@
 """Training of the zoo: `lgcodec train zoo NAME --data mnist.npz --out weights.safetensors --minutes 20`.
 
-The .npz holds `train` and `test`, uint8 [N, H, W]. Systems of bits are trained on pixels drawn anew for each batch,
+The .npz holds `train` and `test`, uint8 [N, H, W], and of systems that are told classes `train_labels` and
+`test_labels`, integers [N]. Systems of bits are trained on pixels drawn anew for each batch,
 white with the probability grey / 255, and tested on one fixed draw (`binarise`), as is usual for MNIST.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,18 @@ from numpy.typing import NDArray
 
 from lgcodec.models import zoo
 from lgcodec.models.entropy.program import ideal_bits
-from lgcodec.models.families.masked.floats import FloatGraph, Latents, Masks, bits, export, export_latents
+from lgcodec.models.errors import ModelError
+from lgcodec.models.families.masked.floats import (
+    FloatGraph,
+    Flow,
+    Latents,
+    Masks,
+    Mixture,
+    bits,
+    export,
+    export_flow,
+    export_latents,
+)
 from lgcodec.models.families.masked.model import load
 from lgcodec.models.families.masked.network import FIRST, Graph
 from lgcodec.models.interface import ExplicitCoding
@@ -27,7 +39,9 @@ from lgcodec.models.training.rates import net_bits
 from lgcodec.models.training.run import Run, train
 from lgcodec.models.weights import Weights
 
+Trained = FloatGraph | Flow | Latents
 SEED = 0  # of the test images' draw
+UNLABELLED = 0.1  # of a batch, where a net is told classes
 SHOWN = 500  # images that the rates are measured on while training
 
 
@@ -41,39 +55,74 @@ def test_images(x: NDArray[np.uint8], data: str) -> NDArray[np.uint8]:
     return binarise(x, np.random.Generator(np.random.PCG64(SEED))) if data == "bits" else x
 
 
-def batches(x: NDArray[np.uint8], system: zoo.System, batch: int, seed: int) -> Iterator[list[torch.Tensor]]:
-    """Samples int64 [batch, units], and which order they are trained in."""
+def batches(
+    x: NDArray[np.uint8], given: NDArray[np.float32], system: zoo.System, batch: int, seed: int
+) -> Iterator[list[torch.Tensor]]:
+    """Samples int64 [batch, units], which order they are trained in, and what is given, [batch, classes or 0]."""
     rng = np.random.default_rng(seed)
     flat = x.reshape(len(x), -1)
     while True:
-        rows = flat[rng.integers(len(flat), size=batch)]
-        some = binarise(rows, rng) if system.data == "bits" else rows
-        yield [torch.from_numpy(some.astype(np.int64)), torch.tensor(rng.integers(system.orders))]
+        at = rng.integers(len(flat), size=batch)
+        some = binarise(flat[at], rng) if system.data == "bits" else flat[at]
+        told = given[at] * (rng.random((batch, 1)) >= UNLABELLED)
+        parts = some.astype(np.int64), rng.integers(system.orders, size=()), told.astype(np.float32)
+        yield [torch.from_numpy(np.asarray(part)) for part in parts]
 
 
-def integer_rate(weights: Weights, x: NDArray[np.uint8]) -> float:
+def one_hot(labels: NDArray[np.integer] | None, count: int, classes: int) -> NDArray[np.float32]:
+    """What a net is given of each picture, [count, classes]. Raises ClickException for labels that do not fit."""
+    if not classes:
+        return np.zeros((count, 0), np.float32)
+    if labels is None or labels.shape != (count,) or labels.min() < 0 or labels.max() >= classes:
+        raise click.ClickException(f"the system needs labels of {classes} classes: train_labels, test_labels")
+    result: NDArray[np.float32] = np.eye(classes, dtype=np.float32)[labels]
+    return result
+
+
+def by_class(x: NDArray[np.uint8], given: NDArray[np.float32]) -> list[tuple[bytes, NDArray[np.uint8]]]:
+    """Images [N, H, W] of each class, with the adaptation that says so; all in one where there are none."""
+    if not given.shape[1]:
+        return [(b"", x)]
+    kinds = given.argmax(axis=1)
+    return [(bytes([kind]), x[kinds == kind]) for kind in np.unique(kinds).tolist()]
+
+
+def integer_rate(weights: Weights, x: NDArray[np.uint8], given: NDArray[np.float32]) -> float:
     """Bits per dim of images [N, H, W]: ideal ones, or net ones of latents drawn at random."""
-    model, tile = load(weights, choose("cpu")), x.reshape(1, -1, x.shape[2]).astype(np.int16)
-    if isinstance(model.coding, ExplicitCoding):
-        return ideal_bits(model.coding, [tile], b"") / x.size
-    return net_bits(model, [tile], np.random.default_rng(SEED)) / x.size
+    model = load(weights, choose("cpu"))
+    if not isinstance(model.coding, ExplicitCoding):
+        tile = x.reshape(1, -1, x.shape[2]).astype(np.int16)
+        return net_bits(model, [tile], np.random.default_rng(SEED)) / x.size
+    parts = [(kind, some.reshape(1, -1, x.shape[2]).astype(np.int16)) for kind, some in by_class(x, given)]
+    return sum(ideal_bits(model.coding, [tile], kind) for kind, tile in parts) / x.size
+
+
+def cost(model: Trained, parts: list[torch.Tensor], masks: Sequence[Masks | None]) -> torch.Tensor:
+    """What is trained, in bits per dim, of a batch as `batches` gives it."""
+    x, order, given = parts
+    if isinstance(model, Latents):
+        return model.loss(x)
+    if isinstance(model, Flow):
+        return torch.mean(model(x))
+    return bits(model.graph, model(x, masks[int(order)], given), x).mean()
 
 
 @torch.inference_mode()
-def float_rate(model: FloatGraph | Latents, x: NDArray[np.uint8], samples: int = 1) -> float:
+def float_rate(model: Trained, x: NDArray[np.uint8], given: NDArray[np.float32], samples: int = 1) -> float:
     """Bits per dim of images [N, H, W], in float32; samples: of the bound of models with latents."""
 
-    def rate(p: torch.Tensor) -> float:
+    def rate(p: torch.Tensor, g: torch.Tensor) -> float:
         if isinstance(model, Latents):
             return model.bound(p, samples).mean().item() / p.shape[1] / math.log(2)
-        return bits(model.graph, model(p), p).mean().item()
+        return cost(model, [p, torch.tensor(0), g], [None]).item()
 
     torch.manual_seed(SEED)
-    parts = np.array_split(x.reshape(len(x), -1).astype(np.int64), max(1, len(x) // 50))
-    return sum(rate(p) * len(p) for p in map(torch.from_numpy, parts)) / len(x)
+    flat, n = x.reshape(len(x), -1).astype(np.int64), max(1, len(x) // 50)
+    pairs = zip(np.array_split(flat, n), np.array_split(given, n), strict=True)
+    return sum(rate(torch.from_numpy(p), torch.from_numpy(g)) * len(p) for p, g in pairs) / len(x)
 
 
-def optimisers(model: FloatGraph | Latents, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
+def optimisers(model: Trained, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
     """Muon for the windows' and cells' matrices but the last one's, AdamW for all else; each with its peak rate."""
     nets = [module for module in model.modules() if isinstance(module, FloatGraph)]
     nodes = [(net, i, node) for net in nets for i, node in enumerate(net.graph.nodes[:-1], FIRST)]
@@ -88,15 +137,25 @@ def optimisers(model: FloatGraph | Latents, peak: float, decay: float) -> list[t
     return result
 
 
-def build(system: zoo.System, graph: Graph, seed: int) -> tuple[FloatGraph | Latents, list[Masks]]:
+def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Masks]]:
     """A system to be trained, and the masks of each of its orders."""
     if system.posterior is not None:
         prior = None if system.prior is None else system.prior()
         options: dict[str, Any] = system.objective
-        return Latents(prior, system.posterior(), graph, seed, **options), []
+        posterior = system.posterior(graph.shape)
+        kind = Latents if posterior.head == "normal" else Mixture
+        return kind(prior, posterior, graph, seed, **options), []
+    if system.flow is not None:
+        return Flow(system.flow(graph.shape), graph, seed), []
     net = FloatGraph(graph, seed)
-    others = [Masks(system.graph(number), torch.device("cpu")) for number in range(1, system.orders)]
+    others = [Masks(system.graph(number, graph.shape), torch.device("cpu")) for number in range(1, system.orders)]
     return net, [net.masks, *others]
+
+
+def exported(model: Trained, card: dict[str, Any]) -> Weights:
+    if isinstance(model, Latents):
+        return export_latents(model, card)
+    return export_flow(model, card) if isinstance(model, Flow) else export(model, card)
 
 
 @click.command("zoo")
@@ -121,10 +180,17 @@ def command(
     except KeyError as e:
         raise click.UsageError(f"no system {name!r}: expected one of {', '.join(zoo.names())}") from e
     with np.load(data) as file:
-        images, held = file["train"], test_images(file["test"], system.data)[:SHOWN]
-    graph = system.graph(0)
-    if images.ndim != 3 or images.shape[1:] != graph.shape:
-        raise click.ClickException(f"{data}: expected images of {graph.shape[0]} x {graph.shape[1]} pixels")
+        images, test = file["train"], file["test"]
+        labels = [file.get(name) for name in ("train_labels", "test_labels")]
+    if images.ndim != 3 or images.shape[1:] != test.shape[1:] or images.dtype != np.uint8:
+        raise click.ClickException(f"{data}: expected images uint8 [N, H, W] of one size")
+    try:
+        graph = system.graph(0, images.shape[1:])
+    except ModelError as e:
+        raise click.ClickException(f"{data}: {e}") from e
+    classes = 0 if system.posterior else graph.given
+    given, told = (one_hot(a, len(x), classes) for a, x in zip(labels, (images, test), strict=True))
+    held, told = test_images(test, system.data)[:SHOWN], told[:SHOWN]
     torch.manual_seed(seed)
     model, masks = build(system, graph, seed)
     facts: dict[str, Any] = {
@@ -136,22 +202,24 @@ def command(
     }
     click.echo(f"{system.title}: {sum(p.numel() for p in model.parameters())} parameters")
 
-    def loss(parts: list[torch.Tensor]) -> torch.Tensor:
-        if isinstance(model, Latents):
-            return model.loss(parts[0])
-        return bits(graph, model(parts[0], masks[int(parts[1])]), parts[0]).mean()
-
     def write(run: Run) -> None:
         card = dict(facts)
         if isinstance(model, Latents):
-            card["bound_of_50_samples_bpd"] = round(float_rate(model, held, 50), 4)
-        weights = export_latents(model, card) if isinstance(model, Latents) else export(model, card)
-        run.report(weights, float_rate(model, held), integer_rate(weights, held))
+            card["bound_of_50_samples_bpd"] = round(float_rate(model, held, told, 50), 4)
+        run.report(weights := exported(model, card), float_rate(model, held, told), integer_rate(weights, held, told))
 
     peak = 3e-3 * (system.rate if rate is None else rate)
     batch = batch or system.batch
     seen = batch / len(images)
-    run = Run(model, out, torch.device("cpu"), optimisers(model, peak, system.decay), loss, write, seen)
+    run = Run(
+        model,
+        out,
+        torch.device("cpu"),
+        optimisers(model, peak, system.decay),
+        lambda parts: cost(model, parts, masks),
+        write,
+        seen,
+    )
     if resume and run.checkpoint.exists():
         run.resume()
-    train(run, batches(images, system, batch, seed), system.minutes if minutes is None else minutes)
+    train(run, batches(images, given, system, batch, seed), system.minutes if minutes is None else minutes)
