@@ -835,22 +835,29 @@ def bench(
     plot_file: Path | None,
     quiet: bool,
 ) -> int:
-    """Measure rate and speed on a folder of images, side by side with other codecs.
+    """Measure rate and speed on a folder of images, side by side with other codecs; of JPEG files, as files.
 
     Every result is decoded and compared. Speeds are on one thread and, for all codecs alike, on the threads of -T.
     """
+    from lgcodec.cli.bench import jpegs, plot
     from lgcodec.cli.bench import measure as benchmark
-    from lgcodec.cli.bench import plot
     from lgcodec.cli.bench.contenders import contenders
     from lgcodec.cli.bench.tables import describe, table, title, write_csv, write_json
 
-    def tell(row: benchmark.Row) -> None:
+    def tell(row: benchmark.Row | jpegs.FileRow) -> None:
         if not quiet:
-            click.echo(describe(row), err=True)
+            click.echo(jpegs.describe(row) if isinstance(row, jpegs.FileRow) else describe(row), err=True)
 
     chosen = contenders(_listed(codecs), _listed(models), efforts, device, origin)
     results = benchmark.run(folder, chosen, threads or None, device, tell)
-    click.echo(table(results.summaries))
+    peer = any(name.startswith("jxl") for name in _listed(codecs))
+    results.files.extend(jpegs.measure(folder, device, results.environment.threads, peer, tell))
+    if not results.rows and not results.files:
+        raise InputError(f"no 8-bit grey or RGB image in {folder}")
+    if results.rows:
+        click.echo(table(results.summaries))
+    if results.files:
+        click.echo(jpegs.table(results.files))
     if json_file is not None:
         write_json(json_file, results)
     if csv_file is not None:

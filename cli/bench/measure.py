@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import lgcodec
 from lgcodec.cli import files
 from lgcodec.cli.bench.contenders import Contender, Learned
-from lgcodec.errors import InputError, IntegrityError
+from lgcodec.cli.bench.jpegs import FileRow
+from lgcodec.errors import IntegrityError
 
 if TYPE_CHECKING:
     from lgcodec.cli.bench.contenders import Pixels
@@ -129,6 +130,7 @@ class Results:
     environment: Environment
     rows: list[Row]
     summaries: list[Summary]
+    files: list[FileRow] = dataclasses.field(default_factory=list)  # JPEG files
 
 
 def environment(threads: int | None, device: str) -> Environment:
@@ -176,7 +178,7 @@ def run(
     """Measures every contender on every image of `folder`; `tell` is given each row as it is there. threads: None for
     all cores; every codec is also measured on one.
 
-    Raises InputError where there is no image, IntegrityError where one does not come back.
+    Raises IntegrityError where an image does not come back.
     """
     cards = {contender.name: contender.card() for contender in contenders if isinstance(contender, Learned)}
     rows: list[Row] = []
@@ -187,8 +189,6 @@ def run(
         for contender in contenders:
             rows.append(measure(name, pixels, contender, where.threads))
             tell(rows[-1])
-    if not rows:
-        raise InputError(f"no 8-bit grey or RGB image in {folder}")
     return Results(where, rows, summarise(rows, cards))
 
 
@@ -311,7 +311,8 @@ def images(folder: Path) -> Iterator[tuple[str, Pixels]]:
     import numpy as np
     from PIL import Image
 
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in files.IMAGES):
+    suffixes = files.IMAGES - set(files.JPEG)  # those are measured as files
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes):
         with Image.open(path) as image:
             if image.mode in ("L", "RGB"):
                 yield str(path.relative_to(folder)), np.asarray(image)
