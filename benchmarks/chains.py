@@ -32,7 +32,7 @@ HEAD = [
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", default="vae", show_default=True)
-@click.option("--readme", type=click.Path(path_type=Path), default=HERE.parent / "README.md")
+@click.option("--readme", type=click.Path(path_type=Path), default=HERE.parent / "docs" / "results.md")
 def main(folder: Path, model: str, readme: Path) -> None:
     images = dict(bench.images(folder))
     codec = Codec(model, verify=False)

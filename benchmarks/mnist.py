@@ -33,7 +33,7 @@ ROWS = 16383
 @click.option("--models", default="vae-mnist,flow-mnist,vqvae-mnist,continuous-mnist", show_default=True)
 @click.option("--codecs", default="png", show_default=True)
 @click.option("--images", default=10000, show_default=True, help="At most.")
-@click.option("--readme", type=click.Path(path_type=Path), default=HERE.parent / "README.md")
+@click.option("--readme", type=click.Path(path_type=Path), default=HERE.parent / "docs" / "results.md")
 def main(data: Path, name: str, models: str, codecs: str, images: int, readme: Path) -> None:
     x = np.load(data)["test"][:images]
     rows = [measure(model, x) for model in filter(None, models.split(","))]

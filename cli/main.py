@@ -722,7 +722,7 @@ def score(
         if other is not None:
             samples = np.ascontiguousarray(picture.samples((0, 0, picture.width, picture.height)))
             pixels = array_of(samples, picture.mode)
-            rate -= 8 * len(other.encode(pixels)) / pixels.size
+            rate -= 8 * len(other.encode(pixels, 1)) / pixels.size
         rates[source.name] = rate
         if not as_json:
             less = "" if other is None else f", less what {other.name} takes"

@@ -33,7 +33,8 @@ PARTS = (
     ("models: machines", ("machines",)),
     ("models: registry", ("families", "registry")),  # the package families itself: its table
     ("models: families", ("families.*.network", "families.*.online", "families.*.program", "families.*.on_*",
-                          "families.*.*_kernels", "families.*.latent", "families.*.companion", "families.*.model")),
+                          "families.*.*_kernels", "families.*.latent", "families.*.flow", "families.*.companion",
+                          "families.*.model")),
     ("models: zoo", ("zoo",)),
     ("models: training", ("training", "adaptation.fit", "families.*.floats", "families.*.episodes",
                           "families.*.training")),

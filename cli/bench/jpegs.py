@@ -16,8 +16,8 @@ Code = Callable[[bytes, int], bytes]  # bytes and threads to bytes
 
 @dataclass(frozen=True)
 class FileRow:
-    """One JPEG file under one codec. before, after: bytes. Seconds on one thread, and on all that were given (None where
-    these were one). ideal_bits: of the model's tables, for ours. is_modelled: whether it came apart.
+    """One JPEG file under one codec. before, after: bytes. Seconds on one thread, and on all that were given (None
+    where these were one). ideal_bits: of the model's tables, for ours. is_modelled: whether it came apart.
     """
 
     file: str
@@ -80,14 +80,15 @@ def _codecs(device: str, with_peer: bool) -> Iterator[tuple[str, tuple[Code, Cod
 
 def _row(file: str, name: str, data: bytes, codec: tuple[Code, Code], threads: int) -> FileRow:
     packed, alone = _timed(file, name, data, codec, 1)
-    together = _timed(file, name, data, codec, threads)[1] if threads > 1 else (None, None)
+    together = _timed(file, name, data, codec, threads)[1] if threads > 1 else None
     info = lgcodec.inspect(packed) if name == "lgcodec" else None
     ideal = None if info is None else info.ideal_bits
     modelled = info is None or info.model_id is not None
-    return FileRow(file, name, len(data), len(packed), *alone, *together, ideal, modelled)
+    encode, decode = (None, None) if together is None else together
+    return FileRow(file, name, len(data), len(packed), *alone, encode, decode, ideal, modelled)
 
 
-def _timed(file: str, name: str, data: bytes, codec: tuple[Code, Code], threads: int) -> tuple[bytes, Sequence[float]]:
+def _timed(file: str, name: str, data: bytes, codec: tuple[Code, Code], threads: int) -> tuple[bytes, tuple[float, float]]:
     encode, decode = codec
     start = time.perf_counter()
     packed = encode(data, threads)
@@ -103,7 +104,8 @@ def describe(row: FileRow) -> str:
 
 def table(rows: Sequence[FileRow]) -> str:
     """A line per codec: what is saved in total and of the median file, and MB of JPEG a second."""
-    lines = [["JPEG files", "files", "as they are", "saved", "median", "encode", "decode", "encode -T", "decode -T", ""]]
+    heads = ["JPEG files", "files", "as they are", "saved", "median", "encode", "decode", "encode -T", "decode -T", ""]
+    lines = [heads]
     for name in dict.fromkeys(row.codec for row in rows):
         ours = [row for row in rows if row.codec == name]
         before = sum(row.before for row in ours)

@@ -53,7 +53,8 @@ def energy_of(values: Coefficients) -> NDArray[np.uint8]:
 
 
 def check(shapes: Sequence[ComponentShape], band: Sequence[Coefficients] | None = None) -> None:
-    """Raises ModelError where shapes are none that a JPEG file has, or coefficients none of these shapes and alphabets."""
+    """Raises ModelError where shapes are none that a JPEG file has, or coefficients none of these shapes and alphabets.
+    """
     if not 1 <= len(shapes) <= MOST_COMPONENTS:
         raise ModelError(f"a JPEG file of {len(shapes)} components: expected 1 to {MOST_COMPONENTS}")
     for shape in shapes:
@@ -62,12 +63,12 @@ def check(shapes: Sequence[ComponentShape], band: Sequence[Coefficients] | None 
         if (
             not all(1 <= n <= most for n, most in sizes)
             or (steps.shape, energy.shape) != ((64,), (len(BANDS) + 1,))
-            or not (1 <= steps.min() and steps.max() <= 65535 and 0 <= energy.min() and energy.max() <= 127)
+            or not (steps.min() >= 1 and steps.max() <= 65535 and energy.min() >= 0 and energy.max() <= 127)
         ):
             raise ModelError("a component of a shape that no JPEG file has")
     if band is None:
         return
-    if [(x.dtype, x.shape) for x in band] != [(np.int16, (of.rows, of.columns, 64)) for of in shapes]:
+    if [x.shape for x in band] != [(of.rows, of.columns, 64) for of in shapes] or any(x.dtype != np.int16 for x in band):
         raise ModelError("coefficients that are not of their components' shapes")
     for x in band:
         parts = ((x[..., :1], SIZES[DC]), (x[..., 1:], AC_SIZE))
