@@ -196,6 +196,8 @@ class Markers:
             end, count, at = len(data), int.from_bytes(data[at : at + 1], "big"), at + 1
         else:
             end, count, at = at + int.from_bytes(data[at : at + 2], "big"), 0x10000, at + 2
+        if end > len(data):
+            raise JpegError("ends within a segment")
         while at < end and len(tables) < count:
             key, at = data[at], at + 1
             code: bytes | None = None
