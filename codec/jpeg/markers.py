@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.jpeg import huffman
+from lgcodec.jpeg.dictionary import STANDARD
 from lgcodec.jpeg.errors import JpegError
 from lgcodec.jpeg.scans import ZIGZAG, Part, Scan
 
@@ -111,7 +112,7 @@ class Markers:
         self.steps: dict[int, Steps] = {}  # of planes, when they are first coded
         self.interleaved: set[int] = set()
         self.quantisation: dict[int, Steps] = {}
-        self.tables: dict[int, Table] = {}
+        self.tables = {key: Table(key, code, used=True) for key, code in STANDARD.items()}  # where a file has none
         self.interval = 0
         self.markers = self.scans = 0
         if data[:2] != b"\xff\xd8":

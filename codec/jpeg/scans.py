@@ -111,7 +111,7 @@ class _Source:
     def bit(self) -> int:
         if not self.left:
             byte = self.data[self.at : self.at + 2]
-            if not byte or byte[0] == 0xFF and byte != b"\xff\0":
+            if not byte or (byte[0] == 0xFF and byte != b"\xff\0"):
                 raise JpegError("entropy-coded data ends too early")
             self.at += 1 + (byte[0] == 0xFF)
             self.value, self.left = byte[0], 8
