@@ -10,11 +10,14 @@ from lgcodec.jpeg.scans import ZIGZAG
 
 # ITU-T T.81, tables K.1 and K.2, natural order
 LUMA = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
-    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
+    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
+    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
 )  # fmt: skip
 CHROMA = (
-    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
+    24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
     *(99,) * 32,
 )  # fmt: skip
 # tables K.3 to K.6, as DHT segments hold them: counts, symbols
@@ -32,7 +35,7 @@ AC_CHROMA = bytes.fromhex(
     "3a434445464748494a535455565758595a636465666768696a737475767778797a82838485868788898a92939495969798999aa2a3a4a5a6a7"
     "a8a9aab2b3b4b5b6b7b8b9bac2c3c4c5c6c7c8c9cad2d3d4d5d6d7d8d9dae2e3e4e5e6e7e8e9eaf2f3f4f5f6f7f8f9fa"
 )
-_KEYS = {0x00: DC_LUMA, 0x10: AC_LUMA, 0x01: DC_CHROMA, 0x11: AC_CHROMA}
+STANDARD = {0x00: DC_LUMA, 0x10: AC_LUMA, 0x01: DC_CHROMA, 0x11: AC_CHROMA}
 
 
 def steps(quality: int, of: tuple[int, ...]) -> bytes:
@@ -72,8 +75,8 @@ def dictionary() -> bytes:
         ),
     ]
     grey = b"\xff\xc0\0\x0b\x08\0\0\0\0\1\1\x11\0" + _optimal(0, 0x10) + _scan("0100", "003f00") + b"\xff\xd9"
-    camera = b"\xff\xc4\4" + b"".join(bytes([key]) + _KEYS[key] for key in (0, 1, 0x10, 0x11))
-    plain = b"".join(b"\xff\xc4\1" + bytes([key]) + table for key, table in _KEYS.items())
+    camera = b"\xff\xc4\4" + b"".join(bytes([key]) + STANDARD[key] for key in (0, 1, 0x10, 0x11))
+    plain = b"".join(b"\xff\xc4\1" + bytes([key]) + table for key, table in STANDARD.items())
     head = bytes.fromhex("ffd8ffe000104a46494600010101004800480000ffd8ffe000104a46494600010100000100010000")
     ends = _optimal(0, 0x10, 1, 0x11) + _scan("010002110311", "003f00") + b"\xff\xd9"
     colours = [

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.jpeg import huffman
+from lgcodec.jpeg.dictionary import STANDARD
 from lgcodec.jpeg.errors import JpegError
 from lgcodec.jpeg.scans import ZIGZAG, Part, Scan
 
@@ -111,7 +112,7 @@ class Markers:
         self.steps: dict[int, Steps] = {}  # of planes, when they are first coded
         self.interleaved: set[int] = set()
         self.quantisation: dict[int, Steps] = {}
-        self.tables: dict[int, Table] = {}
+        self.tables = {key: Table(key, code, used=True) for key, code in STANDARD.items()}  # where a file has none
         self.interval = 0
         self.markers = self.scans = 0
         if data[:2] != b"\xff\xd8":
@@ -196,6 +197,8 @@ class Markers:
             end, count, at = len(data), int.from_bytes(data[at : at + 1], "big"), at + 1
         else:
             end, count, at = at + int.from_bytes(data[at : at + 2], "big"), 0x10000, at + 2
+        if end > len(data):
+            raise JpegError("ends within a segment")
         while at < end and len(tables) < count:
             key, at = data[at], at + 1
             code: bytes | None = None

@@ -32,6 +32,7 @@ ZIGZAG = tuple(
     for d in range(15)
     for y in sorted(range(max(0, d - 7), min(d, 7) + 1), reverse=d % 2 == 0)
 )
+_ORDER = np.array(ZIGZAG)
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class _Source:
         raise JpegError("a code that is in no Huffman table")
 
     def align(self) -> int:
-        pad = 1 << self.left | self.value & ((1 << self.left) - 1)
+        pad = (1 << self.left) | (self.value & ((1 << self.left) - 1))
         self.left = 0
         return pad
 
@@ -234,10 +235,9 @@ class _Reader:
         if self.run:
             self.run -= 1
             if scan.high:
-                for j in range(k, scan.last + 1):
-                    if block[ZIGZAG[j]]:
-                        self.correct(block, j)
-                        bits += 1
+                for j in np.flatnonzero(block[_ORDER[k : scan.last + 1]]).tolist():
+                    self.correct(block, k + j)
+                    bits += 1
             self.ends(fresh, bits)
         if zeros:
             self.zeros.append((self.block, zeros))
@@ -278,7 +278,8 @@ def read(scan: Scan, data: bytes, start: int, planes: Sequence[Blocks]) -> tuple
     """
     reader = _Reader(scan, data, start)
     reader.read(planes)
-    facts = Facts(bytes(reader.pads), np.array(reader.breaks, np.int64), np.array(reader.zeros, np.int64).reshape(-1, 2))
+    zeros = np.array(reader.zeros, np.int64).reshape(-1, 2)
+    facts = Facts(bytes(reader.pads), np.array(reader.breaks, np.int64), zeros)
     return reader.source.at, facts, reader.counts
 
 
@@ -351,7 +352,7 @@ class _Writer:
 
     def ac(self, part: Part, block: Blocks) -> None:
         scan = self.scan
-        values = [int(block[ZIGZAG[k]]) for k in range(max(scan.first, 1), scan.last + 1)]
+        values = block[_ORDER[max(scan.first, 1) : scan.last + 1]].tolist()
         sizes = [abs(value) >> scan.low for value in values]
         new = [k for k, size in enumerate(sizes) if (size == 1 if scan.high else size)]
         last = new[-1] if new else -1

@@ -114,12 +114,25 @@ static int decoder_of(const u8 *table, u32 *counts, Decoder *of) {
 typedef struct {
     const u8 *data;
     i64 start, at, size;
-    u64 bits; /* the next ones are the highest; behind `have` they are 0 */
+    u64 bits; /* the next ones are the highest; behind `have` come those of the next bytes, or 0 */
     int have;
 } Source;
 
+/* Whether one of the bytes is FF. */
+static inline int has_ff(u64 v) { return (v & ~(v + 0x0101010101010101u) & 0x8080808080808080u) != 0; }
+
 /* At least 48 bits, or all that there are before a marker. */
 static inline void fill(Source *s) {
+    if (s->at + 8 <= s->size) {
+        u64 word;
+        memcpy(&word, s->data + s->at, 8);
+        if (!has_ff(word)) { /* bits beyond `have` are those that the next call puts there again */
+            int bytes = (63 - s->have) >> 3;
+            s->bits |= __builtin_bswap64(word) >> s->have;
+            s->at += bytes, s->have += 8 * bytes;
+            return;
+        }
+    }
     while (s->have <= 56 && s->at < s->size) {
         u8 byte = s->data[s->at];
         if (byte == 0xFF) {
@@ -330,6 +343,11 @@ typedef struct {
     u8 held[ALL_CORRECTIONS + 64];
 } Writing;
 
+/* Bits of places in a scan for each half row of a block, by which of its four coefficients are not 0. */
+typedef struct {
+    u64 of[16][16];
+} Places;
+
 typedef struct {
     u8 *out;
     i64 size;
@@ -337,6 +355,7 @@ typedef struct {
     int have;
     u32 *counts; /* or NULL: then symbols are counted, not written */
     Writing *kept;
+    const Places *places;
 } Sink;
 
 static int encoder_of(const u8 *table, Encoder *of) {
@@ -362,10 +381,12 @@ static inline void put(Sink *k, u32 v, int n) {
     k->have += n;
     if (k->have < 32) return;
     u32 word = (u32)(k->bits >> (k->have -= 32));
-    if (word & ~(word + 0x01010101u) & 0x80808080u) { /* there may be a byte FF */
+    if (has_ff(word)) {
         for (int shift = 24; shift >= 0; shift -= 8) put_byte(k, (u8)(word >> shift));
     } else {
-        for (int shift = 24; shift >= 0; shift -= 8) k->out[k->size++] = (u8)(word >> shift);
+        word = __builtin_bswap32(word);
+        memcpy(k->out + k->size, &word, 4);
+        k->size += 4;
     }
 }
 
@@ -423,14 +444,24 @@ static void write_dc(Sink *k, const Scan *scan, const Place *at, const i16 *bloc
     put_symbol(k, at->part->dc, (u32)size, (u32)(difference - (difference < 0)) & ((1u << size) - 1), size);
 }
 
-/* The bits of a scan's order at which coefficients are not 0. */
-static inline u64 places_of(const i16 *block) {
+static void places_make(Places *places) {
+    for (int half = 0; half < 16; half++)
+        for (int set = 0; set < 16; set++) {
+            u64 mask = 0;
+            for (int i = 0; i < 4; i++) mask |= (u64)(set >> i & 1) << place[4 * half + i];
+            places->of[half][set] = mask;
+        }
+}
+
+/* The places in a scan at which coefficients are not 0. */
+static inline u64 places_of(const Places *places, const i16 *block) {
+    const u64 low = 0x7FFF7FFF7FFF7FFF;
     u64 mask = 0;
-    for (int row = 0; row < 64; row += 8) {
-        u64 halves[2];
-        memcpy(halves, block + row, 16);
-        if (!(halves[0] | halves[1])) continue;
-        for (int i = row; i < row + 8; i++) mask |= (u64)(block[i] != 0) << place[i];
+    for (int half = 0; half < 16; half++) {
+        u64 four;
+        memcpy(&four, block + 4 * half, 8);
+        u64 set = ((((four & low) + low) | four) & ~low) >> 15;      /* a bit for each of the four, 16 apart */
+        mask |= places->of[half][set * 0x0001000200040008 >> 48 & 15]; /* side by side */
     }
     return mask;
 }
@@ -440,7 +471,7 @@ static void write_ac(Sink *k, const Scan *scan, const Place *at, const Facts *fa
     i64 table = at->part->ac, extra = 0;
     int first = scan->first ? (int)scan->first : 1, end = (int)scan->last + 1, low = (int)scan->low;
     if (w->zeros < facts->zero_count && facts->zeros[2 * w->zeros] == w->block) extra = facts->zeros[2 * w->zeros++ + 1];
-    u64 left = places_of(block) >> first << first;
+    u64 left = places_of(k->places, block) >> first << first;
     if (end < 64) left &= ((u64)1 << end) - 1;
     int newest = -1; /* the last one that a symbol tells of */
     if (scan->high || low) {
@@ -496,7 +527,9 @@ static void write_ac(Sink *k, const Scan *scan, const Place *at, const Facts *fa
 enum { SPARE = 1 << 16 };
 
 EXPORT i64 lgcodec_jpeg_write(const Scan *scan, const Facts *facts, Writing *kept, u8 *out, i64 room, u32 *counts) {
-    Sink k = {out, 0, kept->bits, kept->have, counts, kept};
+    Places places;
+    places_make(&places);
+    Sink k = {out, 0, kept->bits, kept->have, counts, kept, &places};
     if (kept->mcu == 0)
         for (int i = 0; i < 8 && !counts; i++)
             if (scan->tables[i] && encoder_of(scan->tables[i], &kept->encoders[i])) return BAD_TABLE;

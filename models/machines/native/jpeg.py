@@ -1,4 +1,4 @@
-"""The native loops of codec/jpeg/scans, as jpeg.c describes them: the entropy-coded data of one scan, read and written."""
+"""The native loops of codec/jpeg/scans, as jpeg.c describes them: the entropy-coded data of one scan, both ways."""
 
 from __future__ import annotations
 
@@ -144,9 +144,9 @@ class Native:
 
 
 def _facts(pad: int | None, pads: bytes, breaks: Numbers, zeros: Numbers) -> tuple[Facts, list[Any]]:
-    kept = [np.frombuffer(pads, np.uint8), np.ascontiguousarray(breaks), np.ascontiguousarray(zeros)]
-    pointers = (pointer(array, kind) for array, kind in zip(kept, (np.uint8, np.int64, np.int64), strict=True))
-    return Facts(*pointers, len(pads), len(breaks), len(zeros), -1 if pad is None else pad), kept
+    kept = [np.ascontiguousarray(breaks, np.int64), np.ascontiguousarray(zeros, np.int64)]
+    pointers = (ctypes.cast(ctypes.c_char_p(pads), ctypes.c_void_p), *(pointer(array, np.int64) for array in kept))
+    return Facts(*pointers, len(pads), len(breaks), len(zeros), -1 if pad is None else pad), [pads, *kept]
 
 
 def _call(name: str, *arguments: Any) -> int:
