@@ -312,6 +312,10 @@ def images(folder: Path) -> Iterator[tuple[str, Pixels]]:
     from PIL import Image
 
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in files.IMAGES):
-        with Image.open(path) as image:
-            if image.mode in ("L", "RGB"):
-                yield str(path.relative_to(folder)), np.asarray(image)
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image) if image.mode in ("L", "RGB") else None
+        except (OSError, SyntaxError) as error:
+            raise InputError(f"{files.shown(path)}: {error}") from error
+        if pixels is not None:
+            yield str(path.relative_to(folder)), pixels
