@@ -125,7 +125,7 @@ class Walk:
                 if suffix in self.suffixes and (path.is_file() or path.is_symlink()):
                     found.append(path)
                 elif not path.name.startswith("."):
-                    others[suffix] += 1
+                    others[suffix if path.is_file() else "special"] += 1
         self.passed += others
         if not found and not self.failed:
             kinds = ", ".join(sorted(self.suffixes))
@@ -265,7 +265,7 @@ def appearing(path: Path, *, force: bool, like: os.stat_result | None = None, sy
         return
     part = Part(path, like)
     try:
-        with part.path.open("x+b") as file:
+        with part.opened() as file:
             os.chmod(part.path, 0o600 if like is not None else 0o666 & ~_umask())
             yield file
         part.finish(force=force, sync=sync)
@@ -277,9 +277,20 @@ class Part:
     """A file under a hidden name beside the one that it is to become."""
 
     def __init__(self, path: Path, like: os.stat_result | None) -> None:
-        self.target = path.resolve()
+        self._asked, self.target = path, path.resolve()
         self.path = self.target.with_name(f".{os.urandom(8).hex()}.part")
         self._like = like
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """The file, to be written. The system's errors name the one that it is to become."""
+        try:
+            with self.path.open("x+b") as file:
+                yield file
+        except OSError as error:
+            if error.filename in (None, os.fspath(self.path)):
+                error.filename = os.fspath(self._asked)
+            raise
 
     def finish(self, *, force: bool, sync: bool, times: bool = True) -> None:
         """Gives the file its name. Raises InputError where that has appeared meanwhile."""

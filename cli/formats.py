@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 from collections.abc import Mapping, Sequence
@@ -145,7 +146,10 @@ def _write_pnm(picture: Picture, file: BinaryIO) -> None:
 
 
 def _write_by_pillow(picture: Picture, file: BinaryIO, suffix: str) -> None:
-    """Saves in the picture's own mode, or where the format has none such, in colours."""
+    """Saves in the picture's own mode, or where the format has none such, in colours.
+
+    By way of memory: Pillow passes over what a full disk does not take of its last block.
+    """
     name, options = _PILLOWS[suffix]
     image = _image(picture)
     info = image.info
@@ -155,13 +159,13 @@ def _write_by_pillow(picture: Picture, file: BinaryIO, suffix: str) -> None:
         options = options | {"dpi": info["dpi"]}
     try:
         try:
-            image.save(file, name, **options)
+            image.save(saved := io.BytesIO(), name, **options)
         except OSError:
-            file.seek(0)
-            file.truncate()
-            image.convert("RGBA" if image.has_transparency_data else "RGB").save(file, name, **options)
+            shown = image.convert("RGBA" if image.has_transparency_data else "RGB")
+            shown.save(saved := io.BytesIO(), name, **options)
     except (OSError, ValueError, OverflowError, struct.error) as error:
         raise InputError(f"{suffix} cannot hold this image: {error}") from error
+    file.write(saved.getbuffer())
 
 
 def _image(picture: Picture) -> Image.Image:

@@ -235,8 +235,12 @@ def _remove(source: Source, before: os.stat_result | None, targets: Iterable[Pat
     now = source.state()
     if before is None or now is None or (before.st_mtime_ns, before.st_size) != (now.st_mtime_ns, now.st_size):
         raise InputError("is not removed, because it has changed meanwhile")
-    if source.path is not None:
+    if source.path is None:
+        return
+    try:
         source.path.unlink()
+    except OSError as error:
+        raise InputError(f"is not removed: {error.strerror}") from error
 
 
 def _refuse_growth(before: int, after: int, name: str) -> None:
@@ -377,7 +381,7 @@ def _unpack(pictures: dict[str, Picture], folder: Path, outputs: Outputs, like: 
             target.parent.mkdir(parents=True, exist_ok=True)
             part = files.Part(target, like)
             parts.append(part)
-            with part.path.open("x+b") as out:
+            with part.opened() as out:
                 if not _fits(picture, out, suffix):
                     number = 1
                     while final in taken:

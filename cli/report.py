@@ -6,6 +6,7 @@ About conversions all goes to stderr, because stdout may carry an image.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -35,6 +36,12 @@ SPEEDS = {"best": 0.5, "causal": 1.2, "vqvae": 1.3, "flow": 4.0, "vae": 0.6, "co
 PLAIN_SPEED = 20.0
 DELAY = 1.0  # seconds before a bar appears
 current: str | None = None  # the file in hand
+
+
+def say(text: str) -> None:
+    """Prints a line on stderr, if anybody can read it: work does not end because a log cannot be written."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def complain(error: BaseException | str, name: str | None = None) -> None:
@@ -67,7 +74,7 @@ def _line(parts: Iterable[str | None]) -> None:
     """Prints parts on one line of stderr, nothing in which moves the cursor or colours a terminal."""
     line = ": ".join(" ".join(part.split()) for part in ("lgcodec", *parts) if part)
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in line)
-    click.echo(shown, err=True)
+    say(shown)
 
 
 def open_streams() -> None:
@@ -77,7 +84,10 @@ def open_streams() -> None:
             os.fstat(number)
             if number:
                 os.write(number, b"")
-        except OSError:  # closed, or since then another file's that is read from
+        except OSError as error:
+            if error.errno != errno.EBADF:  # a full disk, which writing will tell of
+                continue
+            # closed, or since then another file's that is read from
             setattr(sys, name, None)
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_RDWR), number)
@@ -100,13 +110,12 @@ def conversion(
     """One line about a file: sizes are its bytes before and after, and `info` is about the compressed side."""
     before, after = sizes
     where = "stdout" if target is None else files.shown(target)
-    click.echo(
+    say(
         f"{name} -> {where}: {size(info)}, {before:,} -> {after:,} bytes ({after / max(before, 1):.1%}), "
-        f"{info.bpsp:.3f} bpsp, {speed(info.pixels, seconds)}",
-        err=True,
+        f"{info.bpsp:.3f} bpsp, {speed(info.pixels, seconds)}"
     )
     if verbose:
-        click.echo(details(info), err=True)
+        say(details(info))
 
 
 def conversion_of_set(target: Path, parts: Iterable[memoryview], sizes: tuple[int, int], seconds: float) -> None:
@@ -116,19 +125,16 @@ def conversion_of_set(target: Path, parts: Iterable[memoryview], sizes: tuple[in
     infos = [inspect(part) for part in parts]
     pixels, samples = sum(info.pixels for info in infos), sum(info.pixels * info.channels for info in infos)
     before, after = sizes
-    click.echo(
+    say(
         f"{len(infos)} images -> {files.shown(target)}: {pixels:,} pixels, {before:,} -> {after:,} bytes "
-        f"({after / max(before, 1):.1%}), {8 * after / samples:.3f} bpsp, {speed(pixels, seconds)}",
-        err=True,
+        f"({after / max(before, 1):.1%}), {8 * after / samples:.3f} bpsp, {speed(pixels, seconds)}"
     )
 
 
 def packed(name: str, target: Path | None, info: Info, before: int) -> None:
     """One line about a file of many."""
     shown = "stdout" if target is None else click.format_filename(target)
-    click.echo(
-        f"{name} -> {shown}: {size(info)}, {before:,} -> {info.file_bytes:,} bytes, {info.bpsp:.3f} bpsp", err=True
-    )
+    say(f"{name} -> {shown}: {size(info)}, {before:,} -> {info.file_bytes:,} bytes, {info.bpsp:.3f} bpsp")
 
 
 def batch(totals: Totals, seconds: float) -> None:
@@ -141,23 +147,22 @@ def batch(totals: Totals, seconds: float) -> None:
         parts.append(speed(totals.pixels, seconds))
     parts += [f"{totals.skipped} skipped"] if totals.skipped else []
     parts += [f"{totals.failed} failed"] if totals.failed else []
-    click.echo(", ".join(parts), err=True)
+    say(", ".join(parts))
 
 
 def restored(name: str, folder: Path, images: int, pixels: int, seconds: float) -> None:
     """Prints the line of a set that was decompressed."""
     where = files.shown(folder)
-    click.echo(f"{name} -> {where}: {images} images, {pixels:,} pixels, {speed(pixels, seconds)}", err=True)
+    say(f"{name} -> {where}: {images} images, {pixels:,} pixels, {speed(pixels, seconds)}")
 
 
 def preview(name: str, target: Path | None, header: Header, seconds: float) -> None:
     """Prints the line of a preview: which part of the file it took, and how long."""
     where = "stdout" if target is None else files.shown(target)
     used = header.size + header.chunks[0] + header.base_size
-    click.echo(
+    say(
         f"{name} -> {where}: {header.width}x{header.height}, from the first {used:,} of {header.file_size:,} bytes "
-        f"({used / header.file_size:.1%}), {seconds:.2f} s",
-        err=True,
+        f"({used / header.file_size:.1%}), {seconds:.2f} s"
     )
 
 

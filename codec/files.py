@@ -56,7 +56,7 @@ def bytes_of(data: Any) -> bytes | memoryview:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file under a temporary name beside `path`, and then gives it that name."""
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    temporary = path.with_name(f".{os.urandom(8).hex()}.part")  # whose name is never too long
     try:
         with temporary.open("xb") as file:
             file.write(data)

@@ -177,6 +177,14 @@ def test_the_default_model_beside_png(folder: Path, tmp_path: Path) -> None:
     assert ours["ideal_bpsp"] > 0
 
 
+def test_a_damaged_image_is_named(folder: Path) -> None:
+    data = (folder / "a.png").read_bytes()
+    (folder / "b.png").write_bytes(data[: len(data) // 2])
+    result = CliRunner().invoke(program, ["bench", str(folder), "--codecs", "png", "--models", "", "-q"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"lgcodec: {folder / 'b.png'}: ")
+
+
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(program, ["bench", str(tmp_path), "--codecs", "png", "--models", ""])
     assert result.exit_code == 1

@@ -148,6 +148,41 @@ def test_streams_may_be_closed(tmp_path: Path, closed: str) -> None:
     assert names(tmp_path) == ["a.lgc", "a.png"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_under_a_stream_is_told(tmp_path: Path) -> None:
+    """Of stdout it is an error; a log on stderr that cannot be written keeps no file from being done."""
+    save(tmp_path / "a.png")
+    save(tmp_path / "b.png")
+    (tmp_path / "c.lgc").write_bytes(lgcodec.compress(pixels()))
+    words = " ".join(f"'{word}'" for word in PROGRAM)
+    for command in ("compress -q -c a.png", "info c.lgc", "models", "--help"):
+        run = subprocess.run(["bash", "-c", f"{words} {command} >/dev/full"], cwd=tmp_path, capture_output=True)
+        assert run.returncode == 1, command
+        assert run.stderr.endswith(b"No space left on device\n"), command
+    run = subprocess.run(["bash", "-c", f"{words} compress none.png a.png b.png 2>/dev/full"], cwd=tmp_path)
+    assert run.returncode == 1
+    assert names(tmp_path) == ["a.lgc", "a.png", "b.lgc", "b.png", "c.lgc"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell's limits")
+def test_what_cannot_be_written_is_named_as_asked_for(tmp_path: Path) -> None:
+    """Not as the hidden file that it would have been; and nothing is left of it."""
+    (tmp_path / "c.lgc").write_bytes(lgcodec.compress(pixels()))
+    words = " ".join(f"'{word}'" for word in PROGRAM)
+    script = f"ulimit -f 1; {words} decompress c.lgc -o back.bmp"
+    run = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert run.stderr == "lgcodec: c.lgc: back.bmp: File too large\n"
+    assert run.returncode == 1
+    assert names(tmp_path) == ["c.lgc"]
+
+
+def test_names_that_are_as_long_as_they_may_be(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 250 + ".lgc")
+    lgcodec.save(path, pixels())
+    assert np.array_equal(lgcodec.decompress(path), pixels())
+    assert names(tmp_path) == [path.name]
+
+
 def test_dev_stdout_and_process_substitution(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     words = " ".join(f"'{word}'" for word in PROGRAM)

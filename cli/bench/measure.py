@@ -24,7 +24,7 @@ import lgcodec
 from lgcodec.cli import files
 from lgcodec.cli.bench.contenders import Contender, Learned
 from lgcodec.cli.bench.jpegs import FileRow
-from lgcodec.errors import IntegrityError
+from lgcodec.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
     from lgcodec.cli.bench.contenders import Pixels
@@ -313,6 +313,10 @@ def images(folder: Path) -> Iterator[tuple[str, Pixels]]:
 
     suffixes = files.IMAGES - set(files.JPEG)  # those are measured as files
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes):
-        with Image.open(path) as image:
-            if image.mode in ("L", "RGB"):
-                yield str(path.relative_to(folder)), np.asarray(image)
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image) if image.mode in ("L", "RGB") else None
+        except (OSError, SyntaxError) as error:
+            raise InputError(f"{files.shown(path)}: {error}") from error
+        if pixels is not None:
+            yield str(path.relative_to(folder)), pixels
