@@ -47,7 +47,7 @@ def main(folder: Path, model: str, effort: int, out: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["image", "mode", "pixels", "png", "webp", "lgcodec", "model", "effort", *vars(where)])
         writer.writerows([*row, model, effort, *vars(where).values()] for row in rows)
-    png, webp, ours = (sum(row[i] for row in rows) for i in (3, 4, 5))
+    png, webp, ours = (sum(sizes) for sizes in zip(*(row[3:] for row in rows), strict=True))
     grown = sum(has_grown(row) for row in rows)
     click.echo(f"{len(rows)} images: png {png:,}, webp {webp:,}, lgcodec {ours:,} ({100 * (ours / webp - 1):+.1f} %)")
     click.echo(f"{grown} of them above the smaller one and {SLACK} bytes")
