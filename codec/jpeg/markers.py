@@ -182,8 +182,10 @@ class Markers:
         while at < len(content):
             wide, table = content[at] >> 4, content[at] & 15
             size = 64 * (wide + 1)
-            values = np.frombuffer(content[at + 1 : at + 1 + size], ">u2" if wide else np.uint8)
-            if wide > 1 or len(values) != 64 or not values.all():
+            if wide > 1 or len(content) < at + 1 + size:
+                raise JpegError("has a quantisation table that is none")
+            values = np.frombuffer(content, ">u2" if wide else np.uint8, 64, at + 1)
+            if not values.all():
                 raise JpegError("has a quantisation table that is none")
             steps = np.zeros(64, np.uint16)
             steps[list(ZIGZAG)] = values
