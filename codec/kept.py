@@ -8,7 +8,9 @@ A file that does not come apart, or would not come back, is stored as it is.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +19,22 @@ from lgcodec import container, plain
 from lgcodec.coding import coder
 from lgcodec.container import File, ModelReference
 from lgcodec.errors import FormatError, IntegrityError
-from lgcodec.image import Picture
+from lgcodec.fields import Reader, varint
+from lgcodec.image import BY_PILLOW, Picture
 from lgcodec.jpeg import file as jpeg
 from lgcodec.jpeg.errors import JpegError
+from lgcodec.jpeg.rest import closed, opened
 from lgcodec.models.interface import Coefficients, ComponentShape, ImageModel, Stream
 from lgcodec.models.parallel import each
 from lgcodec.options import Options
 from lgcodec.work import Meter, bytes_of_words, words_of
 
+_MOST_NESTED, _LONGEST_NESTED = 8, 1 << 22  # JPEG files within a JPEG file, bytes of each
 BAND_BLOCKS = 1 << 15  # of the finest component, about: so that bands are coded side by side
 
 
-def encode(picture: Picture, options: Options, meter: Meter) -> bytes:
-    """The file that keeps `picture.file`. Raises IntegrityError where `verify` finds that it would not come back."""
+def encode(picture: Picture, options: Options, meter: Meter, *, nests: bool = True) -> bytes:
+    """The file that keeps `picture.file`. nests: JPEG files within it are looked for. Raises IntegrityError where `verify` finds that it would not come back."""
     data = picture.file or b""
     stored = min(data, plain.deflate(data), key=len)
     best = _written(picture, stored, None, ())
@@ -50,7 +55,8 @@ def encode(picture: Picture, options: Options, meter: Meter) -> bytes:
         bits = round(sum(stream.ideal_bits for stream in known))
         reference = ModelReference(model.wire_id, model.digest[: container.MODEL_DIGEST_SIZE], side, bits)
         words = [bytes_of_words(stream.words) for stream in known]
-        best = min(best, _written(picture, parsed.rest, reference, words), key=len)
+        rest = _nested(parsed.rest, options) if nests else bytes([0]) + varint(len(parsed.rest)) + parsed.rest
+        best = min(best, _written(picture, rest, reference, words), key=len)
     if options.verify and restore(container.read(best, max_pixels=picture.area), options, meter) != data:
         raise IntegrityError("the file would not come back: please report this")
     return best
@@ -69,14 +75,14 @@ def components(data: bytes) -> tuple[list[ComponentShape], list[Coefficients]]:
     return shapes, [plane.coefficients for plane in planes]
 
 
-def restore(file: File, options: Options, meter: Meter) -> bytes:
-    """The kept file. Raises FormatError where it is damaged."""
+def restore(file: File, options: Options, meter: Meter, *, nests: bool = True) -> bytes:
+    """The kept file. nests: it may hold others. Raises FormatError where it is damaged."""
     header, kept = file.header, file.header.kept
     if kept is None:
         raise FormatError("the file keeps an image, not an image file")
     data = file.kept_rest()
     if header.model is not None:
-        data = _by_model(file, data, header.model, options, meter)
+        data = _by_model(file, data, header.model, options, meter, nests)
     elif len(data) < kept.size:
         data = plain.inflate(data, kept.size)
     if len(data) != kept.size or _digest(data) != header.digest:
@@ -84,8 +90,11 @@ def restore(file: File, options: Options, meter: Meter) -> bytes:
     return data
 
 
-def _by_model(file: File, rest: bytes, reference: ModelReference, options: Options, meter: Meter) -> bytes:
+def _by_model(
+    file: File, rest: bytes, reference: ModelReference, options: Options, meter: Meter, nests: bool
+) -> bytes:
     header = file.header
+    rest = _unnested(rest, options, header.width * header.height, _MOST_NESTED if nests else 0)
     shape = jpeg.shape_of(rest)
     if (shape.width, shape.height) != (header.width, header.height):
         raise FormatError("a kept JPEG is of another size than the header says")
@@ -107,6 +116,61 @@ def _by_model(file: File, rest: bytes, reference: ModelReference, options: Optio
     planes = [np.concatenate(planes) for planes in zip(*parts, strict=True)]
     kept = header.kept
     return jpeg.write(rest, planes, limit=0 if kept is None else kept.size)
+
+
+def _nested(rest: bytes, options: Options) -> bytes:
+    """A rest in whose metadata JPEG files, such as thumbnails, are kept as files of ours.
+
+    n(varint) || (gap(varint) || length(varint)) for each || length(varint) || rest without them || these
+    """
+    content, found, last = opened(rest), list[tuple[int, int, bytes]](), 0
+    for start in _starts(content):
+        if start < last:
+            continue
+        for end in _ends(content, start):
+            inner = content[start:end]
+            try:
+                shape = jpeg.shape_of(jpeg.parse(inner, check=False).rest)
+            except JpegError:
+                continue
+            one = Picture(BY_PILLOW["RGB"], shape.width, shape.height, 8, (), np.zeros((0, 0, 3), np.uint8), (), inner)
+            meter = Meter(None, one.area, 1)
+            data = encode(one, replace(options, verify=False), meter, nests=False)
+            if len(data) < len(inner):
+                found.append((start, end, data))
+                last = end
+            break
+    places = [0] + [end for _, end, _ in found]
+    kept = b"".join(content[a:b] for a, b in zip(places, [start for start, _, _ in found] + [len(content)], strict=True))
+    packed = closed(kept)
+    gaps = [varint(start - place) + varint(len(data)) for (start, _, data), place in zip(found, places, strict=False)]
+    parts = [varint(len(found)), *gaps, varint(len(packed)), packed, *(data for _, _, data in found)]
+    return b"".join(parts)
+
+
+def _starts(content: bytes) -> list[int]:
+    return [found.start() for found in re.finditer(rb"\xff\xd8\xff", content)][1:][:_MOST_NESTED]  # the first is its own
+
+
+def _ends(content: bytes, start: int) -> list[int]:
+    return [start + found.end() for found in re.finditer(rb"\xff\xd9", content[start : start + _LONGEST_NESTED])][:4]
+
+
+def _unnested(data: bytes, options: Options, area: int, most: int) -> bytes:
+    """The inverse of `_nested`. area: pixels that no inner file may exceed; most: how many. Raises FormatError."""
+    reader = Reader(memoryview(data), 0)
+    entries = [(reader.varint(), reader.varint()) for _ in range(reader.varint(0, most))]
+    content = opened(reader.take(reader.varint()))
+    parts, place = [], 0
+    for gap, length in entries:
+        file = container.read(reader.take(length), max_pixels=area)
+        if gap > len(content) - place or file.header.kept is None or file.header.kept.size > _LONGEST_NESTED:
+            raise FormatError("a JPEG file within a JPEG file is not well-formed")
+        parts += [content[place : place + gap], restore(file, options, Meter(None, area, 1), nests=False)]
+        place += gap
+    if reader.left():
+        raise FormatError("a kept JPEG's own part goes on after its end")
+    return closed(b"".join([*parts, content[place:]]))
 
 
 def _coded(

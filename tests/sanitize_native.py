@@ -3,12 +3,13 @@
     python tests/sanitize_native.py [--seconds 60]      # a minute in CI, more at night
 
 The package is copied, compiled there with sanitizers for one instruction set, and given what hostile files could hold:
-mutated streams, side information and weights. Each must give an image or one of our errors, and no report.
+mutated streams, side information, weights and JPEG files. Each must give an image or one of our errors, and no report.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shutil
 import subprocess
@@ -18,10 +19,17 @@ import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 FLAGS = "-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 MODELS = ("default", "best", "fast", "flow", "flow-cifar", "vqvae")
+JPEGS = tuple(
+    {"subsampling": sampling, **kind, **restarts}
+    for sampling in (0, 2)
+    for kind in ({}, {"optimize": True}, {"progressive": True})
+    for restarts in ({}, {"restart_marker_blocks": 2})
+)
 SHAPES = ((3, 9, 14), (3, 1, 6), (3, 17, 3), (1, 8, 8))
 
 
@@ -62,6 +70,43 @@ def fuzz(seconds: float) -> None:
         raise SystemExit("the fuzzer decoded nothing")
 
 
+def fuzz_jpegs(seconds: float) -> None:
+    """JPEG files, and rests with coefficients, a few bytes of which are changed, cut or moved."""
+    from lgcodec.errors import FormatError
+    from lgcodec.jpeg import file
+
+    random, end, tried, taken = np.random.default_rng(time.time_ns()), time.monotonic() + seconds, 0, [0, 0]
+    files = []
+    for options in JPEGS:
+        samples = random.normal(100, 30, (*random.integers(1, 40, 2), 3)).clip(0, 255).astype(np.uint8)
+        out = io.BytesIO()
+        Image.fromarray(samples).save(out, "JPEG", quality=int(random.integers(1, 101)), **options)
+        files.append((out.getvalue(), file.parse(out.getvalue())))
+    while time.monotonic() < end:
+        whole, found = files[random.integers(len(files))]
+        which, tried = int(random.integers(2)), tried + 1
+        data = bytearray((whole, found.rest)[which])
+        for at in random.integers(0, len(data), random.integers(1, 5)):
+            data[at] = random.integers(256) if random.random() < 0.5 else data[at] ^ 1 << random.integers(8)
+        if random.random() < 0.2:
+            a, b = sorted(random.integers(0, len(data) + 1, 2).tolist())
+            data[a:b] = data[b : b + int(random.integers(50))]
+        try:
+            if which == 0:
+                found = file.parse(bytes(data), check=False)
+                data = bytearray(found.rest)
+            planes = [plane.coefficients.copy() for plane in found.planes]
+            for plane in planes[: random.integers(4)]:
+                plane.flat[random.integers(plane.size)] = random.integers(-32768, 32768)
+            file.write(bytes(data), planes, limit=1 << 24)
+            taken[which] += 1
+        except FormatError:
+            continue
+    print(f"{tried} JPEG files and rests, {taken} of them taken")  # noqa: T201
+    if not all(taken):
+        raise SystemExit("the fuzzer had no JPEG file that is one")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
@@ -69,6 +114,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.here:
         fuzz(arguments.seconds)
+        fuzz_jpegs(arguments.seconds)
         return
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "lgcodec"
@@ -89,6 +135,7 @@ def main() -> None:
             "UBSAN_OPTIONS": "print_stacktrace=1",
         }
         tests = [str(path) for path in sorted((ROOT / "tests").glob("test_native*.py"))]
+        tests.append(str(ROOT / "tests" / "test_jpeg.py"))
         for job in (["-m", "pytest", "-q", *tests], [__file__, "--here", "--seconds", str(arguments.seconds)]):
             subprocess.run([sys.executable, *job], check=True, env=environment, cwd=ROOT)
 

@@ -136,6 +136,15 @@ def test_what_is_behind_the_image_stays() -> None:
     assert len(packed) < len(data) - 600
 
 
+def test_a_thumbnail_is_coded_as_the_jpeg_it_is() -> None:
+    thumbnail = jpeg(photo((160, 120)))
+    exif = b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0" + thumbnail
+    alone, plainly = (jpeg(exif=block) for block in (exif[:16], exif))
+    packed = lgcodec.compress(plainly)
+    assert lgcodec.restore(packed) == plainly
+    assert len(packed) - len(lgcodec.compress(alone)) < 0.95 * len(thumbnail)
+
+
 def test_other_models_code_pixels_alone() -> None:
     data = jpeg()
     assert lgcodec.compress(data, model="fast") == lgcodec.compress(data)

@@ -23,7 +23,8 @@ from lgcodec.jpeg.scans import ZIGZAG, Part, Scan
 
 Steps = NDArray[np.uint16]
 
-SOI, EOI, SOS, DQT, DNL, DRI, DHP, EXP, DHT, DAC = 0xD8, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF, 0xC4, 0xCC
+SOI, EOI, SOS, DQT, DNL, DRI, DHP, EXP, DHT = 0xD8, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF, 0xC4
+APP0, APP14 = 0xE0, 0xEE
 _FRAMES = {0xC0: False, 0xC1: False, 0xC2: True}  # whether progressive
 _REFUSED = {
     **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "is lossless JPEG"),
@@ -114,6 +115,8 @@ class Markers:
         self.quantisation: dict[int, Steps] = {}
         self.tables = {key: Table(key, code, used=True) for key, code in STANDARD.items()}  # where a file has none
         self.interval = 0
+        self.is_jfif = False  # what tells the colours: APP0, and the number in APP14
+        self.adobe: int | None = None
         self.markers = self.scans = 0
         if data[:2] != b"\xff\xd8":
             raise JpegError("is not a JPEG file")
@@ -150,6 +153,10 @@ class Markers:
                 self._frame(content, _FRAMES[kind])
             elif kind == DQT:
                 self._quantise(content)
+            elif kind == APP0 and content[:5] == b"JFIF\0" and len(content) >= 14:
+                self.is_jfif = True
+            elif kind == APP14 and content[:5] == b"Adobe" and len(content) >= 12:
+                self.adobe = content[11]
             elif kind == DRI:
                 if len(content) != 2:
                     raise JpegError("has a restart interval of another size")
@@ -182,8 +189,10 @@ class Markers:
         while at < len(content):
             wide, table = content[at] >> 4, content[at] & 15
             size = 64 * (wide + 1)
-            values = np.frombuffer(content[at + 1 : at + 1 + size], ">u2" if wide else np.uint8)
-            if wide > 1 or len(values) != 64 or not values.all():
+            if wide > 1 or len(content) < at + 1 + size:
+                raise JpegError("has a quantisation table that is none")
+            values = np.frombuffer(content, ">u2" if wide else np.uint8, 64, at + 1)
+            if not values.all():
                 raise JpegError("has a quantisation table that is none")
             steps = np.zeros(64, np.uint16)
             steps[list(ZIGZAG)] = values

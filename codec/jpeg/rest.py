@@ -38,8 +38,25 @@ def pack(skeleton: bytes, facts: Sequence[Facts]) -> bytes:
         body += b"".join(map(_write, facts))
     if len(body) > _MOST:
         raise JpegError("has too much beside its scans")
+    return closed(bytes([flags]) + body)
+
+
+def closed(content: bytes) -> bytes:
+    """flags || body as a rest has them: packed."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zdict=dictionary())
-    return bytes([flags]) + packer.compress(body) + packer.flush()
+    return content[:1] + packer.compress(content[1:]) + packer.flush()
+
+
+def opened(data: bytes) -> bytes:
+    """The inverse of `closed`. Raises FormatError."""
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS, zdict=dictionary())
+    try:
+        body = unpacker.decompress(data[1:], _MOST + 1)
+    except zlib.error as error:
+        raise JpegError("a rest that is damaged") from error
+    if len(body) > _MOST or not unpacker.eof or unpacker.unused_data:
+        raise JpegError("a rest that is damaged")
+    return data[:1] + body
 
 
 class Rest:
@@ -50,13 +67,7 @@ class Rest:
         self._flags = data[0] if data else 0xFF
         if self._flags & ~(1 | _LISTED | _HAS_FACTS) or self._flags & 3 == 3:
             raise JpegError("a rest that is none")
-        unpacker = zlib.decompressobj(-zlib.MAX_WBITS, zdict=dictionary())
-        try:
-            body = unpacker.decompress(data[1:], _MOST + 1)
-        except zlib.error as error:
-            raise JpegError("a rest that is damaged") from error
-        if len(body) > _MOST or not unpacker.eof or unpacker.unused_data:
-            raise JpegError("a rest that is damaged")
+        body = opened(data)[1:]
         self._reader = Reader(memoryview(body), 0)
         skeleton = self._reader.take(self._reader.varint() if self._flags > 1 else len(body))
         self.markers = Markers(skeleton, True)
