@@ -8,8 +8,9 @@ A file that does not come apart, or would not come back, is stored as it is.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,12 +30,16 @@ from lgcodec.models.parallel import each
 from lgcodec.options import Options
 from lgcodec.work import Meter, bytes_of_words, words_of
 
-_MOST_NESTED, _LONGEST_NESTED = 8, 1 << 22  # JPEG files within a JPEG file, bytes of each
+_MOST_INNER, _LONGEST_INNER = 8, 1 << 22  # JPEG files within a JPEG file, bytes of each
+_SOI, _EOI, _ENDS = rb"\xff\xd8\xff", rb"\xff\xd9", 4  # how such a file begins and ends; how many ends are tried
 BAND_BLOCKS = 1 << 15  # of the finest component, about: so that bands are coded side by side
 
 
 def encode(picture: Picture, options: Options, meter: Meter, *, nests: bool = True) -> bytes:
-    """The file that keeps `picture.file`. nests: JPEG files within it are looked for. Raises IntegrityError where `verify` finds that it would not come back."""
+    """The file that keeps `picture.file`. nests: JPEG files within it are looked for.
+
+    Raises IntegrityError where `verify` finds that it would not come back.
+    """
     data = picture.file or b""
     stored = min(data, plain.deflate(data), key=len)
     best = _written(picture, stored, None, ())
@@ -55,7 +60,7 @@ def encode(picture: Picture, options: Options, meter: Meter, *, nests: bool = Tr
         bits = round(sum(stream.ideal_bits for stream in known))
         reference = ModelReference(model.wire_id, model.digest[: container.MODEL_DIGEST_SIZE], side, bits)
         words = [bytes_of_words(stream.words) for stream in known]
-        rest = _nested(parsed.rest, options) if nests else bytes([0]) + varint(len(parsed.rest)) + parsed.rest
+        rest = _nested(parsed.rest, options, picture.area) if nests else _without(opened(parsed.rest), [], {})
         best = min(best, _written(picture, rest, reference, words), key=len)
     if options.verify and restore(container.read(best, max_pixels=picture.area), options, meter) != data:
         raise IntegrityError("the file would not come back: please report this")
@@ -94,7 +99,7 @@ def _by_model(
     file: File, rest: bytes, reference: ModelReference, options: Options, meter: Meter, nests: bool
 ) -> bytes:
     header = file.header
-    rest = _unnested(rest, options, header.width * header.height, _MOST_NESTED if nests else 0)
+    rest = _whole(rest, options, header.width * header.height, _MOST_INNER if nests else 0)
     shape = jpeg.shape_of(rest)
     if (shape.width, shape.height) != (header.width, header.height):
         raise FormatError("a kept JPEG is of another size than the header says")
@@ -118,59 +123,87 @@ def _by_model(
     return jpeg.write(rest, planes, limit=0 if kept is None else kept.size)
 
 
-def _nested(rest: bytes, options: Options) -> bytes:
-    """A rest in whose metadata JPEG files, such as thumbnails, are kept as files of ours.
+def _nested(rest: bytes, options: Options, area: int) -> bytes:
+    """A rest in whose metadata JPEG files, such as thumbnails, are kept as files of ours. area: pixels of the image.
 
-    n(varint) || (gap(varint) || length(varint)) for each || length(varint) || rest without them || these
+    n(varint) || (gap(varint) || back(varint) || [ length(varint) ]) for each || length(varint) || rest without || files
     """
-    content, found, last = opened(rest), list[tuple[int, int, bytes]](), 0
-    for start in _starts(content):
-        if start < last:
+    content = opened(rest)
+    spans = [(a, b) for a, b, shape in _inner(content) if shape.width * shape.height <= area]
+    files = {content[a:b]: _inner_file(content[a:b], options) for a, b in spans}
+    best = _without(content, [], files)
+    for left_out in (None, *files):  # where metadata repeat, a copy may be cheaper than a file
+        tried = _without(content, [(a, b) for a, b in spans if content[a:b] != left_out], files)
+        best = min(best, tried, key=len)
+    return best
+
+
+def _inner(content: bytes) -> Iterator[tuple[int, int, jpeg.Shape]]:
+    """The JPEG files within a rest, none of them in another one: first byte, one past the last, shape."""
+    last, found = 0, 0
+    for start in (match.start() for match in re.finditer(_SOI, content)):
+        if start <= last or found == _MOST_INNER:  # the first of all is the file's own
             continue
-        for end in _ends(content, start):
-            inner = content[start:end]
+        for match in itertools.islice(re.finditer(_EOI, content[start : start + _LONGEST_INNER]), _ENDS):
+            end = start + match.end()
             try:
-                shape = jpeg.shape_of(jpeg.parse(inner, check=False).rest)
+                shape = jpeg.shape_of(jpeg.parse(content[start:end], check=False).rest)
             except JpegError:
                 continue
-            one = Picture(BY_PILLOW["RGB"], shape.width, shape.height, 8, (), np.zeros((0, 0, 3), np.uint8), (), inner)
-            meter = Meter(None, one.area, 1)
-            data = encode(one, replace(options, verify=False), meter, nests=False)
-            if len(data) < len(inner):
-                found.append((start, end, data))
-                last = end
+            yield start, end, shape
+            last, found = end, found + 1
             break
-    places = [0] + [end for _, end, _ in found]
-    kept = b"".join(content[a:b] for a, b in zip(places, [start for start, _, _ in found] + [len(content)], strict=True))
-    packed = closed(kept)
-    gaps = [varint(start - place) + varint(len(data)) for (start, _, data), place in zip(found, places, strict=False)]
-    parts = [varint(len(found)), *gaps, varint(len(packed)), packed, *(data for _, _, data in found)]
-    return b"".join(parts)
 
 
-def _starts(content: bytes) -> list[int]:
-    return [found.start() for found in re.finditer(rb"\xff\xd8\xff", content)][1:][:_MOST_NESTED]  # the first is its own
+def _inner_file(data: bytes, options: Options) -> bytes:
+    shape = jpeg.shape_of(jpeg.parse(data, check=False).rest)
+    blank = np.zeros((0, 0, 3), np.uint8)
+    picture = Picture(BY_PILLOW["RGB"], shape.width, shape.height, 8, (), blank, (), data)
+    return encode(picture, replace(options, verify=False), Meter(None, picture.area, 1), nests=False)
 
 
-def _ends(content: bytes, start: int) -> list[int]:
-    return [start + found.end() for found in re.finditer(rb"\xff\xd9", content[start : start + _LONGEST_NESTED])][:4]
+def _without(content: bytes, spans: Sequence[tuple[int, int]], files: Mapping[bytes, bytes]) -> bytes:
+    """The rest with these pieces cut out, and their files behind it."""
+    table, left, kept, seen, place = [varint(len(spans))], [], [], list[bytes](), 0
+    for start, end in spans:
+        inner = content[start:end]
+        back = seen[::-1].index(inner) + 1 if inner in seen else 0
+        table += [varint(start - place), varint(back)]
+        if not back:
+            kept.append(files[inner])
+            table.append(varint(len(kept[-1])))
+        seen.append(inner)
+        left.append(content[place:start])
+        place = end
+    packed = closed(b"".join([*left, content[place:]]))
+    return b"".join([*table, varint(len(packed)), packed, *kept])
 
 
-def _unnested(data: bytes, options: Options, area: int, most: int) -> bytes:
+def _whole(data: bytes, options: Options, area: int, most: int) -> bytes:
     """The inverse of `_nested`. area: pixels that no inner file may exceed; most: how many. Raises FormatError."""
     reader = Reader(memoryview(data), 0)
-    entries = [(reader.varint(), reader.varint()) for _ in range(reader.varint(0, most))]
+    entries = []
+    for i in range(reader.varint(0, most)):
+        gap, back = reader.varint(), reader.varint(0, i)
+        entries.append((gap, back, 0 if back else reader.varint()))
     content = opened(reader.take(reader.varint()))
-    parts, place = [], 0
-    for gap, length in entries:
-        file = container.read(reader.take(length), max_pixels=area)
-        if gap > len(content) - place or file.header.kept is None or file.header.kept.size > _LONGEST_NESTED:
-            raise FormatError("a JPEG file within a JPEG file is not well-formed")
-        parts += [content[place : place + gap], restore(file, options, Meter(None, area, 1), nests=False)]
+    parts, inner, place = list[bytes](), list[bytes](), 0
+    for gap, back, length in entries:
+        if gap > len(content) - place:
+            raise FormatError("a JPEG file within a JPEG file has no place there")
+        inner.append(inner[-back] if back else _inner_back(reader.take(length), options, area))
+        parts += [content[place : place + gap], inner[-1]]
         place += gap
     if reader.left():
         raise FormatError("a kept JPEG's own part goes on after its end")
     return closed(b"".join([*parts, content[place:]]))
+
+
+def _inner_back(data: bytes, options: Options, area: int) -> bytes:
+    file = container.read(data, max_pixels=area)
+    if file.header.kept is None or file.header.kept.size > _LONGEST_INNER:
+        raise FormatError("a JPEG file within a JPEG file is none that is kept")
+    return restore(file, options, Meter(None, area, 1), nests=False)
 
 
 def _coded(

@@ -137,12 +137,15 @@ def test_what_is_behind_the_image_stays() -> None:
 
 
 def test_a_thumbnail_is_coded_as_the_jpeg_it_is() -> None:
-    thumbnail = jpeg(photo((160, 120)))
+    thumbnail, image = jpeg(photo((160, 120))), photo((240, 180))
     exif = b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0" + thumbnail
-    alone, plainly = (jpeg(exif=block) for block in (exif[:16], exif))
+    alone, plainly = (jpeg(image, exif=block) for block in (exif[:20], exif))
     packed = lgcodec.compress(plainly)
     assert lgcodec.restore(packed) == plainly
     assert len(packed) - len(lgcodec.compress(alone)) < 0.95 * len(thumbnail)
+    twice = jpeg(image, exif=exif, comment=b"again" + thumbnail)
+    assert lgcodec.restore(lgcodec.compress(twice)) == twice
+    assert len(lgcodec.compress(twice)) < len(packed) + 64
 
 
 def test_other_models_code_pixels_alone() -> None:
