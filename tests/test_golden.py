@@ -35,7 +35,9 @@ def on(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def check(path: Path) -> None:
     """A file's picture is the one beside it, with all that belongs to it."""
     again = CODEC.decode(path)
-    if path.with_suffix(".png").exists():
+    if again.file is not None:
+        assert again.file == path.with_suffix(".jpg").read_bytes()
+    elif path.with_suffix(".png").exists():
         wanted = readers.read(path.with_suffix(".png"))
         assert (again.mode, again.depth, again.chunks) == (wanted.mode, wanted.depth, wanted.chunks)
         same(again.array(), wanted.array())
@@ -92,6 +94,7 @@ def test_golden_files_cover_the_format() -> None:
     by_model = [header for header in found.values() if header.model is not None]
     assert {header.mode.pillow for header in by_model} == {"1", "L", "LA", "P", "RGB", "RGBA"}
     assert any(header.base_size for header in found.values())
+    assert {header.model is None for header in found.values() if header.kept is not None} == {True, False}
     assert any(header.chunks[0] for header in found.values())
     sizes = [(x1 - x0, y1 - y0) for header in by_model for _, (x0, y0, x1, y1) in header.boxes()]
     assert any(width == 1 < height for width, height in sizes)
@@ -122,7 +125,7 @@ def test_adaptations_of_golden_files_cover_the_format(monkeypatch: pytest.Monkey
 
 def test_golden_files_are_of_models() -> None:
     """All tiles are the model's, but of modes that no model codes."""
-    own = [path for path in MODELLED if not path.stem.startswith("origin-")]  # which hold files of planes
+    own = [path for path in MODELLED if not path.stem.startswith(("origin-", "kept-as"))]  # files of planes, of bytes
     others = [path.stem for path in own if set(inspect(path).methods) != {"model"}]
     assert set(others) == {f"picture-{name}" for name in ("16-bits", "deep", "deep-alpha", "deep-grey-alpha")}
 
