@@ -81,8 +81,8 @@ def encode(
     for plan in tried:
         made = yield from encode_plan(picture, plan, digest, options, meter)
         unfitted, files = len(made[0]), files + made
-    modelled_alone = bool(tried) and not chain and all(plan.uses_model for plan in tried)
-    if modelled_alone and (options.effort == _SURE or may_be_smaller(picture, unfitted)):
+    is_open = not chain and all(plan.uses_model for plan in tried)
+    if is_open and (options.effort == _SURE or (tried and may_be_smaller(picture, unfitted))):
         files += yield from encode_plan(picture, without_model(picture), digest, quick, meter)
     best = min(files, key=len)
     if options.verify:
