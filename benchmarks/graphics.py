@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -25,6 +25,17 @@ HERE = Path(__file__).parent
 SLACK = 64  # bytes
 
 
+class Row(NamedTuple):
+    """An image and the bytes it takes."""
+
+    image: str
+    mode: str
+    pixels: int
+    png: int
+    webp: int
+    lgcodec: int
+
+
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", default="default", show_default=True)
@@ -32,7 +43,7 @@ SLACK = 64  # bytes
 @click.option("--csv", "out", type=click.Path(path_type=Path), default=HERE / "results" / "graphics.csv")
 def main(folder: Path, model: str, effort: int, out: Path) -> None:
     codec, where = Codec(model=model, effort=effort, verify=False), bench.environment(None, "auto")
-    rows: list[tuple[str, str, int, int, int, int]] = []
+    rows: list[Row] = []
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in files.IMAGES):
         try:
             image = bare(path)
@@ -40,22 +51,23 @@ def main(folder: Path, model: str, effort: int, out: Path) -> None:
             click.echo(f"{path.name}: passed over: {error}", err=True)
             continue
         ours = len(compressed(codec, image))
-        rows.append((str(path.relative_to(folder)), image.mode, image.width * image.height, *others(image), ours))
-        shown = "  GREW" if has_grown(rows[-1]) else ""
-        click.echo(f"{path.name:50.50} {image.mode:5} png {rows[-1][3]:9,} webp {rows[-1][4]:9,} ours {ours:9,}{shown}")
+        row = Row(str(path.relative_to(folder)), image.mode, image.width * image.height, *others(image), ours)
+        rows.append(row)
+        shown = "  GREW" if has_grown(row) else ""
+        click.echo(f"{path.name:50.50} {row.mode:5} png {row.png:9,} webp {row.webp:9,} ours {ours:9,}{shown}")
     with out.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["image", "mode", "pixels", "png", "webp", "lgcodec", "model", "effort", *vars(where)])
+        writer.writerow([*Row._fields, "model", "effort", *vars(where)])
         writer.writerows([*row, model, effort, *vars(where).values()] for row in rows)
-    png, webp, ours = (sum(sizes) for sizes in zip(*(row[3:] for row in rows), strict=True))
-    grown = sum(has_grown(row) for row in rows)
+    png, webp, ours = sum(row.png for row in rows), sum(row.webp for row in rows), sum(row.lgcodec for row in rows)
+    grown = sum(map(has_grown, rows))
     click.echo(f"{len(rows)} images: png {png:,}, webp {webp:,}, lgcodec {ours:,} ({100 * (ours / webp - 1):+.1f} %)")
     click.echo(f"{grown} of them above the smaller one and {SLACK} bytes")
     raise SystemExit(int(bool(grown) or ours > webp))
 
 
-def has_grown(row: tuple[str, str, int, int, int, int]) -> bool:
-    return row[5] > min(row[3:5]) + SLACK
+def has_grown(row: Row) -> bool:
+    return row.lgcodec > min(row.png, row.webp) + SLACK
 
 
 def bare(path: Path) -> Image.Image:

@@ -95,13 +95,38 @@ class Processes:
         return wait(futures, return_when=FIRST_COMPLETED).done
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Ends the workers, whatever they are at: where all went well, they are at nothing."""
+        import multiprocessing
+
+        for process in multiprocessing.active_children():
+            process.terminate()
+        self._pool.shutdown(cancel_futures=True)
 
     def _new(self) -> ProcessPoolExecutor:
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
 
-        return ProcessPoolExecutor(self.size, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.size, mp_context=context, initializer=_follow_parent)
+
+
+def _follow_parent() -> None:
+    """In a worker: ends it with the process that it works for, however that ends, and no sooner. By themselves workers
+    wait for ever for the next job of one that was killed.
+    """
+    import multiprocessing
+    import signal
+    import threading
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 class Cluster:
@@ -229,9 +254,9 @@ def _finish(
         if isinstance(outcome, Exception):
             raise outcome
         settle(outcome)
-    except EXPECTED as error:
+    except Exception as error:  # noqa: BLE001  the other files are done all the same
         totals.failed += 1
-        report.complain(error, source.name)
+        (report.complain if isinstance(error, EXPECTED) else report.fault)(error, source.name)
         return
     info = lgcodec.inspect(outcome.data)
     totals.images += 1
@@ -272,7 +297,7 @@ def _outcomes(
                     waiting[pool.submit(work, job.data)] = replace(job, tries=job.tries + 1)
                 else:
                     yield job.source, InputError(f"{TRIES} workers died over it: {error}")
-            except EXPECTED as error:
+            except Exception as error:  # noqa: BLE001  the other files are done all the same
                 yield job.source, error
             else:
                 yield job.source, Result(job.source, job.target, job.state, len(job.data), data, lost)

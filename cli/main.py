@@ -32,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 # Tiles are what runs in parallel here. Threads inside numpy's small products only wait for each other (twice as slow).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-INTERRUPTED = 130
+SIGNALLED = 128  # the exit code, and which signal ended the work
 SLACK = 64  # bytes that a result may have more than its input, unasked
 GARBAGE = 300_000  # objects between two collections; imports make many, and none of them is garbage
 EXPECTED = (LgcodecError, OSError, MemoryError)  # what a file or a machine can cause; anything else is a bug
@@ -59,7 +59,7 @@ class Program(click.Group):
             report.complain(error.format_message() + hint)
             code = 1
         except click.Abort:
-            code = INTERRUPTED
+            code = SIGNALLED + (report.stopped_by or signal.SIGINT)
         except EXPECTED as error:
             report.complain(error)
             code = 1
@@ -82,7 +82,10 @@ def main() -> None:
     """The console script. It starts and ends faster than interpreters do."""
     report.open_streams()
     gc.set_threshold(GARBAGE)
-    signal.signal(signal.SIGINT, report.interrupt)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a script's background
+            signal.signal(number, report.interrupt)
     sys.unraisablehook = report.dropped
     try:
         program(prog_name="lgcodec")
@@ -182,7 +185,7 @@ def _tried(name: str, work: Callable[[], T]) -> T | None:
     except EXPECTED as error:
         report.complain(error, name)
     except Exception as error:  # noqa: BLE001  the other files are done all the same
-        report.complain(f"{type(error).__name__}: {error} (this is a fault of lgcodec: please report it)", name)
+        report.fault(error, name)
     return None
 
 

@@ -55,6 +55,11 @@ def complain(error: BaseException | str, name: str | None = None) -> None:
     _line([*parts, message])
 
 
+def fault(error: Exception, name: str) -> None:
+    """Prints a line about an error that no file should be able to cause."""
+    complain(f"{type(error).__name__}: {error} (this is a fault of lgcodec: please report it)", name)
+
+
 def note(text: str, name: str | None = None) -> None:
     """Prints a line about something that is no error, but that nobody should miss."""
     _line([name, f"note: {text}"])
@@ -229,12 +234,15 @@ def models_json(records: Iterable[Record]) -> str:
 
 
 interrupted = threading.Event()  # set by Ctrl-C, see `interrupt`
+stopped_by: int | None = None  # the signal
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """A handler of SIGINT. Libraries in C drop what is raised while they call Python (LLVM does, while it compiles), so
-    the next step of `Progress` raises again.
+    """A handler of signals: what is half written is removed on the way out. Libraries in C may drop what is raised
+    while they call Python, so the next step of `Progress` raises again.
     """
+    global stopped_by
+    stopped_by = number
     interrupted.set()
     raise KeyboardInterrupt
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _ADAPT_AREA = 1 << 23  # pixels that a model is shown to adapt to
 _ADAPT_EFFORT = 7
+_SURE = 9  # the effort that tries plain methods on photographs as well, which hardly ever gains
 _ANY = 1 << 62  # pixels
 _CLEAR = 0.7  # of what squares of the image promise: learning makes the rest of it smaller than they are
 _SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its classes, are tried on
@@ -80,7 +81,8 @@ def encode(
     for plan in tried:
         made = yield from encode_plan(picture, plan, digest, options, meter)
         unfitted, files = len(made[0]), files + made
-    if tried and not chain and all(plan.uses_model for plan in tried) and may_be_smaller(picture, unfitted):
+    is_open = not chain and all(plan.uses_model for plan in tried)
+    if is_open and (options.effort == _SURE or (tried and may_be_smaller(picture, unfitted))):
         files += yield from encode_plan(picture, without_model(picture), digest, quick, meter)
     best = min(files, key=len)
     if options.verify:

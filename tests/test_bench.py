@@ -214,8 +214,8 @@ def test_what_grows_is_found(folder: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["mode"] for row in rows] == ["RGB", "RGBA", "P", "I;16", "L"]
     assert "5 images" in result.output
-    assert graphics.has_grown(("a.png", "L", 9, 100, 200, 165))
-    assert not graphics.has_grown(("a.png", "L", 9, 100, 200, 164))
+    assert graphics.has_grown(graphics.Row("a.png", "L", 9, 100, 200, 165))
+    assert not graphics.has_grown(graphics.Row("a.png", "L", 9, 100, 200, 164))
 
 
 def test_a_mosaic_has_the_size_asked_for_and_real_pixels() -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +135,91 @@ def test_rm_keeps_what_has_more_than_its_image(cli: Cli) -> None:
     assert result.exit_code == 0
     cli("compress", "-q", "-f", "--strip", "--rm", "a.png")
     assert not path.exists()
+
+
+ORPHAN = """
+import os, sys
+from lgcodec.cli.batch import Processes
+
+if __name__ == "__main__":
+    pool = Processes(2)
+    sys.stdout.write(f"{pool._pool.submit(os.getpid).result()}\\n")
+    sys.stdout.flush()
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_workers_end_with_the_process_that_they_work_for(tmp_path: Path) -> None:
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    run = subprocess.run([sys.executable, "orphan.py"], cwd=tmp_path, capture_output=True, check=False)
+    worker = int(run.stdout)
+    assert gone(worker), "it waits for ever"
+
+
+def gone(process: int) -> bool:
+    """Whether a process ends within a minute."""
+    for _ in range(600):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        state = Path(f"/proc/{process}/stat")
+        if state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z":  # dead, but nobody asked
+            return True
+        time.sleep(0.1)
+    return False
+
+
+STAY = """
+import os, sys, time
+from lgcodec.cli import formats, main
+
+def stay(*arguments, **options):
+    sys.stdout.write("at work\\n")
+    sys.stdout.flush()
+    time.sleep(600)
+
+formats.write = stay
+sys.argv = ["lgcodec", "decompress", "a.lgc"]
+main.main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_leave_no_half_file(tmp_path: Path, name: str) -> None:
+    number = getattr(signal, name)
+    (tmp_path / "a.lgc").write_bytes(lgcodec.compress(pixels()))
+    with started(STAY, tmp_path, signal.SIG_DFL) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"at work\n"
+        assert [part.endswith(".part") for part in names(tmp_path)] == [True, False]
+        run.send_signal(number)
+        _, errors = run.communicate()
+    assert run.returncode == 128 + number
+    assert b"Traceback" not in errors
+    assert names(tmp_path) == ["a.lgc"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_what_runs_in_the_background_of_a_script_ignores_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "a.lgc").write_bytes(lgcodec.compress(pixels()))
+    with started(STAY, tmp_path, signal.SIG_IGN) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"at work\n"
+        run.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(1)
+        run.kill()
+
+
+def started(script: str, folder: Path, ctrl_c: signal.Handlers) -> subprocess.Popen[bytes]:
+    """A process that begins with this handler of Ctrl-C, whatever that of the tests is."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(
+        [sys.executable, "-c", script], cwd=folder, preexec_fn=lambda: signal.signal(signal.SIGINT, ctrl_c), **pipes
+    )
 
 
 # -- streams and names ------------------------------------------------------------------------------------------------

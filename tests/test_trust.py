@@ -156,6 +156,17 @@ def test_what_is_tried_does_not_depend_on_effort(monkeypatch: pytest.MonkeyPatch
     assert asked[0] == asked[1]
 
 
+def test_the_most_effort_leaves_nothing_to_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even of photographs, whose plain methods are else tried where squares of them promise something."""
+    from lgcodec import encode
+
+    monkeypatch.setattr(encode, "may_be_smaller", lambda picture, size: False)
+    monkeypatch.setattr(plain, "is_promising", lambda tile: False)
+    image = few_colours()
+    sizes = [len(Codec(FakeModel(), effort=effort, verify=False).compress(image)) for effort in (6, 9)]
+    assert sizes[0] > least(image) + SLACK >= sizes[1]
+
+
 def test_an_origin_is_weighed_alike_at_every_effort(monkeypatch: pytest.MonkeyPatch) -> None:
     from lgcodec import encode
 
