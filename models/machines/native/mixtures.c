@@ -126,15 +126,18 @@ static int64_t search_high(const Mixtures *m, int64_t j, int64_t point, int64_t 
     return bins - 1;
 }
 
-/* Around where each mixture's mean is: the first of EDGES edges, in bins. Any inner ones do. */
-INLINE i32v guess(const Mixtures *m, int64_t j) {
+/* Where each mixture's mean is, 1/64 less the origin, and the first of EDGES edges around it, in bins. Any inner ones do. */
+INLINE i32v middle_of(const Mixtures *m, int64_t j) {
     f32v average = {0};
     for (int64_t k = 0; k < m->components; k++) {
         int64_t at = k * m->stride + j;
         average += f32_of(load_i32v(m->weight + at)) * f32_of(load_i32v(m->mean + at));
     }
-    i32v mean = i32_of_f32(average * 0x1p-16f);
-    i32v bin = (mean - (int32_t)(m->origin * 64) + 32) >> 10;
+    return i32_of_f32(average * 0x1p-16f) - (int32_t)(m->origin * 64) + 32;
+}
+
+INLINE i32v guess(const Mixtures *m, int64_t j) {
+    i32v bin = middle_of(m, j) >> 10;
     return clip_i32(bin - EDGES / 2 + 1, spread_i32(1), spread_i32((int32_t)(m->size / LOW - EDGES)));
 }
 
@@ -197,16 +200,60 @@ INLINE void low_tables(const Mixtures *m, int64_t j, const int32_t *values, cons
     }
 }
 
+/* Where the point is in a table of low symbols. */
+INLINE int find_low(const int32_t *table, int64_t point) {
+    int count = 0;
+    UNROLL for (int v = 0; v < LOW; v += LANES) count += count_at_most(load_i32v(table + 1 + v), spread_i32((int32_t)point));
+    return count;
+}
+
+/* Pops low symbols by EDGES edges around the mean, which is enough where mixtures are narrow; returns how many, as it stops where
+ * it often is not.
+ */
+static int64_t pop_narrow(const Mixtures *m, Stack *stack, int64_t n, int32_t *values, const int32_t *bases, const int32_t *spans) {
+    int64_t missed = 0, group = 0;
+    for (; group < n && 2 * missed <= group; group += LANES) {
+        int32_t firsts[LANES], c[EDGES][LANES], tables[ABREAST][1 + LOW];
+        i32v v = load_i32v(values + group), base = load_i32v(bases + group), span = load_i32v(spans + group);
+        i32v first = clip_i32((middle_of(m, group) >> 6) - v - 1, spread_i32(1), spread_i32(LOW - EDGES));
+        Sums sums[EDGES] = {0};
+        for (int64_t k = 0; k < m->components; k++) {
+            Component one = of_many(m, k, group);
+            UNROLL for (int i = 0; i < EDGES; i++) add_component(&sums[i], edge_of(m, v + first + i), one, m->tables->sigmoid);
+        }
+        f64v scale[2] = {(double)(TOTAL - LOW) / f64_half(span, 0), (double)(TOTAL - LOW) / f64_half(span, 1)};
+        UNROLL for (int i = 0; i < EDGES; i++) {
+            i32v inner = cumulative(sums[i], v + first + i, (double)m->size);
+            store_i32v(c[i], within(inner, base, scale) + first + i);
+        }
+        store_i32v(firsts, first);
+        for (int64_t i = 0; i < LANES && group + i < n; i++) {
+            int64_t point = stack_point(stack), start, end;
+            int low, count = 0;
+            UNROLL for (int e = 0; e < EDGES; e++) count += c[e][i] <= point;
+            if ((count == 0 && firsts[i] > 1) || (count == EDGES && firsts[i] < LOW - EDGES)) {
+                low_tables(m, group + i, values, bases, spans, tables);
+                low = find_low(tables[0], point), start = tables[0][low], end = tables[0][low + 1];
+                missed++;
+            } else {
+                low = firsts[i] + count - 1;
+                start = count ? c[count - 1][i] : 0, end = count < EDGES ? c[count][i] : TOTAL;
+            }
+            stack_pop(stack, start, end);
+            values[group + i] += low;
+        }
+    }
+    return group < n ? group : n;
+}
+
 /* Tables are made ahead of the search, which must wait for each symbol before the next: so both go on at once. */
-static void pop_low(const Mixtures *m, Stack *stack, int64_t n, int32_t *values, const int32_t *bases, const int32_t *spans) {
+static void pop_wide(const Mixtures *m, Stack *stack, int64_t from, int64_t n, int32_t *values, const int32_t *bases, const int32_t *spans) {
     int32_t tables[2][ABREAST][1 + LOW];
-    for (int64_t j = 0; j < n + ABREAST; j += ABREAST) {
+    for (int64_t j = from; j < n + ABREAST; j += ABREAST) {
         if (j < n) low_tables(m, j, values, bases, spans, tables[j / ABREAST % 2]);
-        for (int64_t i = j < ABREAST ? j : j - ABREAST; i < j && i < n; i++) {
+        for (int64_t i = j == from ? j : j - ABREAST; i < j && i < n; i++) {
             const int32_t *table = tables[i / ABREAST % 2][i % ABREAST];
-            i32v point = spread_i32((int32_t)stack_point(stack));
-            int count = 0;
-            UNROLL for (int v = 0; v < LOW; v += LANES) count += count_at_most(load_i32v(table + 1 + v), point);
+            int count = find_low(table, stack_point(stack));
             stack_pop(stack, table[count], table[count + 1]);
             values[i] += count;
         }
@@ -215,7 +262,8 @@ static void pop_low(const Mixtures *m, Stack *stack, int64_t n, int32_t *values,
 
 void mixtures_pop(const Mixtures *m, Stack *stack, int64_t n, int32_t *values, int32_t *scratch) {
     pop_high(m, stack, n, values, scratch, scratch + n);
-    pop_low(m, stack, n, values, scratch, scratch + n);
+    int64_t done = pop_narrow(m, stack, n, values, scratch, scratch + n);
+    pop_wide(m, stack, done, n, values, scratch, scratch + n);
 }
 
 /* Rows of q as columns: turned[o] holds output o of LANES rows. */
