@@ -59,6 +59,8 @@ def main(data: Path, folder: Path, systems: str | None, images: int, page: Path)
             writer = csv.writer(file)
             writer.writerow(head)
             writer.writerows(rows[known] for known in zoo.names() if known in rows)
+    for name, row in rows.items():
+        row[0], row[2] = zoo.system(name).title, zoo.system(name).published
     ordered = sorted(rows.values(), key=lambda row: (row[1], float(row[5])))
     lines = [HEAD, ["---"] * len(HEAD), *(row[: len(HEAD)] for row in ordered)]
     block = "\n".join(f"| {' | '.join(line)} |" for line in lines)

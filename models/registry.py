@@ -58,6 +58,7 @@ RECORDS = (
     Record("best", 9, "causal", "bd9e4ea56fe29a4d7890d32caa0a8fd844d222cabff172f167b39b27554343f1"),
     Record("fast", 10, "flow", "90ffdbd7dbfd0b2cd8bd43ae16c47b8f77dfe54560db0d9649de070716c6a9f3"),
     Record("flow-cifar", 11, "flow", "456ffedba2ddc98cfc772bcc570bcbf95887e02581d166629424a611d1535527"),
+    Record("masked-mnist", 12, "masked", "15f02214b96c6a5834c7b7b5c10aefcb55d72dcdee1fa9340191db75db3f7e7c"),
 )
 NAMES = tuple(record.name for record in RECORDS)
 _loaded: dict[tuple[bytes, str, int], ImageModel] = {}

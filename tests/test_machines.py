@@ -256,6 +256,7 @@ def coded(name: str, machine: str) -> tuple[list[Tile], list[list[int]]]:
     if not isinstance(model.coding, LatentCoding) and not model.unit > 8:
         shapes += [(model.planes, 1, 9), (1, 9, 1)]
     tiles = [photo(shape, seed) for seed, shape in enumerate(shapes)]
+    tiles = [(tile > 127).astype(np.int16) for tile in tiles] if model.levels == 2 else tiles
     return tiles, words_of(model, tiles)
 
 

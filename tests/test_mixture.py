@@ -146,7 +146,7 @@ def test_shipped_weights_hold_these_tables(record: registry.Record) -> None:
     data = (files("lgcodec.models") / "weights" / record.weights).read_bytes()
     tensors = weights.read(data, record.weights).tensors
     for name in ("sigmoid", "exponential", "inverse"):
-        key = f"pixels.{name}" if record.family == "vqvae" else name
+        key = {"vqvae": "pixels.", "masked": "table."}.get(record.family, "") + name
         assert tensors[key].dtype == np.int32
         assert np.array_equal(tensors[key], getattr(TABLES, name)), key
 

@@ -188,7 +188,8 @@ SHAPES = ((3, 1, 1), (3, 1, 7), (3, 5, 1), (3, 13, 9), (3, 24, 33), (1, 6, 17))
 def tiles_for(model: ImageModel) -> list[Tile]:
     random = np.random.default_rng(7)
     shapes = SHAPES if isinstance(model.coding, ExplicitCoding) else ((3, 24, 40),) * 2
-    return [photo(random, min(shape[0], model.planes), *shape[1:]) for shape in shapes]
+    tiles = [photo(random, min(shape[0], model.planes), *shape[1:]) for shape in shapes]
+    return [(tile > 127).astype(np.int16) for tile in tiles] if model.levels == 2 else tiles
 
 
 def coded(model: ImageModel, machine: str) -> list[Stream]:

@@ -76,6 +76,7 @@ def test_shipped_models_load(record: registry.Record) -> None:
     assert (model.name, model.wire_id, model.digest.hex()) == (record.name, record.wire_id, record.digest)
     assert registry.load(record.name, machine="numpy") is model
     codec, image = Codec(model, tile=(28, 28), verify=False), photograph(56, model.planes)
+    image = image > 127 if model.levels == 2 else image
     data = codec.compress(image)
     assert lgcodec.inspect(data).methods == {"model": 4}
     assert np.array_equal(codec.decompress(data), image)
