@@ -19,11 +19,13 @@ BAR, LABELS, GAP = 18, 64, 10
 def rates(header: Header) -> NDArray[np.float64]:
     """Bits a pixel of each place, [h, w], where the longer of both is at most SIDE: of all streams over it.
 
-    Header and metadata are not counted. Raises InputError for a file whose tiles are one chain, or that
-    has an origin.
+    Header and metadata are not counted. Raises InputError for a file whose tiles are one chain, that has
+    an origin, or keeps a JPEG file.
     """
     if header.origin is not None:
         raise InputError("the file holds planes that its pixels are rendered from: a map of these is not drawn")
+    if header.kept is not None:
+        raise InputError("the file keeps a JPEG file, frequency by frequency: a map of pixels is not drawn")
     if header.chain is not None:
         raise InputError("the tiles of the file are one chain: which bits are whose is not said")
     scale = max(1.0, max(header.width, header.height) / SIDE)

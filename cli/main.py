@@ -879,6 +879,29 @@ def bench(
 
 
 @program.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of this machine; 0 is any that is free.")
+@_MACHINE
+@_MODEL
+@_LIMIT
+@click.option("-q", "--quiet", is_flag=True, help="Only the address.")
+def view(folder: Path, port: int, model: str, device: str, threads: int, max_pixels: int | None, quiet: bool) -> int:
+    """Look at a folder's .lgc and .lgcs files in the browser: a gallery that this machine alone is served."""
+    from lgcodec.cli import view as gallery
+
+    codec = _codec(model, device, threads, quiet, max_pixels)
+    found = list(gallery.items(folder))
+    if not found:
+        raise InputError(f"{files.shown(folder)}: no .lgc or .lgcs files in this folder")
+    shown = gallery.Gallery(files.shown(folder.resolve().name), found, codec)
+    with gallery.server(shown, port) as served:
+        note = "" if quiet else f"  ({len(found)} images; Ctrl-C ends it)"
+        click.echo(f"http://{gallery.HOST}:{served.server_address[1]}/{note}")
+        served.serve_forever()
+    return 0
+
+
+@program.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
     """Print what completes our commands in a shell: eval "$(lgcodec completion bash)"."""

@@ -189,7 +189,15 @@ def details(info: Info) -> str:
         "needs": needs(info),
     }
     if info.kept_bytes:
-        facts["keeps"] = f"a JPEG file of {info.kept_bytes:,} bytes, as it is"
+        saved = 1 - info.file_bytes / info.kept_bytes
+        facts["keeps"] = f"a JPEG file of {info.kept_bytes:,} bytes, byte for byte; {saved:.1%} of it are saved"
+        facts["streams"] = f"{info.tiles} ({streams})"
+        facts["parts"] = (
+            f"{info.header_bytes:,} bytes header, {info.model_bytes:,} coefficients by the model, "
+            f"{info.plain_bytes:,} the rest of the file"
+        )
+        for name in ("transform", "origin", "metadata"):
+            del facts[name]
     if info.base_bytes:
         first = info.header_bytes + info.chunk_bytes + info.base_bytes
         facts["preview"] = f"from the first {first:,} bytes ({first / info.file_bytes:.1%})"
