@@ -367,7 +367,9 @@ def test_ctrl_c_is_noticed_where_a_library_drops_it(monkeypatch: pytest.MonkeyPa
 
 
 AT_WORK = """
-import sys, time
+import signal, sys, time
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told us to ignore it
 from lgcodec.cli import main, report
 
 def stay(self, done, of):
