@@ -135,7 +135,7 @@ def main() -> None:
             "UBSAN_OPTIONS": "print_stacktrace=1",
         }
         tests = [str(path) for path in sorted((ROOT / "tests").glob("test_native*.py"))]
-        tests.append(str(ROOT / "tests" / "test_jpeg.py"))
+        tests += [str(ROOT / "tests" / name) for name in ("test_jpeg.py", "test_coefficients.py")]
         for job in (["-m", "pytest", "-q", *tests], [__file__, "--here", "--seconds", str(arguments.seconds)]):
             subprocess.run([sys.executable, *job], check=True, env=environment, cwd=ROOT)
 

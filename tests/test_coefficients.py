@@ -37,9 +37,10 @@ from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.machines.numpy.stack import Stack
 
 Band = list[Coefficients]
+Ends = NDArray[np.int32]
 
 
-def draw_layer(random: np.random.Generator, limit: NDArray[np.int32], low: NDArray[np.int32], high: NDArray[np.int32]) -> Layer:
+def draw_layer(random: np.random.Generator, limit: Ends, low: Ends, high: Ends) -> Layer:
     """Weights within the exact range, whose outputs are within their ends more often than not."""
     weight = random.normal(size=(len(low), len(limit))) * (random.random((len(low), len(limit))) < 0.5)
     reach = np.maximum(np.abs(weight) @ limit, 1)
@@ -84,8 +85,8 @@ def draw(kind: str, parts: Sequence[tuple[int, int, int, int]], seed: int) -> tu
     """A band's components: rows, columns, vertical and horizontal factors."""
     random = np.random.default_rng(seed)
     band = [draw_blocks(random, rows, columns, kind) for rows, columns, _, _ in parts]
-    shapes = [ComponentShape(*part, draw_steps(random, kind), energy_of(x)) for part, x in zip(parts, band, strict=True)]
-    return shapes, band
+    known = zip(parts, band, strict=True)
+    return [ComponentShape(*part, draw_steps(random, kind), energy_of(x)) for part, x in known], band
 
 
 # Components as files have them, and as hostile ones say they have them.
@@ -257,8 +258,9 @@ def test_coefficients_beyond_their_alphabets_are_refused(place: int, value: int)
             coder.encode([GREY], [x])
 
 
-@pytest.mark.parametrize("x", [np.zeros((2, 3, 64), np.int32), np.zeros((3, 2, 64), np.int16), np.zeros((6, 64), np.int16)])
-def test_coefficients_of_other_shapes_are_refused(x: NDArray[np.int16]) -> None:
+@pytest.mark.parametrize(("shape", "kind"), [((2, 3, 64), np.int32), ((3, 2, 64), np.int16), ((6, 64), np.int16)])
+def test_coefficients_of_other_shapes_are_refused(shape: tuple[int, ...], kind: type) -> None:
+    x = np.zeros(shape, kind)
     for coder in coders("small"):
         with pytest.raises(ModelError, match="shapes"):
             coder.encode([GREY], [x])
@@ -268,9 +270,9 @@ def test_coefficients_of_other_shapes_are_refused(x: NDArray[np.int16]) -> None:
 
 @pytest.mark.skipif(not library.available(), reason="no native library: there is no C compiler here")
 def test_the_native_machine_serves_the_family() -> None:
-    network = network_of(*NETWORKS["small"])
-    assert isinstance(tile_coder("coefficients", network, choose.choose(machine="native", threads=1)), NativeCoefficients)
-    assert tile_coder("coefficients", network, choose.choose(machine="numpy", threads=1)) is None
+    network, machines = network_of(*NETWORKS["small"]), [choose.choose(machine=name) for name in ("native", "numpy")]
+    served = [tile_coder("coefficients", network, machine) for machine in machines]
+    assert [type(coder) for coder in served] == [NativeCoefficients, type(None)]
 
 
 @pytest.mark.skipif(not library.available(), reason="no native library: there is no C compiler here")
@@ -279,7 +281,8 @@ def test_coefficients_that_are_read_only_or_lie_apart_are_coded() -> None:
     apart = [np.repeat(x, 2, axis=1)[:, ::2] for x in band]
     for x in apart:
         x.flags.writeable = False
-    assert NativeCoefficients(network_of(*NETWORKS["small"])).encode(shapes, apart).words.tolist() == stream.words.tolist()
+    made = NativeCoefficients(network_of(*NETWORKS["small"])).encode(shapes, apart)
+    assert made.words.tolist() == stream.words.tolist()
 
 
 def test_energy_tells_mean_magnitudes_by_bands() -> None:

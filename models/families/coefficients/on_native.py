@@ -1,4 +1,4 @@
-"""The coefficients family on the native library: a band in one call. coefficients.c repeats `program.Program` number for
+"""The coefficients family on the native library: a band in one call. coefficients.c repeats `program.Program` number by
 number.
 """
 

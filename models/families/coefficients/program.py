@@ -68,7 +68,8 @@ def check(shapes: Sequence[ComponentShape], band: Sequence[Coefficients] | None 
             raise ModelError("a component of a shape that no JPEG file has")
     if band is None:
         return
-    if [x.shape for x in band] != [(of.rows, of.columns, 64) for of in shapes] or any(x.dtype != np.int16 for x in band):
+    wanted = [(of.rows, of.columns, 64) for of in shapes]
+    if [x.shape for x in band] != wanted or any(x.dtype != np.int16 for x in band):
         raise ModelError("coefficients that are not of their components' shapes")
     for x in band:
         parts = ((x[..., :1], SIZES[DC]), (x[..., 1:], AC_SIZE))
