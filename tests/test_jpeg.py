@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lgcodec.errors import FormatError
+from lgcodec.errors import FormatError, LimitError
 from lgcodec.jpeg import file, huffman, markers, scans
 from lgcodec.jpeg.dictionary import AC_LUMA, DC_LUMA, LUMA, dictionary, steps
 from lgcodec.jpeg.errors import JpegError
@@ -347,6 +347,13 @@ def test_what_is_not_supported_is_refused() -> None:
     for words, case in cases.items():
         with pytest.raises(JpegError, match=words):
             parse(case)
+
+
+def test_large_pictures_are_refused_before_they_take_memory() -> None:
+    data = jpeg(picture(20, 20))
+    assert parse(data, max_pixels=400).width == 20
+    with pytest.raises(LimitError, match="400 pixels"):
+        parse(data, max_pixels=399)
 
 
 def test_what_would_not_come_back_is_refused() -> None:

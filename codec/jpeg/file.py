@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lgcodec.errors import FormatError, ModelError
+from lgcodec.errors import FormatError, LimitError, ModelError
 from lgcodec.jpeg import huffman, markers, scans
 from lgcodec.jpeg.errors import JpegError
 from lgcodec.jpeg.markers import Header, Markers, Steps
@@ -58,14 +58,17 @@ class Shape(NamedTuple):
     planes: tuple[PlaneShape, ...]
 
 
-def parse(data: bytes, check: bool = True) -> Jpeg:
-    """Takes a file apart. check: whether it is also put together again and compared. Raises JpegError."""
+def parse(data: bytes, check: bool = True, max_pixels: int | None = None) -> Jpeg:
+    """Takes a file apart. Raises JpegError, and LimitError for a picture of more than `max_pixels`.
+
+    check: whether it is also put together again and compared.
+    """
     data = bytes(data)
     reader, planes, facts = Markers(data, False), list[Blocks](), list[Facts]()
     header, at = reader.next(2)
     while header is not None:
         if not planes:
-            planes = _zeros(reader, len(data))
+            planes = _zeros(reader, len(data), max_pixels)
         at, own, counts = _read(header.coded(), data, at, planes)
         facts.append(own)
         for i, table in enumerate(header.tables):
@@ -127,10 +130,13 @@ def _shape(reader: Markers) -> Shape:
     return Shape(frame.width, frame.height, planes)
 
 
-def _zeros(reader: Markers, size: int) -> list[Blocks]:
+def _zeros(reader: Markers, size: int, max_pixels: int | None = None) -> list[Blocks]:
     """Planes of a frame, as large as they may be. size: bytes of the file."""
     if reader.frame is None:
         raise JpegError("has no frame")
+    area = reader.frame.width * reader.frame.height
+    if max_pixels is not None and area > max_pixels:
+        raise LimitError(f"the JPEG file has {area} pixels, more than the {max_pixels} allowed")
     shapes = [reader.frame.padded(of) for of in reader.frame.components]
     if sum(rows * columns for rows, columns in shapes) > _BLOCKS_IN_A_BYTE * size:
         raise JpegError("is too short for its size")

@@ -80,6 +80,36 @@ static inline int advance(const Scan *scan, Place *at) {
     return 1;
 }
 
+/* Bits of places in a scan for each half row of a block, by which of its four coefficients are not 0. */
+typedef struct {
+    u64 of[16][16];
+} Places;
+
+static void places_make(Places *places) {
+    for (int half = 0; half < 16; half++)
+        for (int set = 0; set < 16; set++) {
+            u64 mask = 0;
+            for (int i = 0; i < 4; i++) mask |= (u64)(set >> i & 1) << place[4 * half + i];
+            places->of[half][set] = mask;
+        }
+}
+
+/* The places in a scan at which coefficients are not 0. */
+static inline u64 places_of(const Places *places, const i16 *block) {
+    const u64 low = 0x7FFF7FFF7FFF7FFF;
+    u64 mask = 0;
+    for (int half = 0; half < 16; half++) {
+        u64 four;
+        memcpy(&four, block + 4 * half, 8);
+        u64 set = ((((four & low) + low) | four) & ~low) >> 15;      /* a bit for each of the four, 16 apart */
+        mask |= places->of[half][set * 0x0001000200040008 >> 48 & 15]; /* side by side */
+    }
+    return mask;
+}
+
+/* The places from first to last. */
+static inline u64 within(u64 places, int first, int last) { return places >> first << first << (63 - last) >> (63 - last); }
+
 /* ---- reading ---- */
 
 enum { LOOK = 10 };
@@ -183,6 +213,7 @@ typedef struct {
     Source s;
     Decoder decoders[8];
     Facts *facts;
+    Places places;
     i64 block, run, pending, corrections;
     i32 before[4];
 } Reading;
@@ -239,20 +270,26 @@ static int ends(Reading *r, const Scan *scan, int fresh, i64 corrections) {
     return 0;
 }
 
-static inline int correct(Reading *r, i16 *value, i32 one) {
-    if (r->s.have < 1) fill(&r->s);
-    if (!take(&r->s, 1)) return 0;
-    i32 changed = *value + (*value > 0 ? one : -one);
-    *value = (i16)changed;
-    return changed > LARGEST || changed < -LARGEST ? OUT_OF_RANGE : 0;
+/* A bit more of each of the coefficients at n or fewer of the first places, which are taken away; or an error. */
+static int correct(Reading *r, i16 *block, u64 *places, int n, i32 one) {
+    Source *s = &r->s;
+    for (; n > 0 && *places; n--, *places &= *places - 1) {
+        if (s->have < 1) fill(s);
+        i16 *value = block + zigzag[__builtin_ctzll(*places)];
+        i32 changed = *value + (take(s, 1) ? *value > 0 ? one : -one : 0);
+        if (changed > LARGEST || changed < -LARGEST) return OUT_OF_RANGE;
+        *value = (i16)changed;
+    }
+    return 0;
 }
 
 static int read_ac(Reading *r, const Scan *scan, const Place *at, i16 *block) {
     Source *s = &r->s;
     const Decoder *decoder = &r->decoders[at->part->ac];
-    int k = scan->first ? (int)scan->first : 1, last = (int)scan->last, high = (int)scan->high, fresh = !r->run;
+    int k = scan->first ? (int)scan->first : 1, last = (int)scan->last, fresh = !r->run, error;
     i32 one = 1 << scan->low;
     i64 zeros = 0;
+    u64 old = scan->high ? within(places_of(&r->places, block), k, last) : 0; /* where corrections are due */
     while (!r->run && k <= last) {
         int symbol = symbol_of(s, decoder);
         if (symbol < 0) return symbol;
@@ -265,16 +302,16 @@ static int read_ac(Reading *r, const Scan *scan, const Place *at, i16 *block) {
         r->pending = r->corrections = 0;
         zeros = size ? 0 : zeros + 1;
         i32 value = 0;
-        if (high) {
+        if (scan->high) {
             if (size > 1) return BAD_CORRECTION;
             if (size) value = take(s, 1) ? one : -one;
-            for (; k <= last; k++) {
-                i16 *old = block + zigzag[k];
-                if (*old) {
-                    int error = correct(r, old, one);
-                    if (error) return error;
-                } else if (run-- == 0) break;
+            int passed = 0; /* k goes to the zero after `run` others, past what is not zero */
+            for (u64 next = old; next; next &= next - 1, passed++) {
+                int zero = __builtin_ctzll(next) - k - passed;
+                if (zero > run) break;
             }
+            k += run + passed;
+            if ((error = correct(r, block, &old, passed, one))) return error;
         } else {
             k += run;
             value = take_signed(s, size) * one;
@@ -285,19 +322,13 @@ static int read_ac(Reading *r, const Scan *scan, const Place *at, i16 *block) {
         k++;
     }
     if (zeros) {
-        i64 *pair = r->facts->zeros + 2 * r->facts->zero_count;
-        pair[0] = r->block, pair[1] = zeros, r->facts->zero_count++;
+        i64 *pair = r->facts->zeros + 2 * r->facts->zero_count++;
+        pair[0] = r->block, pair[1] = zeros;
     }
     if (!r->run) return 0;
     r->run--;
-    i64 corrections = 0;
-    if (high)
-        for (; k <= last; k++)
-            if (block[zigzag[k]]) {
-                int error = correct(r, block + zigzag[k], one);
-                if (error) return error;
-                corrections++;
-            }
+    int corrections = __builtin_popcountll(old);
+    if ((error = correct(r, block, &old, 64, one))) return error;
     return ends(r, scan, fresh, corrections);
 }
 
@@ -306,6 +337,7 @@ static int read_ac(Reading *r, const Scan *scan, const Place *at, i16 *block) {
 EXPORT i64 lgcodec_jpeg_read(const Scan *scan, const u8 *data, i64 start, i64 size, u32 *counts, Facts *facts) {
     Reading r;
     memset(&r, 0, sizeof r);
+    places_make(&r.places);
     r.s = (Source){data, start, start, size, 0, 0}, r.facts = facts;
     for (int i = 0; i < 8; i++) {
         if (!scan->tables[i]) continue;
@@ -342,11 +374,6 @@ typedef struct {
     i32 have, error, before[4];
     u8 held[ALL_CORRECTIONS + 64];
 } Writing;
-
-/* Bits of places in a scan for each half row of a block, by which of its four coefficients are not 0. */
-typedef struct {
-    u64 of[16][16];
-} Places;
 
 typedef struct {
     u8 *out;
@@ -444,35 +471,12 @@ static void write_dc(Sink *k, const Scan *scan, const Place *at, const i16 *bloc
     put_symbol(k, at->part->dc, (u32)size, (u32)(difference - (difference < 0)) & ((1u << size) - 1), size);
 }
 
-static void places_make(Places *places) {
-    for (int half = 0; half < 16; half++)
-        for (int set = 0; set < 16; set++) {
-            u64 mask = 0;
-            for (int i = 0; i < 4; i++) mask |= (u64)(set >> i & 1) << place[4 * half + i];
-            places->of[half][set] = mask;
-        }
-}
-
-/* The places in a scan at which coefficients are not 0. */
-static inline u64 places_of(const Places *places, const i16 *block) {
-    const u64 low = 0x7FFF7FFF7FFF7FFF;
-    u64 mask = 0;
-    for (int half = 0; half < 16; half++) {
-        u64 four;
-        memcpy(&four, block + 4 * half, 8);
-        u64 set = ((((four & low) + low) | four) & ~low) >> 15;      /* a bit for each of the four, 16 apart */
-        mask |= places->of[half][set * 0x0001000200040008 >> 48 & 15]; /* side by side */
-    }
-    return mask;
-}
-
 static void write_ac(Sink *k, const Scan *scan, const Place *at, const Facts *facts, const i16 *block) {
     Writing *w = k->kept;
     i64 table = at->part->ac, extra = 0;
     int first = scan->first ? (int)scan->first : 1, end = (int)scan->last + 1, low = (int)scan->low;
     if (w->zeros < facts->zero_count && facts->zeros[2 * w->zeros] == w->block) extra = facts->zeros[2 * w->zeros++ + 1];
-    u64 left = places_of(k->places, block) >> first << first;
-    if (end < 64) left &= ((u64)1 << end) - 1;
+    u64 left = within(places_of(k->places, block), first, end - 1);
     int newest = -1; /* the last one that a symbol tells of */
     if (scan->high || low) {
         u64 seen = 0, fresh = 0;
