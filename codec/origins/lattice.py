@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,16 +24,19 @@ from lgcodec.origins.form import Plane
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Place = tuple[int, int]  # top and left, as Grid has them
 
 _PATCHES = 256  # that the grid is looked for in
 _NOISE = 0.33  # of coefficients, a little more than rounding leaves
-_STRANGE = 1e-3  # share of values that are no multiples
+_STRANGE = 0.03  # share of values that are no multiples, or noise of blocks so flat that all samples round one way
 _NONZERO = 1.3  # values from here on are no noise
 _VALUES = 256  # of a frequency that its step is looked for in
 _GAIN = 0.3  # in nats a value: what steps must explain; two explain 0.5, by chance it is 0
 _CLEAR = 0.3  # of frequencies that must have such a step
 _ONES = 24  # steps of 1 at most: between these noise cannot be told from coefficients
-_SHARE = 0.25  # of clean blocks that must come back at once
+_DOUBT = 10.0  # nats that must speak for a step that is in no table
+_SAMPLE = 1024  # blocks
+_SHARE = 0.25  # of these that must come back at once
 _FLIPS, _DEEP, _ROUNDS = 9, 3, 5  # of the search
 _CHUNK = 1024  # blocks
 
@@ -56,33 +60,44 @@ class Fitted:
     exact: Mask
 
 
-def grid_of(plane: Plane, known: Mask, places: list[tuple[int, int]] | None = None) -> Grid | None:
-    """The grid and the steps of a plane, by its known samples; None where it was not decoded from coefficients.
+def grid_of(
+    planes: Sequence[tuple[Plane, Mask]], places: Sequence[Place] | None = None, hint: Steps | None = None
+) -> Grid | None:
+    """The grid and the steps that planes share, by their known samples; None where they show none.
 
-    places: the only ones to look at.
+    places: the only ones to look at. hint: the planes are known to have a grid; steps where they do not show them.
     """
-    patches = _patches(plane, known)
-    if len(patches) < 8:
+    patches = np.concatenate([_patches(*plane) for plane in planes])
+    if len(patches) < 8 and hint is None:
         return None
     possible = _places(patches) if places is None else _ranked(patches, places)
-    place = next((place for place in possible if _has_steps(_transformed(patches, *place))), None)
-    if place is None:
-        return None
-    top, left = place
-    blocks, inside = cut(plane, top, left), cut(known.astype(np.uint8), top, left).all(1)
-    clean = blocks[inside & (blocks.min(1) > 0) & (blocks.max(1) < 255)]
+    if hint is None:
+        possible = [place for place in possible if _has_steps(_transformed(patches, *place))]
+        if not possible:
+            return None
+    top, left = possible[0]
+    clean = np.concatenate([_clean(*plane, top, left) for plane in planes])
     if len(clean) < 8:
-        return None
+        return None if hint is None else Grid(top, left, hint, idct.ACCURATE)
     values = _forward(clean)
-    energy = (values[:, 1:] ** 2).sum(1)
-    steps = _steps(values[np.argsort(energy)[len(energy) // 2 :]])
-    if (steps == 1).sum() > _ONES:
+    order = np.argsort(-(values[:, 1:] ** 2).sum(1), kind="stable")
+    busy = order[: max(8, len(order) // 2)]
+    tried, some = _steps(values[busy], hint), busy[:: max(1, len(busy) // _SAMPLE)]
+    shares = [
+        (float((idct.samples(_rounded(values[some], steps), steps, kind) == clean[some]).all(1).mean()), -i, kind)
+        for i, steps in enumerate(tried) for kind in (idct.ACCURATE, idct.REAL)
+    ]  # fmt: skip
+    share, i, kind = max(shares)
+    if share < _SHARE and hint is None:
         return None
-    some = clean[:: max(1, len(clean) // 1024)]
-    coefficients = _rounded(_forward(some), steps)
-    shares = [float((idct.samples(coefficients, steps, kind) == some).all(1).mean()) for kind in (0, 1)]
-    kind = int(np.argmax(shares))
-    return Grid(top, left, steps, kind) if shares[kind] >= _SHARE else None
+    return Grid(top, left, tried[-i], kind)
+
+
+def of_chroma(steps: Steps) -> Steps:
+    """Steps of chroma that most likely go with those of luma."""
+    tables = _tables()
+    distance = np.abs(np.log(tables / np.maximum(steps, 1))).sum(1)[0::2]
+    return tables[2 * int(np.argmin(distance)) + 1].astype(np.uint16)
 
 
 def fit(of: Grid, plane: Plane, low: Plane, high: Plane) -> Fitted:
@@ -159,23 +174,29 @@ def _transformed(patches: NDArray[np.uint8], top: int, left: int) -> Floats:
     return _forward(patches[:, y : y + 8, x : x + 8].reshape(-1, 64))
 
 
-def _places(patches: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """The first place, and then the two with most coefficients near zero."""
-    first = (0, 0)
-    values = np.abs(_transformed(patches, *first)[:, 1:])
-    own = float((values < 0.8).mean())
-    other = float((np.abs(_transformed(patches, 4, 4)[:, 1:]) < 0.8).mean())
-    if own > other + 0.05:
+def _clean(plane: Plane, known: Mask, top: int, left: int) -> Plane:
+    """Blocks [n, 64] that are known and not clipped."""
+    blocks, inside = cut(plane, top, left), cut(known.astype(np.uint8), top, left, 0).all(1)
+    return blocks[inside & (blocks.min(1) > 0) & (blocks.max(1) < 255)]
+
+
+def _places(patches: NDArray[np.uint8]) -> list[Place]:
+    """The first place, and where others have more coefficients near zero, two of these."""
+    first, shares = (0, 0), _near_zero(patches, [(0, 0), (4, 4)])
+    if shares[0] > shares[1] + 0.05:
         return [first]
     best = _ranked(patches, [(y, x) for y in range(8) for x in range(8)])[:2]
-    return best if first in best else [first, *best]
+    return best if first in best else [*best, first]
 
 
-def _ranked(patches: NDArray[np.uint8], places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    def near_zero(place: tuple[int, int]) -> float:
-        return float((np.abs(_transformed(patches, *place)[:, 1:]) < 0.8).mean())
+def _ranked(patches: NDArray[np.uint8], places: Sequence[Place]) -> list[Place]:
+    order = np.argsort(-np.array(_near_zero(patches, places)), kind="stable")
+    return [places[i] for i in order]
 
-    return sorted(places, key=near_zero, reverse=True)
+
+def _near_zero(patches: NDArray[np.uint8], places: Sequence[Place]) -> list[float]:
+    """Which share of the coefficients is near zero, if blocks begin at each place."""
+    return [float((np.abs(_transformed(patches, *place)[:, 1:]) < 0.8).mean()) if len(patches) else 0 for place in places]
 
 
 def _has_steps(values: Floats) -> bool:
@@ -199,18 +220,17 @@ def _gains(values: Floats, most: int) -> tuple[Floats, int]:
     return np.concatenate([[-np.inf], gains]).astype(np.float32), len(x)
 
 
-def _steps(values: Floats) -> Steps:
-    """Steps of all frequencies, in natural order."""
+def _steps(values: Floats, hint: Steps | None) -> list[Steps]:
+    """Steps of all frequencies, in natural order: the likeliest of libjpeg's tables, the hint, any that are likely."""
     gains = np.stack([_gains(values[:, k], 255)[0] for k in range(64)])  # [64, 256]
-    tables = _tables()
-    total = gains[np.arange(64), tables].sum(1)
-    best = int(np.argmax(total))
+    total = gains[np.arange(64), _tables()].sum(1)
+    tables = [_tables()[i] for i in np.argsort(-total)[:3]]
+    if hint is not None:
+        tables.append(hint.astype(np.int64))
     own = gains.argmax(1)
-    silent = gains[:, 1:].max(1) <= 0
-    own[silent] = tables[best][silent]
-    if total[best] >= 0.97 * gains[np.arange(64), own].sum():
-        return tables[best].astype(np.uint16)
-    return own.astype(np.uint16)
+    doubtful = gains.max(1) - gains[np.arange(64), tables[0]] < _DOUBT
+    tried = [table.astype(np.uint16) for table in (*tables, np.where(doubtful, tables[0], own))]
+    return [steps for steps in tried if (steps == 1).sum() <= _ONES] or tried[:1]
 
 
 @functools.cache
