@@ -76,7 +76,8 @@ def restore(file: File, options: Options, meter: Meter) -> bytes:
         raise FormatError("the file keeps an image, not an image file")
     data = file.kept_rest()
     if header.model is not None:
-        data = _by_model(file, data, header.model, options, meter)
+        _, planes = _by_model(file, data, header.model, options, meter)
+        data = jpeg.write(data, planes, limit=kept.size)
     elif len(data) < kept.size:
         data = plain.inflate(data, kept.size)
     if len(data) != kept.size or _digest(data) != header.digest:
@@ -84,7 +85,20 @@ def restore(file: File, options: Options, meter: Meter) -> bytes:
     return data
 
 
-def _by_model(file: File, rest: bytes, reference: ModelReference, options: Options, meter: Meter) -> bytes:
+def planes(file: File, options: Options, meter: Meter) -> tuple[jpeg.Plane, ...]:
+    """The coefficients of the kept file, which is not written. Raises FormatError where it is damaged."""
+    if file.header.model is None:
+        return jpeg.parse(restore(file, options, meter), check=False).planes
+    shape, values = _by_model(file, file.kept_rest(), file.header.model, options, meter)
+    return tuple(
+        jpeg.Plane(of.horizontal, of.vertical, of.steps, blocks)
+        for of, blocks in zip(shape.planes, values, strict=True)
+    )
+
+
+def _by_model(
+    file: File, rest: bytes, reference: ModelReference, options: Options, meter: Meter
+) -> tuple[jpeg.Shape, list[Coefficients]]:
     header = file.header
     shape = jpeg.shape_of(rest)
     if (shape.width, shape.height) != (header.width, header.height):
@@ -104,9 +118,7 @@ def _by_model(file: File, rest: bytes, reference: ModelReference, options: Optio
         return values
 
     parts = each(options.workers(), decode, range(count))
-    planes = [np.concatenate(planes) for planes in zip(*parts, strict=True)]
-    kept = header.kept
-    return jpeg.write(rest, planes, limit=0 if kept is None else kept.size)
+    return shape, [np.concatenate(values) for values in zip(*parts, strict=True)]
 
 
 def _coded(
