@@ -20,7 +20,7 @@ from lgcodec.models.interface import ImageModel, Shape, Tile
 from lgcodec.models.parallel import each
 from lgcodec.options import Options
 from lgcodec.origins import exceptions
-from lgcodec.origins.origin import Origin
+from lgcodec.origins.origin import Given, Origin
 from lgcodec.work import Coded, Decode, DecodeChain, Meter, Progress, Request, batches, words_of
 
 Give = Callable[[Component, Box, Samples], None]  # takes the samples of a component's tile
@@ -133,7 +133,7 @@ def render(file: File, options: Options, box: Box, meter: Meter) -> Generator[Re
     wanted = origin.parts()
     if len(wanted) != len(file.parts):
         raise FormatError(f"an origin of {len(wanted)} parts in a file that has {len(file.parts)}")
-    parts: list[Samples | None] = []
+    parts: list[Given] = []
     for what, needed, data in zip(wanted, origin.needs(box), file.parts, strict=True):
         if needed is None:
             parts.append(None)
@@ -142,6 +142,12 @@ def render(file: File, options: Options, box: Box, meter: Meter) -> Generator[Re
         at = part.header
         if (at.mode.pillow, at.width, at.height) != (what.mode, what.width, what.height) or at.origin is not None:
             raise FormatError(f"a part is not an image of mode {what.mode}, {what.width} x {what.height} pixels")
+        if (at.kept is not None) != what.is_jpeg:
+            raise FormatError("a part is a kept file where it should be an image, or the other way round")
+        if what.is_jpeg:
+            parts.append(_coefficients(part, options))
+            meter.add(area_of(box) / len(wanted))
+            continue
         whole = needed == (0, 0, what.width, what.height)
         parts.append((yield from decode(part, options, None if whole else needed, None)))
         meter.add(area_of(box) / len(wanted))
@@ -149,6 +155,12 @@ def render(file: File, options: Options, box: Box, meter: Meter) -> Generator[Re
     places, residuals = exceptions.unpack(file.exceptions(), header.width * header.height, header.mode.channels)
     exceptions.apply(samples, places, residuals, header.width, box[0], box[1])
     return samples
+
+
+def _coefficients(part: File, options: Options) -> Given:
+    from lgcodec import kept
+
+    return kept.planes(part, options, Meter(None, 1, 1))
 
 
 def origin_of(file: File) -> Origin:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ _SURE = 9  # the effort that tries plain methods on photographs as well, which h
 _ANY = 1 << 62  # pixels
 _CLEAR = 0.7  # of what squares of the image promise: learning makes the rest of it smaller than they are
 _SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its classes, are tried on
+_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 _CHAINED = Stream(np.zeros(0, np.uint32), 0.0)  # stands for a tile whose bits are in a chain
 
 Code = tuple[int, bytes]  # a method's wire id and its bytes
@@ -70,13 +71,16 @@ def encode(
     digest, quick = digest_of(picture.strips()), replace(options, effort=1)
     files: list[bytes] = []
     if options.origin != "none" and not chain and not latent and _is_photographic(picture, tried):
-        found = origins.invert(picture)
-        if found is not None:
+        size = _ANY
+        for found in origins.invert(picture):
+            if files and (yield from _is_clear(_pictures(found), size, options)):
+                break
             files.append((yield from encode_origin(picture, found, digest, quick)))
-            if _gains_by_effort(files[0], options):
+            size = min(size, len(files[-1]))
+            if _gains_by_effort(files[-1], options):
                 files.append((yield from encode_origin(picture, found, digest, options)))
-            if (yield from _is_clear(picture, tried[-1], len(files[0]), options)):
-                tried = []
+        if files and tried[-1].uses_model and (yield from _is_clear([picture], size, options)):
+            tried = []
     unfitted = 0
     for plan in tried:
         made = yield from encode_plan(picture, plan, digest, options, meter)
@@ -94,9 +98,8 @@ def encode_origin(picture: Picture, found: Inverted, digest: bytes, options: Opt
     """The file of an image by what it was rendered from: its parts are files, each of its own size, tiles and model."""
     plainly = replace(options, verify=False, origin="none")
     parts = []
-    for samples, what in zip(found.parts, found.origin.parts(), strict=True):
-        mode = BY_PILLOW[what.mode]
-        parts.append((yield from encode(Picture(mode, what.width, what.height, 8, (), samples), plainly, None)))
+    for part in _pictures(found):
+        parts.append((yield from encode(part, plainly, None)))
     return container.write_origin(
         mode=picture.mode,
         depth=picture.depth,
@@ -107,6 +110,15 @@ def encode_origin(picture: Picture, found: Inverted, digest: bytes, options: Opt
         exceptions=found.exceptions,
         parts=parts,
     )
+
+
+def _pictures(found: Inverted) -> list[Picture]:
+    """An origin's parts; a JPEG comes without pixels."""
+    parts = []
+    for part, what in zip(found.parts, found.origin.parts(), strict=True):
+        samples, file = (_NO_PIXELS, part) if isinstance(part, bytes) else (part, None)
+        parts.append(Picture(BY_PILLOW[what.mode], what.width, what.height, 8, (), samples, (), file))
+    return parts
 
 
 def _gains_by_effort(data: bytes, options: Options) -> bool:
@@ -120,15 +132,19 @@ def _is_photographic(picture: Picture, tried: list[Plan]) -> bool:
     return len(tried) == 1 and (tried[0].uses_model or picture.mode.levels != 256)
 
 
-def _is_clear(picture: Picture, plan: Plan, size: int, options: Options) -> Generator[Request, Any, bool]:
-    """Whether a file of `size` bytes is so much smaller than what the plan would make that this need not be tried."""
-    if not plan.uses_model:
-        return False
-    tiles = _squares(picture, plan)
-    planes = [colour.forward(tile, plan.transform) for tile in tiles]
-    streams = yield Encode(options.load(), b"", planes)
-    bits: float = sum(stream.ideal_bits for stream in streams) / sum(tile[..., 0].size for tile in tiles)
-    return 8 * size < _CLEAR * bits * picture.area
+def _is_clear(pictures: Sequence[Picture], size: int, options: Options) -> Generator[Request, Any, bool]:
+    """Whether `size` bytes are so many fewer than a model takes for these pictures that this need not be tried."""
+    bits = 0.0
+    for picture in pictures:
+        plan = plans(picture, options)[-1]
+        if not plan.uses_model:
+            continue  # as if it took nothing
+        tiles = _squares(picture, plan)
+        planes = [colour.forward(tile, plan.transform) for tile in tiles]
+        streams = yield Encode(options.load(), b"", planes)
+        area = sum(tile[..., 0].size for tile in tiles)
+        bits += sum(stream.ideal_bits for stream in streams) / area * picture.area
+    return 8 * size < _CLEAR * bits
 
 
 def encode_plan(

@@ -87,7 +87,9 @@ def restore(file: File, options: Options, meter: Meter, *, nests: bool = True) -
         raise FormatError("the file keeps an image, not an image file")
     data = file.kept_rest()
     if header.model is not None:
-        data = _by_model(file, data, header.model, options, meter, nests)
+        rest = _whole(data, options, header.width * header.height, _MOST_INNER if nests else 0)
+        _, planes = _by_model(file, rest, header.model, options, meter)
+        data = jpeg.write(rest, planes, limit=kept.size)
     elif len(data) < kept.size:
         data = plain.inflate(data, kept.size)
     if len(data) != kept.size or _digest(data) != header.digest:
@@ -95,11 +97,22 @@ def restore(file: File, options: Options, meter: Meter, *, nests: bool = True) -
     return data
 
 
+def planes(file: File, options: Options, meter: Meter) -> tuple[jpeg.Plane, ...]:
+    """The coefficients of the kept file, which is not written. Raises FormatError where it is damaged."""
+    if file.header.model is None:
+        return jpeg.parse(restore(file, options, meter), check=False).planes
+    rest = _whole(file.kept_rest(), options, file.header.width * file.header.height, 0)
+    shape, values = _by_model(file, rest, file.header.model, options, meter)
+    return tuple(
+        jpeg.Plane(of.horizontal, of.vertical, of.steps, blocks)
+        for of, blocks in zip(shape.planes, values, strict=True)
+    )
+
+
 def _by_model(
-    file: File, rest: bytes, reference: ModelReference, options: Options, meter: Meter, nests: bool
-) -> bytes:
+    file: File, rest: bytes, reference: ModelReference, options: Options, meter: Meter
+) -> tuple[jpeg.Shape, list[Coefficients]]:
     header = file.header
-    rest = _whole(rest, options, header.width * header.height, _MOST_INNER if nests else 0)
     shape = jpeg.shape_of(rest)
     if (shape.width, shape.height) != (header.width, header.height):
         raise FormatError("a kept JPEG is of another size than the header says")
@@ -118,9 +131,7 @@ def _by_model(
         return values
 
     parts = each(options.workers(), decode, range(count))
-    planes = [np.concatenate(planes) for planes in zip(*parts, strict=True)]
-    kept = header.kept
-    return jpeg.write(rest, planes, limit=0 if kept is None else kept.size)
+    return shape, [np.concatenate(values) for values in zip(*parts, strict=True)]
 
 
 def _nested(rest: bytes, options: Options, area: int) -> bytes:

@@ -7,20 +7,26 @@ from collections.abc import Callable
 from lgcodec.errors import FormatError, VersionError
 from lgcodec.fields import Reader
 from lgcodec.image import Picture
-from lgcodec.origins import levels, rendered
+from lgcodec.origins import coefficients, levels, rendered
 from lgcodec.origins.origin import Inverted, Origin
 
 _INVERT = (rendered.invert, levels.invert)
-_READ: dict[int, Callable[[Reader, str, int, int], Origin]] = {rendered.KIND: rendered.read, levels.KIND: levels.read}
+_READ: dict[int, Callable[[Reader, str, int, int], Origin]] = {
+    rendered.KIND: rendered.read,
+    levels.KIND: levels.read,
+    coefficients.KIND: coefficients.read,
+}
 
 
-def invert(picture: Picture) -> Inverted | None:
-    """The origin of an image, None where none is recognised. Nothing is known until it is rendered and compared."""
-    for look in _INVERT:
-        found = look(picture)
-        if found is not None:
-            return found
-    return None
+def invert(picture: Picture) -> list[Inverted]:
+    """The origins of an image, that of the smallest file first, if any is recognised.
+
+    Nothing is known until it is rendered and compared.
+    """
+    known = (look(picture) for look in _INVERT)
+    found = next((origin for origin in known if origin is not None), None)
+    deeper = coefficients.invert(picture, found)
+    return [origin for origin in (deeper, found) if origin is not None]
 
 
 def read(data: bytes, mode: str, width: int, height: int) -> Origin:

@@ -16,7 +16,7 @@ from lgcodec.boxes import Box
 from lgcodec.errors import FormatError
 from lgcodec.fields import Reader, varint
 from lgcodec.image import Picture, Samples
-from lgcodec.origins.origin import Inverted, Part
+from lgcodec.origins.origin import Given, Inverted, Part
 
 _GAPS = 0.06  # of the values between the least and the greatest that must be missing
 _STEP = 64  # rows between those that are looked at first
@@ -48,9 +48,9 @@ class Levels:
     def needs(self, box: Box) -> list[Box | None]:
         return [box]
 
-    def render(self, parts: Sequence[Samples | None], box: Box) -> Samples:
+    def render(self, parts: Sequence[Given], box: Box) -> Samples:
         planes = parts[0]
-        if planes is None:
+        if not isinstance(planes, np.ndarray):
             raise FormatError("a part is missing")
         alpha = self.mode in ("LA", "RGBA")
         out = []

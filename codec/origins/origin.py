@@ -10,17 +10,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lgcodec.boxes import Box
 from lgcodec.image import Samples
+
+Given = Samples | Sequence["JpegPlane"] | None  # what comes of a part: samples, or a JPEG's coefficients
+
+
+class JpegPlane(Protocol):
+    """As `jpeg.file.Plane`. coefficients: int16 [rows, columns, 64], quantised; steps: uint16 [64]; natural order."""
+
+    @property
+    def coefficients(self) -> NDArray[np.int16]: ...
+
+    @property
+    def steps(self) -> NDArray[np.uint16]: ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a part must be. wanted: the box of it that a region needs, None where it needs nothing of it."""
+    """What a part must be. is_jpeg: a kept JPEG, of which the coefficients are wanted."""
 
     mode: str
     width: int
     height: int
+    is_jpeg: bool = False
 
 
 class Origin(Protocol):
@@ -37,7 +53,7 @@ class Origin(Protocol):
         """Which box of each part the pixels of `box` need; None where nothing."""
         ...
 
-    def render(self, parts: Sequence[Samples | None], box: Box) -> Samples:
+    def render(self, parts: Sequence[Given], box: Box) -> Samples:
         """The pixels of `box`, from those boxes; exceptions are still missing."""
         ...
 
@@ -46,9 +62,11 @@ class Origin(Protocol):
 
 @dataclass(frozen=True)
 class Inverted:
-    """An image's origin, its parts uint8 [H, W, channels], and the exceptions as `exceptions.pack` gives them."""
+    """An image's origin, its parts uint8 [H, W, channels] or a JPEG file, and the exceptions as `exceptions.pack` gives
+    them.
+    """
 
     origin: Origin
-    parts: list[Samples]
+    parts: list[Samples | bytes]
     exceptions: bytes
     count: int

@@ -14,10 +14,10 @@ from lgcodec.image import Picture, Samples
 from lgcodec.origins import exceptions
 from lgcodec.origins.conversions import CONVERSIONS
 from lgcodec.origins.form import AXES, Enlargement, Rendering
-from lgcodec.origins.origin import Inverted, Part
+from lgcodec.origins.origin import Given, Inverted, Part
 
 KIND = 0
-_MOST = 1 << 26  # pixels of an image that is looked at as a whole
+MOST = 1 << 26  # pixels of an image that is looked at as a whole
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class Rendered:
             whole.append(inside if area_of(common) else None)
         return whole
 
-    def render(self, parts: Sequence[Samples | None], box: Box) -> Samples:
+    def render(self, parts: Sequence[Given], box: Box) -> Samples:
         of, (left, top, _, _) = self.rendering, box
-        given = [part for part in parts[: 4 if self.alpha else 3] if part is not None]
+        given = [part for part in parts[: 4 if self.alpha else 3] if isinstance(part, np.ndarray)]
         y, c1, c2 = (part[..., 0] for part in given[:3])
         out = CONVERSIONS[of.conversion].make().convert(y, of.enlarge(c1, box), of.enlarge(c2, box))
         for patch, part in zip(self.patches, parts[len(given) :], strict=True):
-            if part is not None:
+            if isinstance(part, np.ndarray):
                 x0, y0, x1, y1 = intersection(patch, box)
                 out[y0 - top : y1 - top, x0 - left : x1 - left] = part
         return np.concatenate([out, given[3]], -1) if self.alpha else out
@@ -95,7 +95,7 @@ def read(reader: Reader, mode: str, width: int, height: int) -> Rendered:
 
 def invert(picture: Picture) -> Inverted | None:
     """The planes of an image that most of is rendered from, None for others."""
-    if picture.mode.pillow not in ("RGB", "RGBA") or picture.area > _MOST:
+    if picture.mode.pillow not in ("RGB", "RGBA") or picture.area > MOST:
         return None
     from lgcodec.origins import search
 
@@ -107,9 +107,9 @@ def invert(picture: Picture) -> Inverted | None:
     if found is None:
         return None
     origin = Rendered(found.rendering, picture.mode.has_alpha, found.patches)
-    parts = [plane[..., None] for plane in found.planes]
+    parts: list[Samples | bytes] = [plane[..., None] for plane in found.planes]
     if origin.alpha:
         parts.append(samples[..., 3:])
     parts += [np.ascontiguousarray(samples[y0:y1, x0:x1, :3]) for x0, y0, x1, y1 in found.patches]
-    data, count = exceptions.pack(samples, origin.render(parts, box))
+    data, count = exceptions.pack(samples, origin.render([part for part in parts if not isinstance(part, bytes)], box))
     return Inverted(origin, parts, data, count)

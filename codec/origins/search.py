@@ -78,6 +78,11 @@ def inverse(of: Conversion) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.concatenate([back, (back @ (0.5 - zero))[:, None]], 1), np.float32)
 
 
+def colours(of: Conversion, rgb: Samples) -> tuple[Plane, Plane, Plane, Plane]:
+    """Y, C1, C2 of pixels [H, W, 3], and what is known of each: 1 the only preimage, 0 none, 2 clipped."""
+    return native.colours(_native(of), inverse(of), rgb)
+
+
 def _distinct(spots: Sequence[Samples]) -> Samples:
     """The colours of pixels that are neither clipped nor grey, each once: uint8 [n, 3]."""
     seen = np.concatenate([spot[..., :3].reshape(-1, 3) for spot in spots])
@@ -95,7 +100,7 @@ def _enlargement(of: Enlargement) -> native.Enlargement:
 
 
 def _invert(rgb: Samples, place: int, of: Conversion) -> Found | None:
-    y, c1, c2, known = native.colours(_native(of), inverse(of), rgb)
+    y, c1, c2, known = colours(of, rgb)
     patches = _foreign(known)
     for x0, y0, x1, y1 in patches:
         known[y0:y1, x0:x1] = 0

@@ -1,0 +1,151 @@
+"""Images that are what a JPEG shows, or a part of it: coefficients, decoded to planes, and rendered as `rendered` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lgcodec.boxes import Box
+from lgcodec.errors import FormatError
+from lgcodec.fields import Reader, varint
+from lgcodec.image import Picture, Samples
+from lgcodec.origins import exceptions, rendered
+from lgcodec.origins.form import Plane
+from lgcodec.origins.origin import Given, Inverted, JpegPlane, Part
+from lgcodec.plain import deflate, inflate
+
+KIND = 2
+_MOST_SIDE = 0xFFFF  # of a JPEG
+_MODES = ("L", "LA", "RGB", "RGBA")
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Parts: a kept JPEG, alpha if there is one, then the patches.
+
+    kind: of the inverse transform. places: the row and column of the JPEG's planes that the image's begin with: of Y,
+    and of C1 and C2. form: of colours, None for grey. corrections: to what the planes decode to, as `corrected` takes.
+    """
+
+    mode: str
+    width: int
+    height: int
+    kind: int
+    places: tuple[Place, ...]
+    form: rendered.Rendered | None
+    corrections: bytes
+
+    @property
+    def name(self) -> str:
+        return f"{'JPEG grey' if self.form is None else self.form.name} coefficients"
+
+    def jpeg_size(self) -> tuple[int, int]:
+        """Width and height of the JPEG: the least that hold the image's planes."""
+        (top, left), *others = self.places
+        width, height = left + self.width, top + self.height
+        if self.form is not None:
+            of, (first, start) = self.form.rendering, others[0]
+            rows, columns = of.enlargement.rows.by, of.enlargement.columns.by
+            height = max(height, rows * (first + of.chroma_height - 1) + 1)
+            width = max(width, columns * (start + of.chroma_width - 1) + 1)
+        return width, height
+
+    def parts(self) -> list[Part]:
+        jpeg = Part("L" if self.form is None else "RGB", *self.jpeg_size(), is_jpeg=True)
+        if self.form is not None:
+            return [jpeg, *self.form.parts()[3:]]
+        return [jpeg, *([Part("L", self.width, self.height)] if self.mode == "LA" else [])]
+
+    def needs(self, box: Box) -> list[Box | None]:
+        jpeg = (0, 0, *self.jpeg_size())
+        if self.form is not None:
+            return [jpeg, *self.form.needs(box)[3:]]
+        return [jpeg, *([box] if self.mode == "LA" else [])]
+
+    def shapes(self) -> list[tuple[int, int]]:
+        """Height and width of the image's planes."""
+        own = (self.height, self.width)
+        if self.form is None:
+            return [own]
+        of = self.form.rendering
+        return [own, *[(of.chroma_height, of.chroma_width)] * 2]
+
+    def planes(self, components: Sequence[JpegPlane]) -> list[Plane]:
+        """The image's planes, without corrections. Raises FormatError where the JPEG does not have them."""
+        from lgcodec.jpeg import idct
+
+        shapes, places = self.shapes(), (*self.places, self.places[-1])
+        if len(components) != len(shapes):
+            raise FormatError(f"a JPEG of {len(components)} components where an origin wants {len(shapes)}")
+        planes = []
+        for component, (height, width), (top, left) in zip(components, shapes, places, strict=False):
+            rows, columns, _ = component.coefficients.shape
+            if 8 * rows < top + height or 8 * columns < left + width:
+                raise FormatError("a JPEG whose planes are smaller than an origin's")
+            plane = idct.plane(component.coefficients, component.steps, self.kind)
+            planes.append(np.ascontiguousarray(plane[top : top + height, left : left + width]))
+        return planes
+
+    def corrected(self, planes: Sequence[Plane]) -> list[Plane]:
+        """The planes as they were. Raises FormatError."""
+        if not self.corrections:
+            return list(planes)
+        reader, out = Reader(memoryview(self.corrections), 0), []
+        for plane in planes:
+            places, residuals = exceptions.unpack(reader.take(reader.varint()), plane.size, 1)
+            right = plane[..., None].copy()
+            exceptions.apply(right, places, residuals, plane.shape[1], 0, 0)
+            out.append(right[..., 0])
+        if reader.left():
+            raise FormatError("corrections that go on after their end")
+        return out
+
+    def render(self, parts: Sequence[Given], box: Box) -> Samples:
+        components, *others = parts
+        if components is None or isinstance(components, np.ndarray):
+            raise FormatError("a part is missing")
+        y, *chroma = (plane[..., None] for plane in self.corrected(self.planes(components)))
+        x0, y0, x1, y1 = box
+        y = y[y0:y1, x0:x1]
+        if self.form is None:
+            alpha = [part for part in others if isinstance(part, np.ndarray)]
+            return np.concatenate([y, *alpha], -1)
+        left, top, right, bottom = self.form.rendering.chroma_box(box)
+        return self.form.render([y, *(plane[top:bottom, left:right] for plane in chroma), *others], box)
+
+    def write(self) -> bytes:
+        stored = min(self.corrections, deflate(self.corrections), key=len)
+        data = [bytes([KIND, self.kind]), *(varint(v) for place in self.places for v in place)]
+        data += [varint(len(self.corrections)), varint(len(stored)), stored]
+        return b"".join([*data, b"" if self.form is None else self.form.write()[1:]])
+
+
+def read(reader: Reader, mode: str, width: int, height: int) -> Coefficients:
+    """The inverse of `write`, after the kind. Raises FormatError."""
+    if mode not in _MODES:
+        raise FormatError(f"mode {mode} is not what a JPEG shows")
+    kind = reader.varint(0, 1)
+    colours = mode in ("RGB", "RGBA")
+    places = [(reader.varint(0, _MOST_SIDE), reader.varint(0, _MOST_SIDE)) for _ in range(1 + colours)]
+    size = reader.varint(0, 16 * width * height + 16)
+    stored = reader.take(reader.varint(0, size))
+    corrections = stored if len(stored) == size else inflate(stored, size)
+    form = rendered.read(reader, mode, width, height) if colours else None
+    origin = Coefficients(mode, width, height, kind, tuple(places), form, corrections)
+    if max(origin.jpeg_size()) > _MOST_SIDE:
+        raise FormatError("a JPEG larger than these may be")
+    return origin
+
+
+def invert(picture: Picture, planes: Inverted | None) -> Inverted | None:
+    """The coefficients of an image that a JPEG shows, None for others. planes: its origin as planes, if it has that."""
+    if picture.mode.pillow not in _MODES or picture.area > rendered.MOST:
+        return None
+    if picture.mode.pillow in ("RGB", "RGBA") and (planes is None or not isinstance(planes.origin, rendered.Rendered)):
+        return None
+    from lgcodec.origins import recovery
+
+    return recovery.recover(picture, planes)

@@ -1,0 +1,292 @@
+"""Finds the quantised DCT coefficients that a plane was decoded from. The encoder's side: decoding proves what it finds.
+
+1. Grid. At the right place most transformed blocks have many values near zero, and the others near multiples of steps.
+2. Steps. Samples were rounded, which leaves noise of 0.29 on each coefficient: of each frequency the step that makes
+   its values likeliest, and of all libjpeg's tables the likeliest one, if it is nearly as likely.
+3. Coefficients. Rounded to the steps, and decoded; where that is not the plane, a search among the nearest others.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgcodec.jpeg import dictionary, idct
+from lgcodec.jpeg.idct import basis
+from lgcodec.jpeg.markers import Steps
+from lgcodec.jpeg.scans import ZIGZAG, Blocks
+from lgcodec.origins.form import Plane
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Place = tuple[int, int]  # top and left, as Grid has them
+
+_PATCHES = 256  # that the grid is looked for in
+_NOISE = 0.33  # of coefficients, a little more than rounding leaves
+_STRANGE = 0.03  # share of values that are no multiples, or noise of blocks so flat that all samples round one way
+_NONZERO = 1.3  # values from here on are no noise
+_VALUES = 256  # of a frequency that its step is looked for in
+_GAIN = 0.3  # in nats a value: what steps must explain; two explain 0.5, by chance it is 0
+_CLEAR = 0.3  # of frequencies that must have such a step
+_ONES = 24  # steps of 1 at most: between these noise cannot be told from coefficients
+_DOUBT = 10.0  # nats that must speak for a step that is in no table
+_SAMPLE = 1024  # blocks
+_SHARE = 0.25  # of these that must come back at once
+_FLIPS, _DEEP, _ROUNDS = 9, 3, 5  # of the search
+_CHUNK = 1024  # blocks
+
+
+@dataclass(frozen=True)
+class Grid:
+    """top, left: how many rows and columns of the first blocks are missing. kind: of the inverse transform."""
+
+    top: int
+    left: int
+    steps: Steps
+    kind: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """coefficients: int16 [R, C, 64]. plane: what they decode to, cut. exact: bool [R, C]: within all bounds."""
+
+    coefficients: Blocks
+    plane: Plane
+    exact: Mask
+
+
+def grid_of(
+    planes: Sequence[tuple[Plane, Mask]], places: Sequence[Place] | None = None, hint: Steps | None = None
+) -> Grid | None:
+    """The grid and the steps that planes share, by their known samples; None where they show none.
+
+    places: the only ones to look at. hint: the planes are known to have a grid; steps where they do not show them.
+    """
+    patches = np.concatenate([_patches(*plane) for plane in planes])
+    if len(patches) < 8 and hint is None:
+        return None
+    possible = _places(patches) if places is None else _ranked(patches, places)
+    if hint is None:
+        possible = [place for place in possible if _has_steps(_transformed(patches, *place))]
+        if not possible:
+            return None
+    top, left = possible[0]
+    clean = np.concatenate([_clean(*plane, top, left) for plane in planes])
+    if len(clean) < 8:
+        return None if hint is None else Grid(top, left, hint, idct.ACCURATE)
+    values = _forward(clean)
+    order = np.argsort(-(values[:, 1:] ** 2).sum(1), kind="stable")
+    busy = order[: max(8, len(order) // 2)]
+    tried, some = _steps(values[busy], hint), busy[:: max(1, len(busy) // _SAMPLE)]
+    shares = [
+        (float((idct.samples(_rounded(values[some], steps), steps, kind) == clean[some]).all(1).mean()), -i, kind)
+        for i, steps in enumerate(tried) for kind in (idct.ACCURATE, idct.REAL)
+    ]  # fmt: skip
+    share, i, kind = max(shares)
+    if share < _SHARE and hint is None:
+        return None
+    return Grid(top, left, tried[-i], kind)
+
+
+def of_chroma(steps: Steps) -> Steps:
+    """Steps of chroma that most likely go with those of luma."""
+    tables = _tables()
+    distance = np.abs(np.log(tables / np.maximum(steps, 1))).sum(1)[0::2]
+    return tables[2 * int(np.argmin(distance)) + 1].astype(np.uint16)
+
+
+def fit(of: Grid, plane: Plane, low: Plane, high: Plane) -> Fitted:
+    """Coefficients that decode to low..high, from those on that are nearest to the plane."""
+    height, width = plane.shape
+    rows, columns = -(-(of.top + height) // 8), -(-(of.left + width) // 8)
+    guess = cut(plane, of.top, of.left).astype(np.float32)
+    bounds = cut(low, of.top, of.left, 0), cut(high, of.top, of.left, 255)
+    coefficients = _rounded(_forward(guess), of.steps)
+    decoded = idct.samples(coefficients, of.steps, of.kind)
+    exact = _within(decoded, *bounds)
+    wrong = np.flatnonzero(~exact)
+    for start in range(0, len(wrong), _CHUNK):
+        at = wrong[start : start + _CHUNK]
+        coefficients[at] = _searched(of, guess[at], bounds[0][at], bounds[1][at], coefficients[at])
+        decoded[at] = idct.samples(coefficients[at], of.steps, of.kind)
+        exact[at] = _within(decoded[at], bounds[0][at], bounds[1][at])
+    whole = decoded.reshape(rows, columns, 8, 8).swapaxes(1, 2).reshape(8 * rows, 8 * columns)
+    plane = whole[of.top : of.top + height, of.left : of.left + width]
+    return Fitted(coefficients.reshape(rows, columns, 64), np.ascontiguousarray(plane), exact.reshape(rows, columns))
+
+
+def cut(plane: NDArray[np.uint8], top: int, left: int, value: int | None = None) -> NDArray[np.uint8]:
+    """The blocks [n, 64] of a plane of which the first `top` rows and `left` columns are missing.
+
+    value: of samples that are missing; None repeats the edge.
+    """
+    height, width = plane.shape
+    pad = ((top, -(top + height) % 8), (left, -(left + width) % 8))
+    full = np.pad(plane, pad, "edge") if value is None else np.pad(plane, pad, constant_values=value)
+    rows, columns = full.shape[0] // 8, full.shape[1] // 8
+    return np.ascontiguousarray(full.reshape(rows, 8, columns, 8).swapaxes(1, 2)).reshape(-1, 64)
+
+
+def _within(samples: Plane, low: Plane, high: Plane) -> Mask:
+    inside: Mask = ((samples >= low) & (samples <= high)).all(1)
+    return inside
+
+
+def _forward(blocks: NDArray[np.generic]) -> Floats:
+    """Coefficients, not quantised, of samples [n, 64]."""
+    return np.asarray((blocks.astype(np.float32) - 128) @ _float_basis().T)
+
+
+@functools.cache
+def _float_basis() -> Floats:
+    return basis().astype(np.float32)
+
+
+def _rounded(values: Floats, steps: Steps) -> NDArray[np.int16]:
+    return np.rint(values / steps.astype(np.float32)).astype(np.int16)
+
+
+def _patches(plane: Plane, known: Mask) -> NDArray[np.uint8]:
+    """Patches [n, 15, 15] from rows and columns that are multiples of 8 on, those with the most texture of many."""
+    height, width = plane.shape
+    rows, columns = (height - 15) // 8 + 1, (width - 15) // 8 + 1
+    if rows < 1 or columns < 1:
+        return np.zeros((0, 15, 15), np.uint8)
+    random = np.random.Generator(np.random.PCG64(0))
+    places = random.permutation(rows * columns)[: 4 * _PATCHES]
+    y, x = 8 * (places // columns), 8 * (places % columns)
+    index = y[:, None, None] + np.arange(15)[:, None], x[:, None, None] + np.arange(15)
+    patches = plane[index]
+    clean = known[index].all((1, 2)) & (patches.min((1, 2)) > 0) & (patches.max((1, 2)) < 255)
+    patches = patches[clean]
+    texture = np.abs(np.diff(patches.astype(np.int16), axis=2)).sum((1, 2))
+    return patches[np.argsort(-texture, kind="stable")[:_PATCHES]]
+
+
+def _transformed(patches: NDArray[np.uint8], top: int, left: int) -> Floats:
+    """The coefficients of the patches' blocks, if `top` rows and `left` columns of the plane's first block are missing."""
+    y, x = -top % 8, -left % 8
+    return _forward(patches[:, y : y + 8, x : x + 8].reshape(-1, 64))
+
+
+def _clean(plane: Plane, known: Mask, top: int, left: int) -> Plane:
+    """Blocks [n, 64] that are known and not clipped."""
+    blocks, inside = cut(plane, top, left), cut(known.astype(np.uint8), top, left, 0).all(1)
+    return blocks[inside & (blocks.min(1) > 0) & (blocks.max(1) < 255)]
+
+
+def _places(patches: NDArray[np.uint8]) -> list[Place]:
+    """The first place, and where others have more coefficients near zero, two of these."""
+    first, shares = (0, 0), _near_zero(patches, [(0, 0), (4, 4)])
+    if shares[0] > shares[1] + 0.05:
+        return [first]
+    best = _ranked(patches, [(y, x) for y in range(8) for x in range(8)])[:2]
+    return best if first in best else [*best, first]
+
+
+def _ranked(patches: NDArray[np.uint8], places: Sequence[Place]) -> list[Place]:
+    order = np.argsort(-np.array(_near_zero(patches, places)), kind="stable")
+    return [places[i] for i in order]
+
+
+def _near_zero(patches: NDArray[np.uint8], places: Sequence[Place]) -> list[float]:
+    """Which share of the coefficients is near zero, if blocks begin at each place."""
+    return [float((np.abs(_transformed(patches, *place)[:, 1:]) < 0.8).mean()) if len(patches) else 0 for place in places]
+
+
+def _has_steps(values: Floats) -> bool:
+    """Whether enough frequencies have values that are multiples of a step from 2 on."""
+    seen = clear = 0
+    for k in ZIGZAG[1:50]:
+        gains, n = _gains(values[:, k], 64)
+        gain = float(gains[2:].max())
+        seen, clear = seen + (n >= 8), clear + (gain >= max(10, _GAIN * n))
+    return clear >= max(3, _CLEAR * seen)
+
+
+def _gains(values: Floats, most: int) -> tuple[Floats, int]:
+    """How much likelier each step 0..most makes the values than none, in nats; and how many values can tell."""
+    x = np.abs(values)
+    x = x[x > _NONZERO][:_VALUES]
+    steps = np.arange(1, most + 1, dtype=np.float32)[:, None]
+    rest = x - steps * np.rint(x / steps)
+    density = (1 - _STRANGE) / (_NOISE * np.sqrt(2 * np.pi)) * steps * np.exp(rest * rest / (-2 * _NOISE**2))
+    gains = np.log(density + _STRANGE).sum(1)
+    return np.concatenate([[-np.inf], gains]).astype(np.float32), len(x)
+
+
+def _steps(values: Floats, hint: Steps | None) -> list[Steps]:
+    """Steps of all frequencies, in natural order: the likeliest of libjpeg's tables, the hint, any that are likely."""
+    gains = np.stack([_gains(values[:, k], 255)[0] for k in range(64)])  # [64, 256]
+    total = gains[np.arange(64), _tables()].sum(1)
+    tables = [_tables()[i] for i in np.argsort(-total)[:3]]
+    if hint is not None:
+        tables.append(hint.astype(np.int64))
+    own = gains.argmax(1)
+    doubtful = gains.max(1) - gains[np.arange(64), tables[0]] < _DOUBT
+    tried = [table.astype(np.uint16) for table in (*tables, np.where(doubtful, tables[0], own))]
+    return [steps for steps in tried if (steps == 1).sum() <= _ONES] or tried[:1]
+
+
+@functools.cache
+def _tables() -> NDArray[np.int64]:
+    """libjpeg's tables [200, 64] of all qualities, in natural order."""
+    out = np.zeros((200, 64), np.int64)
+    for i, (quality, of) in enumerate(itertools.product(range(1, 101), (dictionary.LUMA, dictionary.CHROMA))):
+        out[i, list(ZIGZAG)] = np.frombuffer(dictionary.steps(quality, of), np.uint8)
+    return out
+
+
+@functools.cache
+def _subsets() -> Floats:
+    """All sets of up to _DEEP of _FLIPS moves: [sets, moves]."""
+    sets = [s for n in range(1, _DEEP + 1) for s in itertools.combinations(range(_FLIPS), n)]
+    return np.array([[k in s for k in range(_FLIPS)] for s in sets], np.float32)
+
+
+def _searched(of: Grid, guess: Floats, low: Plane, high: Plane, start: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Better coefficients [n, 64] of blocks: within the bounds where possible, otherwise as far as was come.
+
+    Each round takes the moves that rounding was least sure of, tries all sets of a few of them, and takes the best.
+    """
+    steps, base = of.steps.astype(np.float32), _float_basis()
+    free = np.float32(1e4)
+    least = np.where(low == 0, -free, low - np.float32(0.5))
+    most = np.where(high == 255, free, high + np.float32(0.5))
+    out, done = start.copy(), np.zeros(len(start), bool)
+    target = guess
+    for turn in range(_ROUNDS + 1):
+        at = np.flatnonzero(~done)
+        if not len(at):
+            break
+        wanted = _forward(target[at]) / steps
+        c = np.rint(wanted) if turn == 0 else out[at].astype(np.float32)
+        rest = wanted - c
+        doubt = steps * (np.float32(0.5) - np.abs(rest))  # in coefficients: small where the next one is as near
+        moves = np.argpartition(doubt, _FLIPS, axis=1)[:, :_FLIPS]
+        sign = np.where(np.take_along_axis(rest, moves, 1) < 0, -1, 1).astype(np.float32)
+        raw = (c * steps) @ base + 128
+        shifts = (sign * steps[moves])[..., None] * base[moves]  # [n, moves, 64]
+        tried = raw[:, None] + _subsets() @ shifts  # [n, sets, 64]
+        excess = np.maximum(least[at][:, None] - tried, tried - most[at][:, None])
+        np.maximum(excess, 0, out=excess)
+        cost = np.einsum("nsk,nsk->ns", excess, excess)
+        order = np.argpartition(cost, 3, axis=1)[:, :3]
+        order = np.take_along_axis(order, np.argsort(np.take_along_axis(cost, order, 1), 1), 1)
+        for place in (2, 1, 0):  # the best last: it stays where none fits
+            chosen = _subsets()[order[:, place]]
+            moved = c.copy()
+            np.put_along_axis(moved, moves, np.take_along_axis(c, moves, 1) + sign * chosen, 1)
+            values = np.clip(moved, -1023, 1023).astype(np.int16)
+            fits = _within(idct.samples(values, of.steps, of.kind), low[at], high[at])
+            write = ~done[at]
+            out[at[write]] = values[write]
+            done[at[fits & write]] = True
+        near = (out.astype(np.float32) * steps) @ base + 128
+        target = np.clip(near, least, most)
+    return out

@@ -1,0 +1,239 @@
+"""From an image, or its planes, back to the JPEG that shows it. The encoder's side, whose end is to render and compare.
+
+Chroma first: where clipped pixels leave its planes open, whole blocks of coefficients do not. Then luma, within what
+this chroma leaves to it. Where coefficients do not decode to what is needed, planes get corrections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgcodec.fields import varint
+from lgcodec.image import Picture, Samples
+from lgcodec.jpeg import baseline
+from lgcodec.jpeg.file import Plane as Component
+from lgcodec.jpeg.scans import Blocks
+from lgcodec.origins import exceptions, lattice, search
+from lgcodec.origins.coefficients import Coefficients
+from lgcodec.origins.conversions import CONVERSIONS
+from lgcodec.origins.form import Conversion, Plane
+from lgcodec.origins.lattice import Fitted, Grid
+from lgcodec.origins.origin import Inverted
+from lgcodec.origins.rendered import Rendered
+
+_WRONG = 0.2  # of luma's blocks that may not come back: with more, planes are the better origin
+Mask = NDArray[np.bool_]
+
+
+def recover(picture: Picture, planes: Inverted | None) -> Inverted | None:
+    """The JPEG that shows an image, as far as one does; planes: those it is rendered from, None for grey ones."""
+    samples = picture.samples((0, 0, picture.width, picture.height))
+    if planes is None or not isinstance(planes.origin, Rendered):
+        return _of_grey(picture, samples)
+    found = [part[..., 0] for part in planes.parts[:3] if not isinstance(part, bytes)]
+    return _of_colours(picture, samples, planes.origin, found)
+
+
+def _of_grey(picture: Picture, samples: Samples) -> Inverted | None:
+    plane = np.ascontiguousarray(samples[..., 0])
+    grid = lattice.grid_of([(plane, np.ones(plane.shape, bool))])
+    if grid is None:
+        return None
+    fitted = lattice.fit(grid, plane, plane, plane)
+    if (~fitted.exact).mean() > _WRONG:
+        return None
+    origin = Coefficients(
+        picture.mode.pillow, picture.width, picture.height, grid.kind, ((grid.top, grid.left),), None,
+        _corrections([plane], [fitted.plane]),
+    )  # fmt: skip
+    others = [samples[..., 1:]] if picture.mode.has_alpha else []
+    return _inverted(origin, samples, [grid], [fitted], others)
+
+
+def _of_colours(picture: Picture, samples: Samples, form: Rendered, found: Sequence[Plane]) -> Inverted | None:
+    of = form.rendering
+    conversion = CONVERSIONS[of.conversion].make()
+    rgb = np.ascontiguousarray(samples[..., :3])
+    *exact, known = search.colours(conversion, rgb)
+    outside = np.ones(known.shape, bool)
+    for x0, y0, x1, y1 in form.patches:
+        outside[y0:y1, x0:x1] = False
+    sure = (known == 1) & outside
+    grid = lattice.grid_of([(found[0], sure)])
+    if grid is None:
+        return None
+    places = [
+        (row, column)
+        for row in _places(grid.top, of.top, of.enlargement.rows.by)
+        for column in _places(grid.left, of.left, of.enlargement.columns.by)
+    ]
+    shown = _shown(form, sure)
+    hint = lattice.of_chroma(grid.steps)
+    own = lattice.grid_of([(plane, shown) for plane in found[1:]], places, hint)
+    if own is None:
+        return None
+    own = replace(own, kind=grid.kind)
+    chroma = _Chroma(form, conversion, rgb, sure, exact[1:], outside)
+    fitted = [
+        lattice.fit(own, plane, np.where(shown, plane, 0).astype(np.uint8), np.where(shown, plane, 255).astype(np.uint8))
+        for plane in found[1:]
+    ]
+    wanted, low, high = chroma.settled([one.plane for one in fitted], found[1:])
+    luma = lattice.fit(grid, np.clip(found[0], low, np.maximum(low, high)), low, high)
+    if (~luma.exact).mean() > _WRONG:
+        return None
+    right = np.clip(luma.plane, low, high)
+    corrections = _corrections([right, *wanted], [luma.plane, *(one.plane for one in fitted)])
+    top, left = _aligned(grid, own, form)
+    origin = Coefficients(
+        picture.mode.pillow, picture.width, picture.height, grid.kind, ((top, left), (own.top, own.left)), form,
+        corrections,
+    )  # fmt: skip
+    others = [samples[..., 3:]] if form.alpha else []
+    others += [np.ascontiguousarray(rgb[y0:y1, x0:x1]) for x0, y0, x1, y1 in form.patches]
+    return _inverted(origin, samples, [grid, own, own], [luma, *fitted], others)
+
+
+class _Chroma:
+    """What both chroma planes must be, for pixels rgb of which some are sure: these have one preimage each."""
+
+    def __init__(
+        self, form: Rendered, conversion: Conversion, rgb: Samples, sure: Mask, exact: Sequence[Plane], outside: Mask
+    ) -> None:
+        self.of, self.conversion, self.rgb = form.rendering, conversion, rgb
+        self.sure, self.exact, self.outside = sure, exact, outside
+
+    def settled(self, decoded: Sequence[Plane], found: Sequence[Plane]) -> tuple[list[Plane], Plane, Plane]:
+        """Planes as decoded where these render, as found elsewhere; and the least and the most of luma with these.
+
+        Luma is 0 to 255 where nothing renders the pixel, or a patch does.
+        """
+        wanted = list(decoded)
+        for _ in range(3):
+            low, high, bad = self._luma(wanted)
+            if not bad.any():
+                break
+            near = _grown(self._cells(bad))
+            wanted = [np.where(near, b, a) for a, b in zip(wanted, found, strict=True)]
+        low, high, bad = self._luma(wanted)
+        open_ = bad | ~self.outside
+        low[open_], high[open_] = 0, 255
+        return wanted, low, high
+
+    def _luma(self, planes: Sequence[Plane]) -> tuple[Plane, Plane, Mask]:
+        """The least and the most of luma at each pixel, and where nothing renders it."""
+        box = (0, 0, self.of.width, self.of.height)
+        c1, c2 = (self.of.enlarge(plane, box) for plane in planes)
+        low, high = luma_bounds(self.conversion, self.rgb, c1, c2)
+        bad = (low > high) & self.outside
+        return low.astype(np.uint8), high.astype(np.uint8), bad
+
+    def _cells(self, pixels: Mask) -> Mask:
+        """The chroma samples that are nearest to any of these pixels."""
+        of = self.of
+        whole = search.embedded(of, pixels.astype(np.uint8), 0)
+        cells: Mask = _by_cells(whole, of.enlargement.rows.by, of.enlargement.columns.by).any((1, 3))
+        return cells
+
+
+def luma_bounds(of: Conversion, rgb: Samples, c1: Plane, c2: Plane) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """low and high of the luma that renders pixels with this chroma: int32 [H, W]; low > high where none does."""
+    least = np.full(c1.shape, np.iinfo(np.int32).min, np.int32)
+    most = np.full(c1.shape, np.iinfo(np.int32).max, np.int32)
+    for k in range(3):
+        term, value = of.first[k][c1] + of.second[k][c2], rgb[..., k].astype(np.int32)
+        np.maximum(least, (value << of.shift) - term, out=least, where=value > 0)
+        np.minimum(most, ((value + 1) << of.shift) - term, out=most, where=value < 255)
+    low = np.searchsorted(of.light, least).astype(np.int32)
+    high = np.searchsorted(of.light, most).astype(np.int32) - 1
+    empty = (low > high) | (low > 255) | (high < 0)
+    low[empty], high[empty] = 1, 0
+    return low, high
+
+
+def _places(grid: int, offset: int, by: int) -> list[int]:
+    """What chroma's grid may miss at its beginning, if luma's misses `grid`, and the image begins at `offset`."""
+    if by == 1:
+        return [grid]
+    if (grid - offset) % 2:
+        return list(range(8))
+    first = (grid - offset) // 2 % 4
+    return [first, first + 4]
+
+
+def _aligned(luma: Grid, chroma: Grid, form: Rendered) -> tuple[int, int]:
+    """Where luma begins in a JPEG whose blocks of chroma lie on those of luma, if they do."""
+    of = form.rendering
+    top = of.enlargement.rows.by * chroma.top + of.top
+    left = of.enlargement.columns.by * chroma.left + of.left
+    return top if (top - luma.top) % 8 == 0 else luma.top, left if (left - luma.left) % 8 == 0 else luma.left
+
+
+def _by_cells(plane: Plane, rows: int, columns: int) -> NDArray[np.uint8]:
+    return plane.reshape(plane.shape[0] // rows, rows, plane.shape[1] // columns, columns)
+
+
+def _grown(mask: Mask) -> Mask:
+    """The mask and all samples next to it."""
+    wide = np.pad(mask, 1)
+    wide = wide[:-2] | wide[1:-1] | wide[2:]
+    return wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]
+
+
+def _shown(form: Rendered, sure: Mask) -> Mask:
+    """Chroma samples of which sure pixels show what they are."""
+    of = form.rendering
+    rows, columns = of.enlargement.rows.by, of.enlargement.columns.by
+    hidden = _by_cells(search.embedded(of, (~sure).astype(np.uint8), 0), rows, columns).any((1, 3))
+    seen = _by_cells(search.embedded(of, sure.astype(np.uint8), 0), rows, columns).any((1, 3))
+    shown: Mask = seen & ~hidden
+    return shown
+
+
+def _corrections(wanted: Sequence[Plane], decoded: Sequence[Plane]) -> bytes:
+    if all(np.array_equal(a, b) for a, b in zip(wanted, decoded, strict=True)):
+        return b""
+    packed = [exceptions.pack(a[..., None], b[..., None])[0] for a, b in zip(wanted, decoded, strict=True)]
+    return b"".join(varint(len(data)) + data for data in packed)
+
+
+def _inverted(
+    origin: Coefficients, samples: Samples, grids: Sequence[Grid], fitted: Sequence[Fitted], others: Sequence[Samples]
+) -> Inverted | None:
+    width, height = origin.jpeg_size()
+    by = [(1, 1)] * len(grids)
+    if origin.form is not None:
+        form = origin.form.rendering.enlargement
+        by = [(1, 1), *[(form.rows.by, form.columns.by)] * 2]
+    components = []
+    for grid, one, (rows, columns), place in zip(
+        grids, fitted, by, (*origin.places, origin.places[-1]), strict=False
+    ):
+        size = -(-(-(-height // rows)) // 8), -(-(-(-width // columns)) // 8)
+        blocks = _padded(one.coefficients, (place[0] - grid.top) // 8, (place[1] - grid.left) // 8, *size)
+        vertical, horizontal = by[-1][0] // rows, by[-1][1] // columns
+        components.append(Component(horizontal, vertical, grid.steps, blocks))
+    if max(width, height) > baseline.MOST_SIDE or any(_is_beyond(one.coefficients) for one in components):
+        return None
+    data = baseline.write(width, height, components)
+    rendered = origin.render([components, *others], (0, 0, origin.width, origin.height))
+    excepted, count = exceptions.pack(samples, rendered)
+    return Inverted(origin, [data, *others], excepted, count)
+
+
+def _padded(blocks: Blocks, above: int, before: int, rows: int, columns: int) -> Blocks:
+    """Blocks [rows, columns, 64]: more around, which nobody sees, as flat as those next to them are light."""
+    height, width, _ = blocks.shape
+    pad = ((above, rows - above - height), (before, columns - before - width))
+    out = np.zeros((rows, columns, 64), np.int16)
+    out[..., 0] = np.pad(blocks[..., 0], pad, "edge")
+    out[above : above + height, before : before + width] = blocks
+    return out
+
+
+def _is_beyond(blocks: Blocks) -> bool:
+    return bool(np.abs(blocks.astype(np.int32)).max(initial=0) > baseline.LARGEST)

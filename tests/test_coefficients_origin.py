@@ -1,0 +1,284 @@
+"""Images that a JPEG shows: its coefficients are found, coded, and shown again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+import lgcodec
+from lgcodec import container, origins
+from lgcodec.errors import FormatError, LgcodecError
+from lgcodec.jpeg import baseline, idct
+from lgcodec.jpeg import file as jpeg
+from lgcodec.origins import coefficients, lattice, search
+from lgcodec.origins.origin import Inverted
+from lgcodec.readers import read
+
+needs_native = pytest.mark.skipif(not search.native.is_available(), reason="searches run in the native library alone")
+Samples = NDArray[np.uint8]
+
+
+def scene(size: tuple[int, int] = (136, 104), light: float = 120, seed: int = 0) -> Image.Image:
+    """Waves, edges and noise in colour; light: the mean, near 255 for saturated areas."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[1], : size[0]]
+    planes = []
+    for a, b, c in random.uniform(-3, 3, (3, 3)):
+        wave = light + 60 * np.sin(a * x / 17 + b * y / 13 + c) + 30 * np.sign(np.sin(b * x / 37 - a * y / 29))
+        planes.append(wave + random.normal(0, 4, wave.shape))
+    return Image.fromarray(np.clip(np.stack(planes, 2), 0, 255).astype(np.uint8))
+
+
+def decoded(image: Image.Image, **options: Any) -> tuple[bytes, Samples]:
+    """A JPEG file, and what it shows."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", **options)
+    return file.getvalue(), np.asarray(Image.open(io.BytesIO(file.getvalue())))
+
+
+def found(samples: Samples) -> Inverted:
+    origin = origins.invert(read(np.ascontiguousarray(samples)))[0]
+    assert isinstance(origin.origin, coefficients.Coefficients)
+    return origin
+
+
+def compared(samples: Samples) -> tuple[bytes, bytes]:
+    """The file by coefficients, which comes back, and the one without them."""
+    samples = np.ascontiguousarray(samples)
+    small = lgcodec.compress(samples)
+    assert np.array_equal(lgcodec.decompress(small), samples)
+    with mock.patch.object(coefficients, "invert", lambda *_: None):
+        return small, lgcodec.compress(samples)
+
+
+@needs_native
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("quality", [60, 85, 94])
+def test_decoded_jpegs_are_coded_as_these(quality: int, subsampling: int) -> None:
+    data, samples = decoded(scene(), quality=quality, subsampling=subsampling)
+    small, planes = compared(samples)
+    info = lgcodec.inspect(small)
+    assert info.origin == f"JPEG {('4:4:4', '4:2:2', '4:2:0')[subsampling]} coefficients"
+    assert len(small) < 0.7 * len(planes)
+    assert len(small) < 1.05 * len(data)
+
+
+@needs_native
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("corner", [(8, 16), (3, 5), (1, 14)])
+def test_crops_are_found(corner: tuple[int, int], subsampling: int) -> None:
+    _, samples = decoded(scene((160, 128)), quality=80, subsampling=subsampling)
+    y, x = corner
+    small, planes = compared(samples[y : y + 101, x : x + 127])
+    assert lgcodec.inspect(small).origin is not None
+    assert len(small) < 0.8 * len(planes)
+
+
+@needs_native
+@pytest.mark.parametrize("light", [40, 225])
+def test_saturated_areas_come_back(light: float) -> None:
+    _, samples = decoded(scene(light=light), quality=85, subsampling=2)
+    assert ((samples == 0) | (samples == 255)).any(2).mean() > 0.1
+    small, planes = compared(samples)
+    assert len(small) < len(planes)
+
+
+@needs_native
+def test_an_edited_region_is_kept() -> None:
+    _, samples = decoded(scene(), quality=85)
+    edited = samples.copy()
+    edited[40:56, 48:80] = np.random.default_rng(0).integers(0, 256, (16, 32, 3))
+    small, planes = compared(edited)
+    assert "coefficients" in str(lgcodec.inspect(small).origin)
+    assert len(small) < len(planes)
+
+
+@needs_native
+def test_alpha_comes_back_beside_colours() -> None:
+    _, samples = decoded(scene(), quality=85)
+    alpha = np.full((*samples.shape[:2], 1), 255, np.uint8)
+    alpha[:20] = 9
+    small, _ = compared(np.concatenate([samples, alpha], 2))
+    assert "coefficients" in str(lgcodec.inspect(small).origin)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_grey_is_found(mode: str) -> None:
+    data, samples = decoded(scene().convert("L"), quality=80)
+    if mode == "LA":
+        samples = np.stack([samples, np.full_like(samples, 255)], 2)
+    small, planes = compared(samples)
+    assert lgcodec.inspect(small).origin == "JPEG grey coefficients"
+    assert len(small) < min(0.7 * len(planes), 1.05 * len(data))
+
+
+@needs_native
+def test_the_coefficients_are_those_of_the_jpeg() -> None:
+    data, samples = decoded(scene((256, 192)), quality=75, subsampling=2)
+    origin = found(samples)
+    assert isinstance(origin.parts[0], bytes)
+    again = jpeg.parse(origin.parts[0]).planes
+    for wanted, plane in zip(jpeg.parse(data).planes, again, strict=True):
+        assert np.array_equal(wanted.steps, plane.steps)
+        same = (wanted.coefficients[: plane.coefficients.shape[0], : plane.coefficients.shape[1]] == plane.coefficients)
+        assert same.all(2).mean() > 0.95
+
+
+@needs_native
+def test_regions_come_from_the_coefficients() -> None:
+    _, samples = decoded(scene(), quality=85, subsampling=2)
+    samples = np.ascontiguousarray(samples[3:, 5:])
+    data = lgcodec.compress(samples)
+    assert "coefficients" in str(lgcodec.inspect(data).origin)
+    for x0, y0, x1, y1 in ((0, 0, 9, 9), (31, 17, 32, 18), (60, 50, 131, 101)):
+        assert np.array_equal(lgcodec.decompress(data, region=(x0, y0, x1, y1)), samples[y0:y1, x0:x1])
+
+
+@pytest.mark.parametrize("make", [lambda x: x, lambda x: x.resize((100, 80)), lambda x: x.rotate(7)])
+def test_what_no_jpeg_shows_has_no_grid(make: Callable[[Image.Image], Image.Image]) -> None:
+    _, samples = decoded(scene((272, 208)).convert("L"), quality=70)
+    image = scene((272, 208)).convert("L") if make(1) == 1 else make(Image.fromarray(samples))  # type: ignore[arg-type, comparison-overlap]
+    plane = np.ascontiguousarray(np.asarray(image))
+    assert lattice.grid_of([(plane, np.ones(plane.shape, bool))]) is None
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+@pytest.mark.parametrize("corner", [(0, 0), (5, 2)])
+def test_steps_and_grid_are_found(quality: int, corner: tuple[int, int]) -> None:
+    data, samples = decoded(scene((272, 208)).convert("L"), quality=quality)
+    plane = np.ascontiguousarray(samples[corner[0] :, corner[1] :])
+    grid = lattice.grid_of([(plane, np.ones(plane.shape, bool))])
+    assert grid is not None
+    assert (grid.top, grid.left, grid.kind) == (*corner, idct.ACCURATE)
+    assert np.array_equal(grid.steps, jpeg.parse(data).planes[0].steps)
+    assert lattice.fit(grid, plane, plane, plane).exact.mean() > 0.9
+
+
+def test_the_accurate_transform_is_libjpegs() -> None:
+    for quality in (5, 50, 90, 100):
+        data, samples = decoded(scene(light=150, seed=quality).convert("L"), quality=quality)
+        plane = jpeg.parse(data).planes[0]
+        assert np.array_equal(idct.plane(plane.coefficients, plane.steps, idct.ACCURATE)[:104, :136], samples)
+
+
+@given(st.integers(0, 1 << 32), st.sampled_from([1, 40, 1023, 32767]), st.sampled_from([1, 99, 65535]))
+def test_transforms_are_as_the_format_says(seed: int, most: int, step: int) -> None:
+    random = np.random.default_rng(seed)
+    block = random.integers(-most, most + 1, 64).astype(np.int16)
+    steps = random.integers(1, step + 1, 64).astype(np.uint16)
+    values = [max(-32767, min(32767, int(c) * int(q))) for c, q in zip(block, steps, strict=True)]
+    m = idct.matrix().tolist()
+    down = [[sum(m[y][v] * values[8 * v + u] for v in range(8)) + 1024 >> 11 for u in range(8)] for y in range(8)]
+    accurate = [(sum(m[x][u] * down[y][u] for u in range(8)) + 131072 >> 18) + 128 for y in range(8) for x in range(8)]
+    b = np.rint(idct.basis() * 2**24).astype(np.int64).tolist()
+    real = [(sum(b[k][s] * values[k] for k in range(64)) + (1 << 23) >> 24) + 128 for s in range(64)]
+    for kind, wanted in ((idct.ACCURATE, accurate), (idct.REAL, real)):
+        assert idct.samples(block[None], steps, kind)[0].tolist() == [max(0, min(255, s)) for s in wanted]
+
+
+@pytest.mark.parametrize("shapes", [[(3, 4, 1, 1)], [(4, 6, 2, 2), (2, 3, 1, 1), (2, 3, 1, 1)]])
+def test_baseline_files_hold_the_coefficients(shapes: list[tuple[int, int, int, int]]) -> None:
+    random = np.random.default_rng(0)
+    planes = [
+        jpeg.Plane(h, v, random.integers(1, 256, 64).astype(np.uint16), random.integers(-9, 9, (r, c, 64)).astype(np.int16))
+        for r, c, h, v in shapes
+    ]
+    height, width = 8 * shapes[0][0] - 3, 8 * shapes[0][1]
+    data = baseline.write(width, height, planes)
+    parsed = jpeg.parse(data)
+    assert (parsed.width, parsed.height) == (width, height)
+    for wanted, plane in zip(planes, parsed.planes, strict=True):
+        assert np.array_equal(wanted.coefficients, plane.coefficients)
+        assert np.array_equal(wanted.steps, plane.steps)
+    assert Image.open(io.BytesIO(data)).size == (width, height)
+
+
+@pytest.fixture(scope="module")
+def grey() -> bytes:
+    _, samples = decoded(scene((72, 56)).convert("L"), quality=80)
+    edited = samples.copy()
+    edited[9, 9] ^= 1  # so that there are corrections
+    return lgcodec.compress(edited)
+
+
+def sealed(file: container.File, origin: bytes, parts: list[bytes]) -> bytes:
+    header = file.header
+    return container.write_origin(
+        mode=header.mode,
+        depth=header.depth,
+        size=(header.width, header.height),
+        digest=header.digest,
+        chunks=(),
+        origin=origin,
+        exceptions=file.exceptions(),
+        parts=parts,
+    )
+
+
+@given(st.data())
+def test_no_parameters_are_more_than_refused(grey: bytes, draw: st.DataObject) -> None:
+    file = container.read(grey)
+    assert file.header.origin is not None
+    assert file.header.origin.data[0] == coefficients.KIND
+    changed = bytearray(file.header.origin.data)
+    changed[draw.draw(st.integers(0, len(changed) - 1))] = draw.draw(st.integers(0, 255))
+    try:
+        lgcodec.decompress(sealed(file, bytes(changed), [bytes(part) for part in file.parts]))
+    except LgcodecError:
+        return
+    assert bytes(changed) == file.header.origin.data
+
+
+def test_hostile_parts_are_refused(grey: bytes) -> None:
+    file = container.read(grey)
+    assert file.header.origin is not None
+    origin, part = file.header.origin.data, bytes(file.parts[0])
+    image = np.zeros((56, 72), np.uint8)
+    colours, _ = decoded(scene((72, 56)), quality=80)
+    small, _ = decoded(scene((64, 56)).convert("L"), quality=80)
+    for wrong, words in (
+        (lgcodec.compress(image), "kept"),
+        (lgcodec.compress(colours), "part"),
+        (lgcodec.compress(small), "part"),
+    ):
+        with pytest.raises(FormatError, match=words):
+            lgcodec.decompress(sealed(file, origin, [wrong]))
+    with pytest.raises(FormatError, match="parts"):
+        lgcodec.decompress(sealed(file, origin, [part, part]))
+    with pytest.raises(FormatError):
+        lgcodec.decompress(sealed(file, b"\2\0" + b"\xff\xff\x03" * 2 + origin[4:], [part]))  # a JPEG of 65535 and more
+    with pytest.raises(FormatError):
+        lgcodec.decompress(sealed(file, b"\2\0\0\0\1\1\xff", [part]))  # corrections that are none
+
+
+def test_every_damage_is_refused(grey: bytes) -> None:
+    wanted = lgcodec.decompress(grey)
+    for place in range(0, len(grey), 41):
+        changed = bytearray(grey)
+        changed[place] ^= 1 << place % 8
+        with pytest.raises(LgcodecError):
+            assert not np.array_equal(lgcodec.decompress(bytes(changed)), wanted)
+
+
+def test_a_kept_file_is_no_part_of_other_origins() -> None:
+    plane = np.repeat(np.arange(0, 240, 4, dtype=np.uint8)[None], 50, 0)
+    data = lgcodec.compress(plane)
+    file = container.read(data)
+    header = file.header
+    kept, _ = decoded(Image.fromarray(plane), quality=80)
+    levels = b"\1\0\x3c\0" + b"\4" * 59
+    made = container.write_origin(
+        mode=header.mode, depth=8, size=(header.width, header.height), digest=header.digest, chunks=(), origin=levels,
+        exceptions=b"", parts=[lgcodec.compress(kept)],
+    )  # fmt: skip
+    with pytest.raises(FormatError, match="kept"):
+        lgcodec.decompress(made)
