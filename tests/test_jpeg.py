@@ -212,13 +212,16 @@ def test_progressive_files_come_back(seed: int, factors: list[tuple[int, int]], 
 
 @needs_native
 def test_long_runs_come_back() -> None:
-    """Of more than 32767 blocks, and of more corrections than libjpeg holds."""
+    """Of more than 32767 blocks."""
     skeleton = frame(8 * 260, 8 * 130, [(1, 1)], True)
-    skeleton += scan([0], 0, 0) + scan([0], 1, 63, 0, 1) + scan([0], 1, 63, 1, 0) + b"\xff\xd9"
+    skeleton += scan([0], 0, 0) + scan([0], 1, 63) + b"\xff\xd9"
     plane = np.zeros((130, 260, 64), np.int16)
-    check(skeleton, [plane])
-    plane[127:, :30, 1:40] = 3
-    check(skeleton, [plane])
+    plane[128, 0, 5] = 1
+    rest = pack(skeleton, [])
+    data = write(rest, [plane])
+    assert parse(data).rest == rest
+    header = [piece for piece in _pieces(data) if isinstance(piece, markers.Header)][1]
+    assert header.text + scans.write(header.coded(), [plane], Facts(), 1) in data
 
 
 SMALL = frame(64, 48, [(1, 1)], True) + scan([0], 0, 0) + scan([0], 1, 63, 0, 1) + scan([0], 1, 63, 1, 0) + b"\xff\xd9"
