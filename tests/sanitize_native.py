@@ -107,6 +107,38 @@ def fuzz_jpegs(seconds: float) -> None:
         raise SystemExit("the fuzzer had no JPEG file that is one")
 
 
+def fuzz_coefficients(seconds: float) -> None:
+    """Bands of JPEG files whose streams are changed or cut, and whose shapes are other ones."""
+    from dataclasses import replace
+
+    from test_coefficients import KINDS, LAYOUTS, NETWORKS, draw, network_of
+
+    from lgcodec.errors import ModelError
+    from lgcodec.models.families.coefficients.on_native import NativeCoefficients
+
+    random, end, tried, decoded = np.random.default_rng(time.time_ns()), time.monotonic() + seconds, 0, 0
+    coders = [NativeCoefficients(network_of(*sizes)) for sizes in NETWORKS.values()]
+    while time.monotonic() < end:
+        coder, layout = coders[random.integers(len(coders))], list(LAYOUTS.values())[random.integers(len(LAYOUTS))]
+        shapes, band = draw(KINDS[random.integers(len(KINDS))], layout, int(random.integers(1 << 32)))
+        words, tried = coder.encode(shapes, band).words, tried + 1
+        if random.random() < 0.3:
+            words = words[: random.integers(0, len(words) + 1)]
+        for at in random.integers(0, max(len(words), 1), random.integers(0, 3) if len(words) else 0):
+            words[at] ^= np.uint32(1 << random.integers(32))
+        if random.random() < 0.3:
+            name = ("rows", "columns", "vertical", "horizontal")[random.integers(4)]
+            shapes[0] = replace(shapes[0], **{name: int(random.integers(-1, 9))})
+        try:
+            coder.decode(shapes, words)
+            decoded += 1
+        except ModelError:
+            continue
+    print(f"{tried} bands, {decoded} of them decoded")  # noqa: T201
+    if decoded == 0:
+        raise SystemExit("the fuzzer decoded no band")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
@@ -115,6 +147,7 @@ def main() -> None:
     if arguments.here:
         fuzz(arguments.seconds)
         fuzz_jpegs(arguments.seconds)
+        fuzz_coefficients(arguments.seconds)
         return
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "lgcodec"

@@ -7,6 +7,8 @@
 #include "arena.h"
 #include "stack.h"
 
+#define SOME _Pragma("GCC unroll 4")
+
 enum {
     BLOCK = 48, /* rows whose layers are computed together */
     FREQUENCIES = 64,
@@ -66,6 +68,7 @@ typedef struct {
 typedef struct {
     const Part *part;
     int64_t stride, cells, plane;
+    int32_t steps[FREQUENCIES];
     int16_t *values, *counts, *left;
 } Known;
 
@@ -82,6 +85,7 @@ typedef struct {
 } Active;
 
 typedef int32_t i32x4 __attribute__((vector_size(16)));
+typedef int32_t i32x8 __attribute__((vector_size(32)));
 typedef double f64x4 __attribute__((vector_size(32)));
 
 typedef struct {
@@ -109,6 +113,8 @@ INLINE int64_t greater(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t clip(int64_t x, int64_t low, int64_t high) { return lesser(greater(x, low), high); }
 INLINE int64_t magnitude(int64_t x) { return x < 0 ? -x : x; }
+INLINE int32_t limited(int32_t x) { return x < -LIMIT ? -LIMIT : x > LIMIT ? LIMIT : x; }
+INLINE int16_t dequantised(int32_t x, int32_t step) { return (int16_t)limited(x * step); }
 INLINE int64_t rounded(int64_t n) { return (n + COLUMNS - 1) / COLUMNS * COLUMNS; }
 INLINE int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
@@ -123,11 +129,11 @@ INLINE int16_t companded(const Coder *c, int64_t sixteenths) { return c->net->co
 
 static int64_t phase_size(const Part *part) { return ((part->rows + 1) / 2) * ((part->columns + 1) / 2); }
 
-static int64_t step_of(const Coder *c, int64_t k) { return c->here->part->steps[k]; }
+static int32_t step_of(const Coder *c, int64_t k) { return c->here->steps[k]; }
 
 /* program.Looking.sizes of all that may be asked for, by steps of a head. */
-static void tell_sizes(Coder *c, int64_t step) {
-    const int32_t inverse = (1 << 16) / (int32_t)step;
+static void tell_sizes(Coder *c, int32_t step) {
+    const int32_t inverse = (1 << 16) / step;
     int16_t *middle = c->sizes + HALF_SIZES;
     for (int32_t v = 0; v <= HALF_SIZES; v++) middle[v] = middle[-v] = companded(c, v * inverse >> 12);
 }
@@ -284,14 +290,12 @@ static int64_t count_of(const int16_t *block) {
     return count;
 }
 
-static int16_t dequantised(int64_t x, int64_t step) { return (int16_t)clip(x * step, -LIMIT, LIMIT); }
-
 /* How many AC coefficients of each block are not zero, and the DC coefficients. */
 static int code_fronts(Coder *c) {
     const Known *here = c->here;
     const Part *part = here->part;
     const Head *counting = c->heads + COUNT, *dc = c->heads + DC;
-    const int64_t step = step_of(c, 0);
+    const int32_t step = step_of(c, 0);
     int64_t fixed[COMMON + BANDS];
     Active *front = &c->active[0];
     int32_t *own = c->ends;
@@ -366,8 +370,8 @@ static void look_at_frequency(Coder *c, const Head *head, int64_t z, int64_t k, 
         const int64_t cell = cells[j];
         const int16_t *value = here->values + cell, *left = here->left + cell;
         int16_t *restrict mates = c->mate_rows + j * c->mate_stride, *restrict seen = c->seen + j * c->seen_stride + OWN;
-        for (int64_t i = 0; i < head->mate_count; i++) mates[i] = value[c->mates[i]];
-        for (int64_t i = 0; i < head->magnitude_count; i++) seen[i] = sizes[value[c->magnitudes[i]]];
+        SOME for (int64_t i = 0; i < head->mate_count; i++) mates[i] = value[c->mates[i]];
+        SOME for (int64_t i = 0; i < head->magnitude_count; i++) seen[i] = sizes[value[c->magnitudes[i]]];
         seen += head->magnitude_count;
         for (int64_t i = 0; i < NEAR; i++) *seen++ = c->left_sizes[left[places[i]]];
         *seen++ = c->net->compand[quotient(1024 * left[0], rest)];
@@ -400,7 +404,8 @@ static int code_phase(Coder *c, int64_t z, int64_t phase) {
     const Known *here = c->here;
     const Part *part = here->part;
     const Head *head = c->heads + z;
-    const int64_t k = c->net->zigzag[z], step = step_of(c, k), n = c->active[phase].count;
+    const int64_t k = c->net->zigzag[z], n = c->active[phase].count;
+    const int32_t step = step_of(c, k);
     const int32_t *cells = c->active[phase].cells, *blocks = c->active[phase].blocks;
     int64_t fixed[COMMON + PHASES + 2];
     tell_common(c, z, fixed);
@@ -472,30 +477,35 @@ static int factor_of(int64_t larger, int64_t smaller) {
 /* companion.reduced and meant of the blocks that the block at `row`, `column` stands for. */
 static void reduce(const Coder *c, const Known *other, int v, int h, int64_t row, int64_t column, const Beside *to, int64_t cell) {
     const Part *part = other->part;
-    const int height = 1 << v, width = 1 << h, across = 8 * width;
-    int32_t down[8][32] = {{0}}, whole[8][8] = {{0}}, counts = 0;
-    for (int a = 0; a < height; a++)
+    const int height = 1 << v, width = 1 << h;
+    const int32_t(*vertical)[8] = (const int32_t(*)[8])c->net->companions[v];
+    const i32x8 half = (1 << (COMPANION_BITS - 1)) - (i32x8){0};
+    i32x8 down[8][4] = {{{0}}};
+    int32_t counts = 0;
+    for (int a = 0; a < height; a++, vertical += 8)
         for (int b = 0; b < width; b++) {
             const int64_t y = lesser(row * height + a, part->rows - 1), x = lesser(column * width + b, part->columns - 1);
             const int16_t *block = part->coefficients + (y * part->columns + x) * FREQUENCIES;
-            const int32_t(*matrix)[8] = (const int32_t(*)[8])c->net->companions[v] + 8 * a;
+            int32_t values[FREQUENCIES];
+            i32x8 rows[8];
             counts += other->counts[(y + PAD) * other->stride + x + PAD];
-            for (int i = 0; i < 8; i++) {
-                int32_t values[8];
-                for (int u = 0; u < 8; u++) values[u] = dequantised(block[8 * i + u], part->steps[8 * i + u]);
-                for (int o = 0; o < 8; o++)
-                    for (int u = 0; u < 8; u++) down[o][8 * b + u] += matrix[i][o] * values[u];
+            for (int k = 0; k < FREQUENCIES; k++) values[k] = dequantised(block[k], other->steps[k]);
+            memcpy(rows, values, sizeof rows);
+            UNROLL for (int o = 0; o < 8; o++) UNROLL for (int i = 0; i < 8; i++) down[o][b] += vertical[i][o] * rows[i];
+        }
+    for (int o = 0; o < 8; o++) {
+        i32x8 sum = half;
+        for (int b = 0; b < width; b++) {
+            const i32x8 values = (down[o][b] + half) >> COMPANION_BITS;
+            UNROLL for (int i = 0; i < 8; i++) {
+                i32x8 weights;
+                memcpy(&weights, c->net->companions[h] + 8 * (8 * b + i), sizeof weights);
+                sum += values[i] * weights;
             }
         }
-    const int32_t half = 1 << (COMPANION_BITS - 1);
-    const int32_t(*matrix)[8] = (const int32_t(*)[8])c->net->companions[h];
-    for (int o = 0; o < 8; o++)
-        for (int i = 0; i < across; i++) {
-            const int32_t value = (down[o][i] + half) >> COMPANION_BITS;
-            for (int u = 0; u < 8; u++) whole[o][u] += value * matrix[i][u];
-        }
-    for (int k = 0; k < FREQUENCIES; k++)
-        to->values[k * to->plane + cell] = (int16_t)clip((whole[k / 8][k % 8] + half) >> COMPANION_BITS, -LIMIT, LIMIT);
+        sum >>= COMPANION_BITS;
+        UNROLL for (int u = 0; u < 8; u++) to->values[(8 * o + u) * to->plane + cell] = (int16_t)limited(sum[u]);
+    }
     to->counts[cell] = (int16_t)(16 * counts >> (v + h));
 }
 
@@ -530,7 +540,7 @@ static int code_part(Coder *c, const Part *parts, int64_t i) {
     c->is_chroma = i > 0, c->is_second = i == 2;
     c->heads = c->net->heads + c->is_chroma * HEADS;
     for (int64_t k = 0; k < FREQUENCIES; k++) {
-        const uint32_t step = (uint32_t)here->part->steps[k], length = 32 - (uint32_t)__builtin_clz(step);
+        const uint32_t step = (uint32_t)here->steps[k], length = 32 - (uint32_t)__builtin_clz(step);
         c->log_steps[k] = 8 * length + ((step << 8 >> length) >> 4);
     }
     if (i) {
@@ -589,6 +599,7 @@ static int64_t lay_out(Coder *c, const Net *net, const Part *parts, int64_t coun
     for (int64_t i = 0; i < count; i++) {
         Known *known = &c->known[i];
         known->part = parts + i;
+        for (int k = 0; k < FREQUENCIES; k++) known->steps[k] = (int32_t)parts[i].steps[k];
         known->stride = parts[i].columns + 2 * PAD;
         known->cells = (parts[i].rows + 2 * PAD) * known->stride;
         known->plane = (known->cells / 32 | 1) * 32 + 64; /* an odd number of cache lines: planes do not meet in one place of a cache */
