@@ -41,7 +41,10 @@ def bytes_of(data: Any) -> bytes | memoryview:
             found: bytes = file.read()
         return found
     if hasattr(data, "read"):
-        content = data.read()
+        try:
+            content = data.read()
+        except UnicodeDecodeError:
+            content = ""
         if isinstance(content, bytes):
             return content
         raise InputError(f"expected a file opened in binary mode, not one that gives {type(content).__name__}")

@@ -219,7 +219,9 @@ def palette_of(chunks: tuple[Chunk, ...]) -> Samples:
 
 
 def of_array(array: NDArray[Any]) -> Picture:
-    """The picture of an array. Raises InputError where no mode is like it."""
+    """The picture of an array. Raises InputError where no mode is like it, or where it masks samples."""
+    if np.any(getattr(array, "mask", False)):
+        raise InputError("the mask of an array is not kept: give its data, or what .filled() makes of it")
     dtype = "?" if array.dtype == np.bool_ else array.dtype.kind + str(array.dtype.itemsize)
     mode = BY_ARRAY.get((dtype, array.shape[2:])) if array.ndim in (2, 3) else None
     if mode is None or array.size == 0:

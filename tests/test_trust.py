@@ -8,6 +8,7 @@ import multiprocessing
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -221,6 +222,20 @@ IMAGE = np.zeros((4, 4), np.uint8)
 def test_what_is_no_image_is_an_input_error(source: Any) -> None:
     with pytest.raises((InputError, FileNotFoundError)):
         lgcodec.compress(source)
+
+
+def test_masks_are_not_dropped() -> None:
+    array = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    with pytest.raises(InputError, match="mask"):
+        lgcodec.compress(np.ma.masked_array(array, mask=array > 7))  # type: ignore[no-untyped-call]
+    whole = np.ma.masked_array(array)  # type: ignore[no-untyped-call]
+    assert np.array_equal(lgcodec.decompress(lgcodec.compress(whole)), array)
+
+
+def test_text_files_are_refused_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    with (tmp_path / "a.png").open(encoding="utf-8") as file, pytest.raises(InputError, match="binary mode"):
+        lgcodec.compress(file)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("data", [None, [1, 2], 5, object(), np.zeros(4, np.uint16)])
