@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -28,7 +27,7 @@ Samples = NDArray[np.uint8]
 
 
 def scene(size: tuple[int, int] = (136, 104), light: float = 120, seed: int = 0) -> Image.Image:
-    """Waves, edges and noise in colour; light: the mean, near 255 for saturated areas."""
+    """Waves, edges and noise in colour; light: the mean, far from 128 where areas are to be saturated."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[: size[1], : size[0]]
     planes = []
@@ -56,13 +55,12 @@ def compared(samples: Samples) -> tuple[bytes, bytes]:
     samples = np.ascontiguousarray(samples)
     small = lgcodec.compress(samples)
     assert np.array_equal(lgcodec.decompress(small), samples)
-    with mock.patch.object(coefficients, "invert", lambda *_: None):
+    with mock.patch.object(coefficients, "invert", return_value=None):
         return small, lgcodec.compress(samples)
 
 
 @needs_native
-@pytest.mark.parametrize("subsampling", [0, 1, 2])
-@pytest.mark.parametrize("quality", [60, 85, 94])
+@pytest.mark.parametrize(("quality", "subsampling"), [(60, 2), (85, 1), (94, 0)])
 def test_decoded_jpegs_are_coded_as_these(quality: int, subsampling: int) -> None:
     data, samples = decoded(scene(), quality=quality, subsampling=subsampling)
     small, planes = compared(samples)
@@ -73,22 +71,21 @@ def test_decoded_jpegs_are_coded_as_these(quality: int, subsampling: int) -> Non
 
 
 @needs_native
-@pytest.mark.parametrize("subsampling", [0, 2])
-@pytest.mark.parametrize("corner", [(8, 16), (3, 5), (1, 14)])
+@pytest.mark.parametrize(("corner", "subsampling"), [((8, 16), 0), ((3, 5), 1), ((1, 14), 2)])
 def test_crops_are_found(corner: tuple[int, int], subsampling: int) -> None:
     _, samples = decoded(scene((160, 128)), quality=80, subsampling=subsampling)
     y, x = corner
     small, planes = compared(samples[y : y + 101, x : x + 127])
-    assert lgcodec.inspect(small).origin is not None
-    assert len(small) < 0.8 * len(planes)
+    assert "coefficients" in str(lgcodec.inspect(small).origin)
+    assert len(small) < 0.85 * len(planes)
 
 
 @needs_native
-@pytest.mark.parametrize("light", [40, 225])
-def test_saturated_areas_come_back(light: float) -> None:
-    _, samples = decoded(scene(light=light), quality=85, subsampling=2)
+def test_saturated_areas_come_back() -> None:
+    _, samples = decoded(scene(light=70), quality=85, subsampling=2)
     assert ((samples == 0) | (samples == 255)).any(2).mean() > 0.1
     small, planes = compared(samples)
+    assert "coefficients" in str(lgcodec.inspect(small).origin)
     assert len(small) < len(planes)
 
 
@@ -129,7 +126,7 @@ def test_the_coefficients_are_those_of_the_jpeg() -> None:
     again = jpeg.parse(origin.parts[0]).planes
     for wanted, plane in zip(jpeg.parse(data).planes, again, strict=True):
         assert np.array_equal(wanted.steps, plane.steps)
-        same = (wanted.coefficients[: plane.coefficients.shape[0], : plane.coefficients.shape[1]] == plane.coefficients)
+        same = wanted.coefficients[: plane.coefficients.shape[0], : plane.coefficients.shape[1]] == plane.coefficients
         assert same.all(2).mean() > 0.95
 
 
@@ -143,10 +140,16 @@ def test_regions_come_from_the_coefficients() -> None:
         assert np.array_equal(lgcodec.decompress(data, region=(x0, y0, x1, y1)), samples[y0:y1, x0:x1])
 
 
-@pytest.mark.parametrize("make", [lambda x: x, lambda x: x.resize((100, 80)), lambda x: x.rotate(7)])
-def test_what_no_jpeg_shows_has_no_grid(make: Callable[[Image.Image], Image.Image]) -> None:
-    _, samples = decoded(scene((272, 208)).convert("L"), quality=70)
-    image = scene((272, 208)).convert("L") if make(1) == 1 else make(Image.fromarray(samples))  # type: ignore[arg-type, comparison-overlap]
+@pytest.mark.parametrize("change", ["none", "resized", "turned", "brighter"])
+def test_what_no_jpeg_shows_has_no_grid(change: str) -> None:
+    image = scene((272, 208)).convert("L")
+    shown = Image.fromarray(decoded(image, quality=70)[1])
+    image = {
+        "none": image,
+        "resized": shown.resize((200, 160), Image.Resampling.BICUBIC),
+        "turned": shown.rotate(7, Image.Resampling.BICUBIC),
+        "brighter": shown.point(lambda v: v * 1.2),
+    }[change]
     plane = np.ascontiguousarray(np.asarray(image))
     assert lattice.grid_of([(plane, np.ones(plane.shape, bool))]) is None
 
@@ -189,7 +192,9 @@ def test_transforms_are_as_the_format_says(seed: int, most: int, step: int) -> N
 def test_baseline_files_hold_the_coefficients(shapes: list[tuple[int, int, int, int]]) -> None:
     random = np.random.default_rng(0)
     planes = [
-        jpeg.Plane(h, v, random.integers(1, 256, 64).astype(np.uint16), random.integers(-9, 9, (r, c, 64)).astype(np.int16))
+        jpeg.Plane(
+            h, v, random.integers(1, 256, 64).astype(np.uint16), random.integers(-9, 9, (r, c, 64)).astype(np.int16)
+        )
         for r, c, h, v in shapes
     ]
     height, width = 8 * shapes[0][0] - 3, 8 * shapes[0][1]

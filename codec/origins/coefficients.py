@@ -1,4 +1,4 @@
-"""Images that are what a JPEG shows, or a part of it: coefficients, decoded to planes, and rendered as `rendered` does."""
+"""Images that are what a JPEG shows, or a part of that: coefficients, decoded to planes, and these rendered."""
 
 from __future__ import annotations
 

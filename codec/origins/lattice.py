@@ -1,4 +1,4 @@
-"""Finds the quantised DCT coefficients that a plane was decoded from. The encoder's side: decoding proves what it finds.
+"""Finds the quantised DCT coefficients that a plane was decoded from. The encoder's side: decoding proves them.
 
 1. Grid. At the right place most transformed blocks have many values near zero, and the others near multiples of steps.
 2. Steps. Samples were rounded, which leaves noise of 0.29 on each coefficient: of each frequency the step that makes
@@ -38,7 +38,8 @@ _DOUBT = 10.0  # nats that must speak for a step that is in no table
 _SAMPLE = 1024  # blocks
 _SHARE = 0.25  # of these that must come back at once
 _FLIPS, _DEEP, _ROUNDS = 9, 3, 5  # of the search
-_CHUNK = 1024  # blocks
+_CHUNK, _BATCH = 1024, 256  # blocks
+_RARE = 0.1  # spreads, in steps, that are as good as 0
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,10 @@ class Grid:
 
 @dataclass(frozen=True)
 class Fitted:
-    """coefficients: int16 [R, C, 64]. plane: what they decode to, cut. exact: bool [R, C]: within all bounds."""
+    """coefficients: int16 [R, C, 64]. plane: what they decode to, cut."""
 
     coefficients: Blocks
     plane: Plane
-    exact: Mask
 
 
 def grid_of(
@@ -102,22 +102,57 @@ def of_chroma(steps: Steps) -> Steps:
 
 def fit(of: Grid, plane: Plane, low: Plane, high: Plane) -> Fitted:
     """Coefficients that decode to low..high, from those on that are nearest to the plane."""
-    height, width = plane.shape
-    rows, columns = -(-(of.top + height) // 8), -(-(of.left + width) // 8)
+    nearest = rounded(of, plane)
+    return searched(of, nearest, plane, low, high, ~inside(of, nearest.plane, low, high))
+
+
+def rounded(of: Grid, plane: Plane) -> Fitted:
+    """The coefficients that are nearest to a plane."""
+    coefficients = _rounded(_forward(cut(plane, of.top, of.left)), of.steps)
+    return decoded(of, coefficients, plane.shape)
+
+
+def searched(of: Grid, start: Fitted, plane: Plane, low: Plane, high: Plane, blocks: Mask) -> Fitted:
+    """Coefficients that are changed in some blocks [R, C], so that these decode to low..high; near the plane."""
+    coefficients = start.coefficients.reshape(-1, 64).copy()
     guess = cut(plane, of.top, of.left).astype(np.float32)
     bounds = cut(low, of.top, of.left, 0), cut(high, of.top, of.left, 255)
-    coefficients = _rounded(_forward(guess), of.steps)
-    decoded = idct.samples(coefficients, of.steps, of.kind)
-    exact = _within(decoded, *bounds)
-    wrong = np.flatnonzero(~exact)
-    for start in range(0, len(wrong), _CHUNK):
-        at = wrong[start : start + _CHUNK]
+    exact = ~blocks.reshape(-1)
+    open_ = np.flatnonzero(~exact & (bounds[1] > bounds[0]).any(1))
+    spread = (coefficients[exact] * of.steps.astype(np.float32)).std(0) if exact.any() else None
+    for at in _batches(open_ if spread is not None else open_[:0], _BATCH):
+        low_, high_ = bounds[0][at], bounds[1][at]
+        likely = _likely(of, guess[at], low_, high_, spread)
+        samples = idct.samples(likely, of.steps, of.kind)
+        coefficients[at], exact[at], guess[at] = likely, _within(samples, low_, high_), np.clip(samples, low_, high_)
+    for at in _batches(np.flatnonzero(~exact), _CHUNK):
         coefficients[at] = _searched(of, guess[at], bounds[0][at], bounds[1][at], coefficients[at])
-        decoded[at] = idct.samples(coefficients[at], of.steps, of.kind)
-        exact[at] = _within(decoded[at], bounds[0][at], bounds[1][at])
-    whole = decoded.reshape(rows, columns, 8, 8).swapaxes(1, 2).reshape(8 * rows, 8 * columns)
-    plane = whole[of.top : of.top + height, of.left : of.left + width]
-    return Fitted(coefficients.reshape(rows, columns, 64), np.ascontiguousarray(plane), exact.reshape(rows, columns))
+    return decoded(of, coefficients, plane.shape)
+
+
+def inside(of: Grid, plane: Plane, low: Plane, high: Plane) -> Mask:
+    """Which blocks [R, C] of a plane are within low..high."""
+    wrong: Mask = counted(of, (plane < low) | (plane > high)) == 0
+    return wrong
+
+
+def counted(of: Grid, mask: Mask) -> NDArray[np.int64]:
+    """How many samples of each block are in a mask."""
+    height, width = mask.shape
+    counts: NDArray[np.int64] = cut(mask.astype(np.uint8), of.top, of.left, 0).sum(1, dtype=np.int64)
+    return counts.reshape(-(-(of.top + height) // 8), -1)
+
+
+def decoded(of: Grid, coefficients: NDArray[np.int16], shape: tuple[int, ...]) -> Fitted:
+    """Coefficients of all blocks, and a plane of this shape."""
+    height, width = shape
+    blocks = coefficients.reshape(-(-(of.top + height) // 8), -1, 64)
+    whole = idct.plane(blocks, of.steps, of.kind)
+    return Fitted(blocks, np.ascontiguousarray(whole[of.top : of.top + height, of.left : of.left + width]))
+
+
+def _batches(places: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
+    return [places[start : start + size] for start in range(0, len(places), size)]
 
 
 def cut(plane: NDArray[np.uint8], top: int, left: int, value: int | None = None) -> NDArray[np.uint8]:
@@ -169,7 +204,7 @@ def _patches(plane: Plane, known: Mask) -> NDArray[np.uint8]:
 
 
 def _transformed(patches: NDArray[np.uint8], top: int, left: int) -> Floats:
-    """The coefficients of the patches' blocks, if `top` rows and `left` columns of the plane's first block are missing."""
+    """The coefficients of a block of each patch, if `top` rows and `left` columns of the first one are missing."""
     y, x = -top % 8, -left % 8
     return _forward(patches[:, y : y + 8, x : x + 8].reshape(-1, 64))
 
@@ -196,7 +231,9 @@ def _ranked(patches: NDArray[np.uint8], places: Sequence[Place]) -> list[Place]:
 
 def _near_zero(patches: NDArray[np.uint8], places: Sequence[Place]) -> list[float]:
     """Which share of the coefficients is near zero, if blocks begin at each place."""
-    return [float((np.abs(_transformed(patches, *place)[:, 1:]) < 0.8).mean()) if len(patches) else 0 for place in places]
+    return [
+        float((np.abs(_transformed(patches, *place)[:, 1:]) < 0.8).mean()) if len(patches) else 0 for place in places
+    ]
 
 
 def _has_steps(values: Floats) -> bool:
@@ -239,6 +276,44 @@ def _tables() -> NDArray[np.int64]:
     out = np.zeros((200, 64), np.int64)
     for i, (quality, of) in enumerate(itertools.product(range(1, 101), (dictionary.LUMA, dictionary.CHROMA))):
         out[i, list(ZIGZAG)] = np.frombuffer(dictionary.steps(quality, of), np.uint8)
+    return out
+
+
+def _likely(of: Grid, guess: Floats, low: Plane, high: Plane, spread: Floats) -> NDArray[np.int16]:
+    """Coefficients [n, 64] of blocks whose samples are known in part: the likeliest, rounded one after the other.
+
+    They are normal, of standard deviations `spread` [64], and so are samples within their bounds. The one that is known
+    best is rounded first, and what all others are expected to be follows from it.
+    """
+    steps = of.steps.astype(np.float32)
+    keys = np.flatnonzero(spread > _RARE * steps)
+    keys = keys if keys[:1] == 0 else np.concatenate([[0], keys]).astype(np.int64)
+    base, q = _float_basis()[keys], steps[keys]
+    width = high.astype(np.float32) - low
+    weight = 12 / (1 + width * width)
+    middle = np.where(width > 250, guess, (low.astype(np.float32) + high) / 2)
+    first = (guess - 128) @ base[0]
+    rest = middle - 128 - first[:, None] * base[0]
+    prior = 1 / np.square(np.maximum(spread[keys], q / 4))
+    prior[0] = 1 / (40 * 40)
+    precision = np.einsum("ks,ns,ls->nkl", base, weight, base, optimize=True) + np.diag(prior)
+    covariance = np.linalg.inv(precision).astype(np.float32)
+    mean = np.einsum("nkl,nl->nk", covariance, (weight * rest) @ base.T)
+    mean[:, 0] += first
+    variance = np.einsum("nkk->nk", covariance) / (q * q)
+    fixed, each = np.zeros(mean.shape, bool), np.arange(len(mean))
+    for _ in keys:
+        k = np.where(fixed, np.inf, variance).argmin(1)
+        column = covariance[each, k]
+        own = np.maximum(column[each, k], 1e-9)
+        wanted = q[k] * np.rint(mean[each, k] / q[k])
+        gain = column / own[:, None]
+        mean += gain * (wanted - mean[each, k])[:, None]
+        covariance -= gain[:, :, None] * column[:, None]
+        variance = np.einsum("nkk->nk", covariance) / (q * q)
+        fixed[each, k], mean[each, k] = True, wanted
+    out = np.zeros(guess.shape, np.int16)
+    out[:, keys] = np.clip(np.rint(mean / q), -1023, 1023)
     return out
 
 

@@ -6,6 +6,7 @@ this chroma leaves to it. Where coefficients do not decode to what is needed, pl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -44,7 +45,7 @@ def _of_grey(picture: Picture, samples: Samples) -> Inverted | None:
     if grid is None:
         return None
     fitted = lattice.fit(grid, plane, plane, plane)
-    if (~fitted.exact).mean() > _WRONG:
+    if lattice.inside(grid, fitted.plane, plane, plane).mean() < 1 - _WRONG:
         return None
     origin = Coefficients(
         picture.mode.pillow, picture.width, picture.height, grid.kind, ((grid.top, grid.left),), None,
@@ -78,13 +79,10 @@ def _of_colours(picture: Picture, samples: Samples, form: Rendered, found: Seque
         return None
     own = replace(own, kind=grid.kind)
     chroma = _Chroma(form, conversion, rgb, sure, exact[1:], outside)
-    fitted = [
-        lattice.fit(own, plane, np.where(shown, plane, 0).astype(np.uint8), np.where(shown, plane, 255).astype(np.uint8))
-        for plane in found[1:]
-    ]
+    fitted = chroma.fitted(own, found[1:], shown)
     wanted, low, high = chroma.settled([one.plane for one in fitted], found[1:])
     luma = lattice.fit(grid, np.clip(found[0], low, np.maximum(low, high)), low, high)
-    if (~luma.exact).mean() > _WRONG:
+    if lattice.inside(grid, luma.plane, low, high).mean() < 1 - _WRONG:
         return None
     right = np.clip(luma.plane, low, high)
     corrections = _corrections([right, *wanted], [luma.plane, *(one.plane for one in fitted)])
@@ -106,6 +104,33 @@ class _Chroma:
     ) -> None:
         self.of, self.conversion, self.rgb = form.rendering, conversion, rgb
         self.sure, self.exact, self.outside = sure, exact, outside
+
+    def fitted(self, grid: Grid, found: Sequence[Plane], shown: Mask) -> list[Fitted]:
+        """Coefficients of both. shown: samples that are as they were found, or nearly so."""
+        nearest = [lattice.rounded(grid, plane) for plane in found]
+        before = self._wrong([one.plane for one in nearest])
+        better = []
+        for plane, one, wrong in zip(found, nearest, before, strict=True):
+            low, high = np.where(shown, plane, 0).astype(np.uint8), np.where(shown, plane, 255).astype(np.uint8)
+            better.append(lattice.searched(grid, one, plane, low, high, lattice.counted(grid, wrong) > 0))
+        after = self._wrong([one.plane for one in better])
+        out = []
+        for old, new, *wrong in zip(nearest, better, before, after, strict=True):
+            counts = [lattice.counted(grid, mask) for mask in wrong]
+            blocks = np.where((counts[1] < counts[0])[..., None], new.coefficients, old.coefficients)
+            out.append(lattice.decoded(grid, blocks, old.plane.shape))
+        return out
+
+    def _wrong(self, planes: Sequence[Plane]) -> list[Mask]:
+        """The samples of either plane by pixels that do not come out."""
+        box = (0, 0, self.of.width, self.of.height)
+        full = [self.of.enlarge(plane, box) for plane in planes]
+        low, high = luma_bounds(self.conversion, self.rgb, full[0], full[1])
+        bad = (low > high) & self.outside
+        return [
+            _grown(self._cells(np.where(self.sure, plane != exact, bad)))
+            for plane, exact in zip(full, self.exact, strict=True)
+        ]
 
     def settled(self, decoded: Sequence[Plane], found: Sequence[Plane]) -> tuple[list[Plane], Plane, Plane]:
         """Planes as decoded where these render, as found elsewhere; and the least and the most of luma with these.
@@ -210,10 +235,8 @@ def _inverted(
         form = origin.form.rendering.enlargement
         by = [(1, 1), *[(form.rows.by, form.columns.by)] * 2]
     components = []
-    for grid, one, (rows, columns), place in zip(
-        grids, fitted, by, (*origin.places, origin.places[-1]), strict=False
-    ):
-        size = -(-(-(-height // rows)) // 8), -(-(-(-width // columns)) // 8)
+    for grid, one, (rows, columns), place in zip(grids, fitted, by, (*origin.places, origin.places[-1]), strict=False):
+        size = math.ceil(math.ceil(height / rows) / 8), math.ceil(math.ceil(width / columns) / 8)
         blocks = _padded(one.coefficients, (place[0] - grid.top) // 8, (place[1] - grid.left) // 8, *size)
         vertical, horizontal = by[-1][0] // rows, by[-1][1] // columns
         components.append(Component(horizontal, vertical, grid.steps, blocks))
