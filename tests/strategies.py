@@ -18,6 +18,8 @@ from lgcodec.models import registry
 from lgcodec.models.interface import (
     TOTAL,
     Coding,
+    Coefficients,
+    ComponentShape,
     Explicit,
     ExplicitCoding,
     ImageModel,
@@ -30,6 +32,23 @@ from lgcodec.models.interface import (
 from lgcodec.models.machines.choose import MACHINES, choose, missing
 from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
+
+
+
+
+def band_for() -> tuple[list[ComponentShape], list[Coefficients]]:
+    """The components of a small JPEG file with halved chroma, as a model of coefficients gets them."""
+    random = np.random.default_rng(5)
+    shapes, band = [], []
+    for rows, columns, factor in ((6, 8, 2), (3, 4, 1), (3, 4, 1)):
+        sizes = 60 / (1 + np.add.outer(np.arange(8), np.arange(8)).reshape(64)) ** 2
+        values = np.rint(random.laplace(0, sizes, (rows, columns, 64))).astype(np.int16)
+        steps = 2 + np.arange(64, dtype=np.int64) // 3
+        energy = registry.load("jpeg", machine="numpy", threads=1).coding.energy(values)  # type: ignore[union-attr]
+        shapes.append(ComponentShape(rows, columns, factor, factor, steps, energy))
+        band.append(values)
+    return shapes, band
+
 
 each_machine = pytest.mark.parametrize("machine", [
     pytest.param(name, marks=[

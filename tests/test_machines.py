@@ -16,14 +16,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import each_machine
+from strategies import band_for, each_machine
 
 from lgcodec.coding import chain, coder
 from lgcodec.models import registry
 from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families import FAMILIES, tile_coder
-from lgcodec.models.interface import TOTAL, Distribution, ExplicitCoding, LatentCoding, NewStack, Table, Tile
+from lgcodec.models.interface import (
+    TOTAL,
+    CoefficientCoding,
+    Distribution,
+    ExplicitCoding,
+    LatentCoding,
+    NewStack,
+    Table,
+    Tile,
+)
 from lgcodec.models.layers.convolution import Convolution
 from lgcodec.models.layers.integer import EXACT, WEIGHT_LIMIT, Executor, Layer, check_exact
 from lgcodec.models.machines import choose
@@ -261,6 +270,16 @@ def coded(name: str, machine: str) -> tuple[list[Tile], list[list[int]]]:
 
 
 def shipped(name: str, machine: Machine) -> None:
+    if isinstance(registry.load(name, machine=machine.name, threads=1).coding, CoefficientCoding):
+        shapes, band = band_for()
+        own, known = (registry.load(name, machine=each, threads=1) for each in (machine.name, "numpy"))
+        stream, wanted = coder.encode_band(own, shapes, band), coder.encode_band(known, shapes, band)
+        assert stream is not None
+        assert wanted is not None
+        assert stream.words.tolist() == wanted.words.tolist()
+        back = coder.decode_band(own, shapes, stream.words)
+        assert all(np.array_equal(a, b) for a, b in zip(back, band, strict=True))
+        return
     tiles, words = coded(name, machine.name)
     assert words == coded(name, "numpy")[1]
     model = registry.load(name, machine=machine.name, threads=1)
@@ -387,7 +406,8 @@ def test_which_object_serves(name: str, machine: str) -> None:
     assert type(chosen.convolutions).__name__ == convolutions
     assert (chosen.stack.__name__, model.stack) == (stack, chosen.stack)  # type: ignore[attr-defined]
     fast = getattr(model.coding, "fast", None) or getattr(model.coding, "pixels", None)
-    expected = {"causal": causal, "flow": flow, "vqvae": causal}.get(family)
+    bands = "NativeCoefficients" if machine == "native" else None
+    expected = {"causal": causal, "flow": flow, "vqvae": causal, "coefficients": bands}.get(family)
     assert (None if fast is None else type(fast).__name__) == expected
     if family == "vqvae":
         assert model.network.run is chosen.convolutions

@@ -27,7 +27,7 @@ WEIGHTS_AND_A_RECORD = """
 from pathlib import Path
 from lgcodec.models import registry
 registry.RECORDS += (registry.Record("histogram", 200, "histogram", sys.argv.pop(1)),)
-registry.files = lambda package: Path("installed")
+registry.FOLDER = Path("installed/weights")
 """
 RUN = """
 from lgcodec.cli.main import main

@@ -153,7 +153,7 @@ def test_damaged_shipped_weights_are_refused(tmp_path: Path, monkeypatch: pytest
     data = bytearray(shipped())
     data[-1] ^= 1
     target.write_bytes(data)
-    monkeypatch.setattr(registry, "files", lambda package: tmp_path)
+    monkeypatch.setattr(registry, "FOLDER", tmp_path / "weights")
     with pytest.raises(ModelError, match="damaged"):
         registry.load("default", machine="numpy")
     target.write_bytes(data[:5000])

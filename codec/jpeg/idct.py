@@ -83,7 +83,9 @@ def basis() -> Doubles:
 @functools.cache
 def _accurate() -> tuple[Doubles, Doubles]:
     one, line = np.eye(8), matrix().T.astype(np.float64)
-    return np.kron(line, one), np.kron(one, line)
+    down: Doubles = np.kron(line, one).astype(np.float64)
+    across: Doubles = np.kron(one, line).astype(np.float64)
+    return down, across
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Origins: what images were rendered from. A file each (`rendered`, `levels`), with the same few functions."""
+"""Origins: what images were rendered from. A file each (`rendered`, `coefficients`, `levels`), with like functions."""
 
 from __future__ import annotations
 

@@ -27,6 +27,9 @@ Mask = NDArray[np.bool_]
 Place = tuple[int, int]  # top and left, as Grid has them
 
 _PATCHES = 256  # that the grid is looked for in
+_RANKED, _CLEARLY = 96, 0.04  # patches; share that the right place is ahead of others: 0.14 or more, elsewhere 0.005
+_SOME = list(ZIGZAG[1:64:3])  # frequencies that places are ranked by
+_ALL = [(y, x) for y in range(8) for x in range(8)]
 _NOISE = 0.33  # of coefficients, a little more than rounding leaves
 _STRANGE = 0.03  # share of values that are no multiples, or noise of blocks so flat that all samples round one way
 _NONZERO = 1.3  # values from here on are no noise
@@ -70,12 +73,10 @@ def grid_of(
     patches = np.concatenate([_patches(*plane) for plane in planes])
     if len(patches) < 8 and hint is None:
         return None
-    possible = _places(patches) if places is None else _ranked(patches, places)
-    if hint is None:
-        possible = [place for place in possible if _has_steps(_transformed(patches, *place))]
-        if not possible:
-            return None
-    top, left = possible[0]
+    place = _place(patches) if places is None else _ranked(patches, places)[0]
+    if place is None or (hint is None and not _has_steps(_transformed(patches, *place))):
+        return None
+    top, left = place
     clean = np.concatenate([_clean(*plane, top, left) for plane in planes])
     if len(clean) < 8:
         return None if hint is None else Grid(top, left, hint, idct.ACCURATE)
@@ -97,7 +98,8 @@ def of_chroma(steps: Steps) -> Steps:
     """Steps of chroma that most likely go with those of luma."""
     tables = _tables()
     distance = np.abs(np.log(tables / np.maximum(steps, 1))).sum(1)[0::2]
-    return tables[2 * int(np.argmin(distance)) + 1].astype(np.uint16)
+    steps = tables[2 * int(np.argmin(distance)) + 1].astype(np.uint16)
+    return steps
 
 
 def fit(of: Grid, plane: Plane, low: Plane, high: Plane) -> Fitted:
@@ -119,8 +121,9 @@ def searched(of: Grid, start: Fitted, plane: Plane, low: Plane, high: Plane, blo
     bounds = cut(low, of.top, of.left, 0), cut(high, of.top, of.left, 255)
     exact = ~blocks.reshape(-1)
     open_ = np.flatnonzero(~exact & (bounds[1] > bounds[0]).any(1))
-    spread = (coefficients[exact] * of.steps.astype(np.float32)).std(0) if exact.any() else None
-    for at in _batches(open_ if spread is not None else open_[:0], _BATCH):
+    example = coefficients[exact] if exact.any() else coefficients
+    spread = (example * of.steps.astype(np.float32)).std(0)
+    for at in _batches(open_, _BATCH):
         low_, high_ = bounds[0][at], bounds[1][at]
         likely = _likely(of, guess[at], low_, high_, spread)
         samples = idct.samples(likely, of.steps, of.kind)
@@ -138,9 +141,8 @@ def inside(of: Grid, plane: Plane, low: Plane, high: Plane) -> Mask:
 
 def counted(of: Grid, mask: Mask) -> NDArray[np.int64]:
     """How many samples of each block are in a mask."""
-    height, width = mask.shape
     counts: NDArray[np.int64] = cut(mask.astype(np.uint8), of.top, of.left, 0).sum(1, dtype=np.int64)
-    return counts.reshape(-(-(of.top + height) // 8), -1)
+    return counts.reshape(-(-(of.top + len(mask)) // 8), -1)
 
 
 def decoded(of: Grid, coefficients: NDArray[np.int16], shape: tuple[int, ...]) -> Fitted:
@@ -168,8 +170,7 @@ def cut(plane: NDArray[np.uint8], top: int, left: int, value: int | None = None)
 
 
 def _within(samples: Plane, low: Plane, high: Plane) -> Mask:
-    inside: Mask = ((samples >= low) & (samples <= high)).all(1)
-    return inside
+    return np.asarray(((samples >= low) & (samples <= high)).all(1), np.bool_)
 
 
 def _forward(blocks: NDArray[np.generic]) -> Floats:
@@ -197,10 +198,12 @@ def _patches(plane: Plane, known: Mask) -> NDArray[np.uint8]:
     y, x = 8 * (places // columns), 8 * (places % columns)
     index = y[:, None, None] + np.arange(15)[:, None], x[:, None, None] + np.arange(15)
     patches = plane[index]
-    clean = known[index].all((1, 2)) & (patches.min((1, 2)) > 0) & (patches.max((1, 2)) < 255)
-    patches = patches[clean]
+    patches = patches[
+        np.flatnonzero(known[index].all((1, 2)) & (patches.min((1, 2)) > 0) & (patches.max((1, 2)) < 255))
+    ]
     texture = np.abs(np.diff(patches.astype(np.int16), axis=2)).sum((1, 2))
-    return patches[np.argsort(-texture, kind="stable")[:_PATCHES]]
+    busy: NDArray[np.uint8] = patches[np.argsort(-texture, kind="stable")[:_PATCHES]]
+    return busy
 
 
 def _transformed(patches: NDArray[np.uint8], top: int, left: int) -> Floats:
@@ -212,16 +215,15 @@ def _transformed(patches: NDArray[np.uint8], top: int, left: int) -> Floats:
 def _clean(plane: Plane, known: Mask, top: int, left: int) -> Plane:
     """Blocks [n, 64] that are known and not clipped."""
     blocks, inside = cut(plane, top, left), cut(known.astype(np.uint8), top, left, 0).all(1)
-    return blocks[inside & (blocks.min(1) > 0) & (blocks.max(1) < 255)]
+    clean: Plane = blocks[inside & (blocks.min(1) > 0) & (blocks.max(1) < 255)]
+    return clean
 
 
-def _places(patches: NDArray[np.uint8]) -> list[Place]:
-    """The first place, and where others have more coefficients near zero, two of these."""
-    first, shares = (0, 0), _near_zero(patches, [(0, 0), (4, 4)])
-    if shares[0] > shares[1] + 0.05:
-        return [first]
-    best = _ranked(patches, [(y, x) for y in range(8) for x in range(8)])[:2]
-    return best if first in best else [*best, first]
+def _place(patches: NDArray[np.uint8]) -> Place | None:
+    """Where blocks begin, if there are clearly more coefficients near zero than if they began elsewhere."""
+    shares = _near_zero(patches[:_RANKED], _ALL)
+    best, second = np.argsort(shares)[:-3:-1]
+    return _ALL[int(best)] if shares[best] > shares[second] + _CLEARLY else None
 
 
 def _ranked(patches: NDArray[np.uint8], places: Sequence[Place]) -> list[Place]:
@@ -230,26 +232,26 @@ def _ranked(patches: NDArray[np.uint8], places: Sequence[Place]) -> list[Place]:
 
 
 def _near_zero(patches: NDArray[np.uint8], places: Sequence[Place]) -> list[float]:
-    """Which share of the coefficients is near zero, if blocks begin at each place."""
-    return [
-        float((np.abs(_transformed(patches, *place)[:, 1:]) < 0.8).mean()) if len(patches) else 0 for place in places
-    ]
+    """Which share of some coefficients is near zero, if blocks begin at each place."""
+    some, centred = _float_basis()[_SOME].T, patches.astype(np.float32) - 128
+    blocks = (centred[:, -top % 8 :, -left % 8 :][:, :8, :8].reshape(-1, 64) for top, left in places)
+    return [float((np.abs(block @ some) < 0.8).mean()) if len(block) else 0.0 for block in blocks]
 
 
 def _has_steps(values: Floats) -> bool:
     """Whether enough frequencies have values that are multiples of a step from 2 on."""
     seen = clear = 0
     for k in ZIGZAG[1:50]:
-        gains, n = _gains(values[:, k], 64)
+        gains, n = _gains(values[:, k], 48, 48)
         gain = float(gains[2:].max())
         seen, clear = seen + (n >= 8), clear + (gain >= max(10, _GAIN * n))
     return clear >= max(3, _CLEAR * seen)
 
 
-def _gains(values: Floats, most: int) -> tuple[Floats, int]:
-    """How much likelier each step 0..most makes the values than none, in nats; and how many values can tell."""
+def _gains(values: Floats, most: int, count: int = _VALUES) -> tuple[Floats, int]:
+    """How much likelier each step 0..most makes some values than none, in nats; and how many of these can tell."""
     x = np.abs(values)
-    x = x[x > _NONZERO][:_VALUES]
+    x = x[x > _NONZERO][:count]
     steps = np.arange(1, most + 1, dtype=np.float32)[:, None]
     rest = x - steps * np.rint(x / steps)
     density = (1 - _STRANGE) / (_NOISE * np.sqrt(2 * np.pi)) * steps * np.exp(rest * rest / (-2 * _NOISE**2))

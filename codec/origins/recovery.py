@@ -115,8 +115,8 @@ class _Chroma:
             better.append(lattice.searched(grid, one, plane, low, high, lattice.counted(grid, wrong) > 0))
         after = self._wrong([one.plane for one in better])
         out = []
-        for old, new, *wrong in zip(nearest, better, before, after, strict=True):
-            counts = [lattice.counted(grid, mask) for mask in wrong]
+        for old, new, *masks in zip(nearest, better, before, after, strict=True):
+            counts = [lattice.counted(grid, mask) for mask in masks]
             blocks = np.where((counts[1] < counts[0])[..., None], new.coefficients, old.coefficients)
             out.append(lattice.decoded(grid, blocks, old.plane.shape))
         return out
@@ -161,7 +161,7 @@ class _Chroma:
         """The chroma samples that are nearest to any of these pixels."""
         of = self.of
         whole = search.embedded(of, pixels.astype(np.uint8), 0)
-        cells: Mask = _by_cells(whole, of.enlargement.rows.by, of.enlargement.columns.by).any((1, 3))
+        cells: Mask = _by_cells(whole, of.enlargement.rows.by, of.enlargement.columns.by).max((1, 3)) > 0
         return cells
 
 
@@ -213,9 +213,10 @@ def _shown(form: Rendered, sure: Mask) -> Mask:
     """Chroma samples of which sure pixels show what they are."""
     of = form.rendering
     rows, columns = of.enlargement.rows.by, of.enlargement.columns.by
-    hidden = _by_cells(search.embedded(of, (~sure).astype(np.uint8), 0), rows, columns).any((1, 3))
-    seen = _by_cells(search.embedded(of, sure.astype(np.uint8), 0), rows, columns).any((1, 3))
-    shown: Mask = seen & ~hidden
+    hidden, seen = (
+        _by_cells(search.embedded(of, m.astype(np.uint8), 0), rows, columns).max((1, 3)) for m in (~sure, sure)
+    )
+    shown: Mask = (seen > 0) & (hidden == 0)
     return shown
 
 
