@@ -34,8 +34,6 @@ from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
 
 
-
-
 def band_for() -> tuple[list[ComponentShape], list[Coefficients]]:
     """The components of a small JPEG file with halved chroma, as a model of coefficients gets them."""
     random = np.random.default_rng(5)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from strategies import band_for
 
 from lgcodec.coding import chain, coder
 from lgcodec.errors import ModelError
