@@ -7,8 +7,6 @@
 #include "arena.h"
 #include "stack.h"
 
-#define SOME _Pragma("GCC unroll 4")
-
 enum {
     BLOCK = 48, /* rows whose layers are computed together */
     FREQUENCIES = 64,
@@ -370,8 +368,8 @@ static void look_at_frequency(Coder *c, const Head *head, int64_t z, int64_t k, 
         const int64_t cell = cells[j];
         const int16_t *value = here->values + cell, *left = here->left + cell;
         int16_t *restrict mates = c->mate_rows + j * c->mate_stride, *restrict seen = c->seen + j * c->seen_stride + OWN;
-        SOME for (int64_t i = 0; i < head->mate_count; i++) mates[i] = value[c->mates[i]];
-        SOME for (int64_t i = 0; i < head->magnitude_count; i++) seen[i] = sizes[value[c->magnitudes[i]]];
+        for (int64_t i = 0; i < head->mate_count; i++) mates[i] = value[c->mates[i]];
+        for (int64_t i = 0; i < head->magnitude_count; i++) seen[i] = sizes[value[c->magnitudes[i]]];
         seen += head->magnitude_count;
         for (int64_t i = 0; i < NEAR; i++) *seen++ = c->left_sizes[left[places[i]]];
         *seen++ = c->net->compand[quotient(1024 * left[0], rest)];
