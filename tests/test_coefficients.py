@@ -35,6 +35,7 @@ from lgcodec.models.machines import choose
 from lgcodec.models.machines.native import build, library
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.machines.numpy.stack import Stack
+from lgcodec.models.parallel import each
 
 Band = list[Coefficients]
 Ends = NDArray[np.int32]
@@ -316,3 +317,13 @@ def test_companions_are_the_lowest_frequencies_of_larger_blocks(vertical: int, h
             part = samples[8 * vertical * y : 8 * vertical * (y + 1), 8 * horizontal * x : 8 * horizontal * (x + 1)]
             wanted = (tall @ part @ wide.T)[:8, :8] / math.sqrt(vertical * horizontal)
             assert np.abs(got[y, x].reshape(8, 8) - wanted).max() < 2.5
+
+
+@pytest.mark.skipif(not library.available(), reason="no native library: there is no C compiler here")
+def test_bands_are_coded_on_threads_side_by_side() -> None:
+    shapes, band, stream = known("4:2:0, odd", "coarse", "small")
+    coder = NativeCoefficients(network_of(*NETWORKS["small"]))
+    streams = each(4, lambda _: coder.encode(shapes, band), range(16))
+    assert all(made.words.tolist() == stream.words.tolist() for made in streams)
+    for back in each(4, lambda made: coder.decode(shapes, made.words), streams):
+        assert_same(back, band)

@@ -7,8 +7,6 @@
 #include "arena.h"
 #include "stack.h"
 
-#define SOME _Pragma("GCC unroll 4")
-
 enum {
     BLOCK = 48, /* rows whose layers are computed together */
     FREQUENCIES = 64,
@@ -18,6 +16,7 @@ enum {
     MAGNITUDES = 1 << 15,
     MOST_ROWS = 1 << 13, /* of blocks: JPEG has 65535 samples at most */
     MOST_PARTS = 4,
+    MOST_PLACES = 128, /* that one head looks at */
     COUNT = 0,
     DC = 64,
     HEADS = 65,
@@ -32,6 +31,7 @@ enum {
     OWN = 2 * LINEAR, /* features of the linear predictions, which come first */
     SLOPE_LIMIT = 1023,
     SLOPE_START = 1024,
+    DC_SLOPE_START = 4096,
     GATE_BITS = 8,
     COMPANION_BITS = 10,
     FACTORS = 3,
@@ -53,7 +53,7 @@ typedef struct {
     const Head *heads;                   /* [2][HEADS]: luma's, chroma's */
     const int16_t *compand;              /* [MAGNITUDES] */
     const int64_t *zigzag, *bands;       /* [64] */
-    const int32_t *companions[FACTORS];  /* companion._matrix of 1, 2 and 4, transposed: [8 factor][8] */
+    const int32_t *companions[FACTORS];  /* companion.matrix of 1, 2 and 4, transposed: [8 factor][8] */
     Tables tables;
     int64_t components;
 } Net;
@@ -99,7 +99,7 @@ typedef struct {
     i32x4 *sums;    /* [cells]: products with luma, its squares, and those of the first chroma component */
     int64_t log_steps[FREQUENCIES];
     int16_t left_sizes[FREQUENCIES], *sizes; /* companded counts; magnitudes of -HALF_SIZES .. HALF_SIZES in this head's steps */
-    int64_t magnitudes[256], mates[256];     /* offsets from a block's own cell */
+    int64_t magnitudes[MOST_PLACES], mates[MOST_PLACES]; /* offsets from a block's own cell */
     int16_t *mate_rows, *seen, *hidden, *second;
     int64_t mate_stride, seen_stride;
     int32_t *linear, *product, *q, *predictions, *centre, *shift, *ends, *values, *scratch;
@@ -141,7 +141,8 @@ static void tell_sizes(Coder *c, int32_t step) {
 /* A head's network over n rows, of which mates, the features behind OWN and predictions behind LINEAR are known: mixtures from
  * `begin` on. first: with what is fixed. is_based: whether means are relative to the first linear prediction.
  */
-static void mix(Coder *c, const Head *head, const Layers *first, int64_t phase, int64_t step, int is_based, int64_t begin, int64_t n) {
+static void mix(Coder *c, const Head *head, const Layers *first, int64_t phase, int64_t step, int is_based, int64_t begin,
+                int64_t n) {
     const int64_t K = c->net->components, inverse = inverse_of(step), outputs = head->out.outputs;
     multiply(c->mate_rows, c->mate_stride, &head->linear, 0, c->product, n);
     activate_wide(c->product, &head->linear, 0, c->linear, head->linear.outputs, n);
@@ -212,7 +213,7 @@ static int code(Coder *c, int64_t n, int64_t size, int64_t origin) {
     return FINE;
 }
 
-/* Cells around a cell, as an offset: W, N, E, S and the diagonal ones. */
+/* The offset of a cell, or of the one W, N, E or S of it: network.AROUND. */
 static int64_t around_of(const Known *known, int64_t i) {
     const int64_t offsets[AROUND] = {0, -1, -known->stride, 1, known->stride};
     return offsets[i];
@@ -232,7 +233,7 @@ static void look_at_counts(Coder *c, const int32_t *cells, const int32_t *near, 
 
 /* The DC coefficient that another component suggests, in 1/64 of a step: its own, by the slope between the two so far. */
 static int64_t expected_dc(const Coder *c, const int16_t *theirs, int64_t cell, const int32_t *near) {
-    int64_t our_sum = 0, their_sum = 0, product = 0, square = 4096;
+    int64_t our_sum = 0, their_sum = 0, product = 0, square = DC_SLOPE_START;
     for (int64_t i = 0; i < 4; i++) our_sum += c->here->values[near[i]], their_sum += theirs[near[i]];
     for (int64_t i = 0; i < 4; i++) {
         int64_t our = 4 * c->here->values[near[i]] - our_sum, their = 4 * theirs[near[i]] - their_sum;
@@ -370,8 +371,8 @@ static void look_at_frequency(Coder *c, const Head *head, int64_t z, int64_t k, 
         const int64_t cell = cells[j];
         const int16_t *value = here->values + cell, *left = here->left + cell;
         int16_t *restrict mates = c->mate_rows + j * c->mate_stride, *restrict seen = c->seen + j * c->seen_stride + OWN;
-        SOME for (int64_t i = 0; i < head->mate_count; i++) mates[i] = value[c->mates[i]];
-        SOME for (int64_t i = 0; i < head->magnitude_count; i++) seen[i] = sizes[value[c->magnitudes[i]]];
+        for (int64_t i = 0; i < head->mate_count; i++) mates[i] = value[c->mates[i]];
+        for (int64_t i = 0; i < head->magnitude_count; i++) seen[i] = sizes[value[c->magnitudes[i]]];
         seen += head->magnitude_count;
         for (int64_t i = 0; i < NEAR; i++) *seen++ = c->left_sizes[left[places[i]]];
         *seen++ = c->net->compand[quotient(1024 * left[0], rest)];
@@ -475,7 +476,8 @@ static int factor_of(int64_t larger, int64_t smaller) {
 }
 
 /* companion.reduced and meant of the blocks that the block at `row`, `column` stands for. */
-static void reduce(const Coder *c, const Known *other, int v, int h, int64_t row, int64_t column, const Beside *to, int64_t cell) {
+static void reduce(const Coder *c, const Known *other, int v, int h, int64_t row, int64_t column, const Beside *to,
+                   int64_t cell) {
     const Part *part = other->part;
     const int height = 1 << v, width = 1 << h;
     const int32_t(*vertical)[8] = (const int32_t(*)[8])c->net->companions[v];
@@ -555,7 +557,7 @@ static int is_head(const Head *head, int64_t inputs, int64_t seen, int64_t fixed
     const Layers *all[] = {&head->linear, &head->first, &head->fixed, &head->second, &head->out};
     for (int i = 0; i < 5; i++)
         if (all[i]->outputs % COLUMNS || all[i]->layers != 1) return 0;
-    return head->magnitude_count <= 256 && head->mate_count <= 256 && 2 * head->linear.pairs >= inputs &&
+    return head->magnitude_count <= MOST_PLACES && head->mate_count <= MOST_PLACES && 2 * head->linear.pairs >= inputs &&
            2 * head->linear.pairs <= inputs + 1 && head->linear.outputs >= LINEAR * PHASES && 2 * head->first.pairs >= seen &&
            2 * head->first.pairs <= seen + 1 && 2 * head->fixed.pairs >= fixed && 2 * head->fixed.pairs <= 2 * COLUMNS &&
            head->fixed.outputs == head->first.outputs && 2 * head->second.pairs <= head->first.outputs &&
@@ -602,7 +604,8 @@ static int64_t lay_out(Coder *c, const Net *net, const Part *parts, int64_t coun
         for (int k = 0; k < FREQUENCIES; k++) known->steps[k] = (int32_t)parts[i].steps[k];
         known->stride = parts[i].columns + 2 * PAD;
         known->cells = (parts[i].rows + 2 * PAD) * known->stride;
-        known->plane = (known->cells / 32 | 1) * 32 + 64; /* an odd number of cache lines: planes do not meet in one place of a cache */
+        /* an odd number of cache lines, so that planes do not all meet in the same few of a cache */
+        known->plane = (known->cells / 32 | 1) * 32 + 64;
         known->values = TAKE(&arena, int16_t, FREQUENCIES * known->plane);
         known->counts = TAKE(&arena, int16_t, known->cells);
         known->left = TAKE(&arena, int16_t, known->cells);

@@ -210,7 +210,8 @@ INLINE int find_low(const int32_t *table, int64_t point) {
 /* Pops low symbols by EDGES edges around the mean, which is enough where mixtures are narrow; returns how many, as it stops where
  * it often is not.
  */
-static int64_t pop_narrow(const Mixtures *m, Stack *stack, int64_t n, int32_t *values, const int32_t *bases, const int32_t *spans) {
+static int64_t pop_narrow(const Mixtures *m, Stack *stack, int64_t n, int32_t *values, const int32_t *bases,
+                          const int32_t *spans) {
     int64_t missed = 0, group = 0;
     for (; group < n && 2 * missed <= group; group += LANES) {
         int32_t firsts[LANES], c[EDGES][LANES], tables[ABREAST][1 + LOW];
@@ -247,7 +248,8 @@ static int64_t pop_narrow(const Mixtures *m, Stack *stack, int64_t n, int32_t *v
 }
 
 /* Tables are made ahead of the search, which must wait for each symbol before the next: so both go on at once. */
-static void pop_wide(const Mixtures *m, Stack *stack, int64_t from, int64_t n, int32_t *values, const int32_t *bases, const int32_t *spans) {
+static void pop_wide(const Mixtures *m, Stack *stack, int64_t from, int64_t n, int32_t *values, const int32_t *bases,
+                     const int32_t *spans) {
     int32_t tables[2][ABREAST][1 + LOW];
     for (int64_t j = from; j < n + ABREAST; j += ABREAST) {
         if (j < n) low_tables(m, j, values, bases, spans, tables[j / ABREAST % 2]);
