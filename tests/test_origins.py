@@ -210,6 +210,21 @@ def test_crops_without_clipping_have_next_to_no_exceptions(conversion: int, plac
 
 
 @needs_native
+def test_most_clipped_pixels_are_no_exceptions() -> None:
+    """A quarter of the pixels is clipped, so that samples, which are pixels here, are told by those around alone."""
+    random, of = np.random.Generator(np.random.PCG64(1)), CONVERSIONS[1].enlargements[0]
+    y = smooth(random, 160, 200, 6, 70, 210)
+    c1, c2 = smooth(random, 80, 100, 2, 126, 186), smooth(random, 80, 100, 2, 107, 167)
+    rendering, box = Rendering(1, of, 0, 0, 160, 200, 80, 100), (0, 0, 200, 160)
+    image = CONVERSIONS[1].make().convert(y, rendering.enlarge(c1, box), rendering.enlarge(c2, box))
+    (found,) = origins.invert(read(image))
+    clipped = int(((image == 0) | (image == 255)).any(2).sum())
+    assert clipped > 8000
+    assert found.count < clipped // 30
+    assert np.array_equal(restored(found, 200, 160, 3), image)
+
+
+@needs_native
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 def test_decoded_jpegs_with_a_logo(subsampling: int) -> None:
     """What Pillow decodes, clipped here and there, with something pasted in."""

@@ -138,11 +138,11 @@ class _Search:
         of = self.rendering
         return native.enlarge(self.form, plane, of.top, of.left, of.height, of.width)
 
-    def chroma(self, passes: int = 3) -> tuple[Plane, Plane]:
+    def chroma(self, passes: int = 2) -> tuple[Plane, Plane]:
         guesses = [guess(self.rendering, plane, self.known == 1) for plane in self.exact]
         found: list[Plane | None] = [None, None]
         full = [self.enlarged(plane) for plane in guesses]
-        last = -1
+        last = self.known.size
         for turn in range(passes):
             for k in (0, 1):
                 low, high = native.intervals(self.colour, self.rgb, self.known, self.exact[k], full[k], full[1 - k], k)
@@ -153,9 +153,9 @@ class _Search:
                 found[k], full[k] = plane, self.enlarged(plane)
             planes = [plane for plane in found if plane is not None]
             offset = (self.rendering.top, self.rendering.left)
-            wrong = native.repair(self.colour, self.form, self.rgb, self.known, self.exact, offset, planes, 8)
+            wrong = native.repair(self.colour, self.form, self.rgb, self.known, self.exact, offset, planes, 4)
             full = [self.enlarged(plane) for plane in planes]
-            if wrong in (0, last):
+            if wrong > 0.9 * last or not wrong:
                 break
             last = wrong
         return planes[0], planes[1]
@@ -176,10 +176,17 @@ def guess(of: Rendering, plane: Plane, known: NDArray[np.bool_]) -> Plane:
     weight = embedded(of, known.astype(np.uint8), 0).reshape(shape).astype(np.float32)
     value = embedded(of, plane, 0).reshape(shape) * weight
     n, total = weight.sum((1, 3)), value.sum((1, 3))
-    if columns in (BEHIND, AHEAD):  # samples are pixels
+    if columns in (BEHIND, AHEAD):  # samples are pixels, or told by a known one beside them and the mean of both
         i, j = int(rows is AHEAD), int(columns is AHEAD)
-        own = weight[:, i, :, j] > 0
-        n, total = np.where(own, 1, n), np.where(own, value[:, i, :, j], total)
+        own, sample = weight[:, i, :, j] > 0, value[:, i, :, j]
+        means = ((weight[:, 1 - i, :, j], value[:, 1 - i, :, j]), (weight[:, i, :, 1 - j], value[:, i, :, 1 - j]))
+        for axis, (seen, mean) in enumerate(means):
+            step = 1 if (i, j)[axis] else -1  # to the other sample of a mean
+            tells = ~own & (seen > 0) & np.roll(own, step, axis)
+            tells[(slice(None),) * axis + (0 if step > 0 else -1,)] = False
+            n = np.where(tells, 1, n)
+            total = np.where(tells, np.clip(2 * mean - np.roll(sample, step, axis), 0, 255), total)
+        n, total = np.where(own, 1, n), np.where(own, sample, total)
     return _filled(total / np.maximum(n, 1), n > 0)
 
 

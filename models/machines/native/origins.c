@@ -12,6 +12,7 @@
 typedef uint8_t u8;
 typedef int32_t i32;
 typedef int64_t i64;
+typedef uint64_t u64;
 
 typedef struct {
     i32 light[256], first[3][256], second[3][256];
@@ -249,8 +250,9 @@ static int pool_take(const Pool *pool, State *to) {
 
 typedef struct { i32 above, own[DEPTH], below; i64 row; int top, parity; } Line; /* an output row's weights; top: its last own */
 
-/* least <= the sum of what is new <= most, of one pixel. l, r: weights of the left and the right column. */
-typedef struct { const Line *line; i32 l, r, least, most; float inverse; } Pixel;
+/* least <= the sum of what is new <= most, of one pixel. l, r: weights of the left and the right column. sure: the pixel is
+ * known, and its newest sample alone gives it. */
+typedef struct { const Line *line; i32 l, r, least, most; float inverse; int sure; } Pixel;
 
 typedef struct {
     const Enlargement *e;
@@ -285,8 +287,7 @@ static int lines_of(const Solver *s, i64 i, int depth, int has_below, Line *out)
         Line odd = {.row = 2 * k + 1, .top = d + 1 < depth ? d + 1 : d, .parity = 1};
         Line even = {.row = 2 * k + 2, .top = d + 1 < depth ? d + 1 : d, .parity = 0};
         if (k < 0) { even.own[0] = R->unit, out[n++] = even; continue; }
-        if (k == last) { odd.own[d] = R->unit, out[n++] = odd; continue; }
-        if (d + 1 == depth && !has_below) continue;
+        if (d >= 0 && k == last) { odd.own[d] = R->unit, out[n++] = odd; continue; }
         *(d < 0 ? &odd.above : &odd.own[d]) = R->unit - R->odd;
         *(d < 0 ? &even.above : &even.own[d]) = R->even;
         *(d + 1 < depth ? &odd.own[d + 1] : &odd.below) = R->odd;
@@ -295,17 +296,18 @@ static int lines_of(const Solver *s, i64 i, int depth, int has_below, Line *out)
             if (d_ == 0 || odd.own[d_]) odd.top = d_;
             if (d_ == 0 || even.own[d_]) even.top = d_;
         }
-        out[n++] = odd;
-        out[n++] = even;
+        int open = d + 1 == depth && !has_below;                        /* on a row that is not known yet */
+        if (R->odd ? !open : d >= 0) out[n++] = odd;
+        if (!open && (R->even || d + 1 < depth)) out[n++] = even;
     }
     return n;
 }
 
 /* Tries all values of the strip's row d after those before it: all that break no bound (those near the guess, if they are
- * many), else those that break the fewest. */
+ * many), else those that break the fewest of what is not sure. */
 static void extend(Solver *s, const State *from, State *state, int d) {
     if (d >= s->depth || d >= DEPTH) { pool_offer(s->pool, state); return; }
-    i32 least[8], most[8], low = 0, high = 255, cost = state->cost;
+    i32 least[8], most[8], low = 0, high = 255, from_sure = 0, to_sure = 255, cost = state->cost;
     int n = 0, span = s->start ? 5 : 2, near = s->guess[s->at[d]], lost = 0;
     u8 value[24];
     for (int k = 0; k < s->number[d]; k++) {
@@ -318,8 +320,11 @@ static void extend(Solver *s, const State *from, State *state, int d) {
         least[n] = -floor_times(-a, p->inverse), most[n] = floor_times(b, p->inverse);
         if (least[n] > low) low = least[n];
         if (most[n] < high) high = most[n];
+        if (p->sure && least[n] > from_sure) from_sure = least[n];
+        if (p->sure && most[n] < to_sure) to_sure = most[n];
         n++;
     }
+    if (from_sure > to_sure) from_sure = 0, to_sure = 255;
     int count = 0;
     if (s->forced) {
         i32 v = s->x[s->at[d]];
@@ -336,7 +341,7 @@ static void extend(Solver *s, const State *from, State *state, int d) {
         int best = n + 1;
         for (int i = 0; i <= 2 * n; i++) {
             i32 v = i == 2 * n ? near : i & 1 ? most[i / 2] : least[i / 2];
-            v = v < 0 ? 0 : v > 255 ? 255 : v;
+            v = v < from_sure ? from_sure : v > to_sure ? to_sure : v;
             int bad = 0, seen = 0;
             for (int k = 0; k < n; k++) bad += v < least[k] || v > most[k];
             if (bad > best) continue;
@@ -355,7 +360,7 @@ static void extend(Solver *s, const State *from, State *state, int d) {
     state->v[d] = 0, state->cost = cost;
 }
 
-/* An output column between samples j - 1 and j: their weights. */
+/* An output column of samples j - 1 and j, or of j alone: their weights. */
 typedef struct { i32 l, r; i64 at; int parity; } Column;
 
 static int columns_of(const Axis *C, i64 j, i64 sw, Column *out) {
@@ -364,8 +369,9 @@ static int columns_of(const Axis *C, i64 j, i64 sw, Column *out) {
         if (j < sw) out[m++] = (Column){0, C->unit, j, (int)(j & 1)};
         return m;
     }
-    if (j > 0) out[m++] = (Column){j < sw ? C->unit - C->odd : C->unit, j < sw ? C->odd : 0, 2 * j - 1, 1};
+    if (j > 0 && C->odd) out[m++] = (Column){j < sw ? C->unit - C->odd : C->unit, j < sw ? C->odd : 0, 2 * j - 1, 1};
     if (j < sw) out[m++] = (Column){j > 0 ? C->even : 0, j > 0 ? C->unit - C->even : C->unit, 2 * j, 0};
+    if (j < sw && !C->odd) out[m++] = (Column){0, C->unit, 2 * j + 1, 1};
     return m;
 }
 
@@ -398,7 +404,8 @@ static void solve_rows(Solver *s, i64 i, int depth, int has_below, int keep, i64
                 if (j < sw) held += columns[c].r * (line->above * P[j] + line->below * N[j]);
                 i32 l = columns[c].l, r = columns[c].r, w = r * line->own[line->top];
                 s->pixels[line->top][s->number[line->top]++] = (Pixel){line, l, r, (s->lo[at] << e->shift) - held,
-                    ((s->hi[at] + 1) << e->shift) - 1 - held, w ? 1.f / (float)w : 0.f};
+                    ((s->hi[at] + 1) << e->shift) - 1 - held, w ? 1.f / (float)w : 0.f,
+                    w == 1 << e->shift && s->lo[at] == s->hi[at]};
             }
         if (j == sw) {                                              /* the last column repeats: nothing is new */
             for (int k = 0; k < before; k++)
@@ -512,10 +519,12 @@ done:
 
 /* ----------------------------------------------------------------------------------- both chroma planes at clipped pixels
  *
- * A clipped pixel binds both planes together. One row of both is a chain of states (the two samples of a column) between
- * held rows: for each value of the second plane, the first one's is bounded by an interval at each pixel.
+ * A clipped pixel binds both planes together, and allows values far apart with none between them. One row of both is a chain
+ * of states (the two samples of a column) beside held rows; each pixel gives, for its value of the second plane, the set of
+ * those of the first.
  */
-typedef struct { uint32_t key; u8 low, high; } Run;
+typedef struct { u64 bits[4]; } Set;                                /* of values of the first plane */
+typedef struct { uint32_t key, any; Set set; } Run;
 
 typedef struct {
     const Conversion *t;
@@ -525,32 +534,34 @@ typedef struct {
     u8 *x[2];
     float unit;
     Run *runs;                                                      /* [RUNS] what was found out already */
+    Set one[256];                                                   /* of a single value each */
     State *states;
     u8 *alive;
     Pool *pool;
 } Joint;
 
-enum { RUNS = 1 << 16, SPAN = 9 };
+/* A pixel, of samples in the left and the right column with weights l and r, and of held ones. alone: the new sample's. */
+typedef struct {
+    i32 l, r, held[2], exact[2];
+    float inverse;
+    const u8 *rgb;
+    int known, alone;
+} Bound;
 
-/* low..high of the first plane's values that pixel p allows with the second's; empty where none near `near` does. */
-static void run_of(Joint *s, const u8 *p, int second, int near, i32 *low, i32 *high) {
-    uint32_t key = ((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)second) + 1;
-    Run *run = s->runs + ((key * 2654435761u) >> 16);
-    if (run->key != key) {
-        int at = -1, a, b;
-        for (int d = 0; d < 48 && at < 0; d++) {
-            if (near + d < 256 && renders(s->t, s->unit, p, near + d, second, 0)) at = near + d;
-            else if (near >= d && renders(s->t, s->unit, p, near - d, second, 0)) at = near - d;
-        }
-        a = b = at;
-        if (at < 0) a = 1, b = 0;
-        else {
-            while (a > 0 && renders(s->t, s->unit, p, a - 1, second, 0)) a--;
-            while (b < 255 && renders(s->t, s->unit, p, b + 1, second, 0)) b++;
-        }
-        *run = (Run){key, (u8)a, (u8)b};
+enum { RUNS = 1 << 14, SECONDS = 24, BROAD = 64, FIRSTS = 5 };
+
+static inline int has(const Set *set, int v) { return set->bits[v >> 6] >> (v & 63) & 1; }
+
+/* The first plane's values that some Y renders pixel p with, and the second's; NULL if there are none. */
+static const Set *firsts_of(Joint *s, const u8 *p, int second) {
+    uint32_t key = ((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)second) ^ 1u << 31;
+    Run *run = s->runs + ((key * 2654435761u) >> 18);
+    if (run->key != key || !key) {
+        *run = (Run){.key = key};
+        for (int v = 0; v < 256; v++)
+            if (renders(s->t, s->unit, p, v, second, 0)) run->set.bits[v >> 6] |= (u64)1 << (v & 63), run->any = 1;
     }
-    *low = run->low, *high = run->high;
+    return run->any ? &run->set : NULL;
 }
 
 /* Whether the pixel at (r, c) of the enlarged planes comes out wrong. */
@@ -562,12 +573,81 @@ static int is_wrong(const Joint *s, i64 r, i64 c, int first, int second) {
     return s->known[i] == 2 && !renders(s->t, s->unit, s->rgb + 3 * i, first, second, 0);
 }
 
-static void solve_both(Joint *s, i64 i, i64 from_column, i64 to_column) {
+/* What a sample costs that is so far from what is expected. */
+static inline i32 far_cost(int a, int b) {
+    int far = abs(a - b), bits = 0;
+    while (far >> bits) bits++;
+    return 32 * bits + far;
+}
+
+/* The pixels that bound column j of a row of samples, whose output rows are the n lines. */
+static int bounds_of(const Joint *s, const Line *lines, int n, const u8 *const above[2], const u8 *const below[2], i64 j,
+                     Bound *out) {
+    const Enlargement *e = s->e;
+    Column columns[2];
+    int m = columns_of(&e->columns, j, s->sw, columns), total = 0;
+    for (int q = 0; q < n; q++)
+        for (int c = 0; c < m; c++) {
+            const Line *line = lines + q;
+            i64 r = line->row - s->top, at = columns[c].at - s->left;
+            if (r < 0 || at < 0 || r >= s->h || at >= s->w) continue;
+            i64 where = r * s->w + at;
+            if (!s->known[where]) continue;
+            Bound *p = out + total++;
+            p->l = columns[c].l * line->own[0], p->r = columns[c].r * line->own[0];
+            p->inverse = p->r ? 1.f / (float)p->r : 0.f;
+            p->rgb = s->rgb + 3 * where, p->known = s->known[where], p->alone = p->r == 1 << e->shift;
+            for (int k = 0; k < 2; k++) {
+                p->exact[k] = s->exact[k][where];
+                p->held[k] = e->bias[line->parity][columns[c].parity];
+                if (j > 0) p->held[k] += columns[c].l * (line->above * above[k][j - 1] + line->below * below[k][j - 1]);
+                if (j < s->sw) p->held[k] += columns[c].r * (line->above * above[k][j] + line->below * below[k][j]);
+            }
+        }
+    return total;
+}
+
+/* The values of the second plane worth trying: those nearest to what it is now that the pixels of this sample alone allow, if
+ * any do; fewer where these leave the first plane much choice. first: that of the first plane where it is sure, or -1. */
+static int seconds_of(Joint *s, const Bound *bounds, int total, int now, u8 *out, int *first) {
+    int n = 0, clipped = 0, pairs = 0;
+    *first = -1;
+    for (const Bound *p = bounds; p < bounds + total; p++) {
+        if (!p->alone) continue;
+        if (p->known == 2) { clipped = 1; continue; }
+        if (*first == -1) *first = p->exact[0], out[0] = (u8)p->exact[1];
+        else if (*first != p->exact[0] || out[0] != p->exact[1]) *first = -2;
+    }
+    if (*first >= 0) return 1;
+    *first = -1;
+    for (int k = 0; clipped && k <= 2 * BROAD && pairs < SECONDS; k++) {
+        int v = now + (k & 1 ? -(k + 1) / 2 : k / 2), most = FIRSTS;
+        if (v & ~255) continue;
+        for (const Bound *p = bounds; p < bounds + total && most; p++)
+            if (p->alone && p->known == 2) {
+                const Set *set = firsts_of(s, p->rgb, v);
+                int many = 0;
+                for (int q = 0; set && q < 4; q++) many += __builtin_popcountll(set->bits[q]);
+                if (many < most) most = many;
+            }
+        if (most) out[n++] = (u8)v;
+        pairs += most;
+    }
+    if (n) return n;
+    for (int v = now - SECONDS / 2 + 1; v < now + SECONDS / 2; v++)
+        if (!(v & ~255)) out[n++] = (u8)v;
+    return n;
+}
+
+/* Searches row i of both planes, columns from .. to - 1, beside held ones. The first time, where samples are pixels, these
+ * and the row above tell nearly all, and the row below is not trusted yet; where samples lie between pixels it always is. */
+static void solve_both(Joint *s, i64 i, int again, i64 from_column, i64 to_column) {
     const Enlargement *e = s->e;
     i64 sw = s->sw;
+    int between = (e->rows.even && e->rows.odd) || (e->columns.even && e->columns.odd);
     Solver axis = {.e = e, .sh = s->sh};
     Line lines[2 * DEPTH + 2];
-    int n = lines_of(&axis, i, 1, 1, lines), before = 1;
+    int n = lines_of(&axis, i, 1, again || between, lines), before = 1;
     const u8 *above[2], *below[2], *now[2];
     for (int k = 0; k < 2; k++) {
         above[k] = s->x[k] + (i ? i - 1 : 0) * sw, below[k] = s->x[k] + (i + 1 < s->sh ? i + 1 : i) * sw;
@@ -577,31 +657,12 @@ static void solve_both(Joint *s, i64 i, i64 from_column, i64 to_column) {
     if (from_column) start.v[0] = now[0][from_column - 1], start.v[1] = now[1][from_column - 1];
     i64 stop = to_column < sw ? to_column : sw - 1;
     for (i64 j = from_column; j <= to_column; j++) {
-        Column columns[2];
-        int m = columns_of(&e->columns, j, sw, columns), total = 0, forced = j == to_column && j < sw;
-        struct { i32 l, r, held[2]; float inverse; const u8 *rgb; int known, exact[2]; } pixels[8], *p;
-        for (int q = 0; q < n; q++)
-            for (int c = 0; c < m; c++) {
-                const Line *line = lines + q;
-                i64 r = line->row - s->top, at = columns[c].at - s->left;
-                if (r < 0 || at < 0 || r >= s->h || at >= s->w) continue;
-                i64 where = r * s->w + at;
-                if (!s->known[where]) continue;
-                p = pixels + total++;
-                p->l = columns[c].l * line->own[0], p->r = columns[c].r * line->own[0];
-                p->inverse = p->r ? 1.f / (float)p->r : 0.f;
-                p->rgb = s->rgb + 3 * where, p->known = s->known[where];
-                for (int k = 0; k < 2; k++) {
-                    p->exact[k] = s->exact[k][where];
-                    p->held[k] = e->bias[line->parity][columns[c].parity];
-                    if (j > 0) p->held[k] += columns[c].l * (line->above * above[k][j - 1] + line->below * below[k][j - 1]);
-                    if (j < sw) p->held[k] += columns[c].r * (line->above * above[k][j] + line->below * below[k][j]);
-                }
-            }
+        Bound bounds[8], *p;
+        int total = bounds_of(s, lines, n, above, below, j, bounds);
         if (j == sw) {
             for (int g = 0; g < before; g++) {
                 State *f = s->states + stop * BEAM + g;
-                for (p = pixels; p < pixels + total; p++) {
+                for (p = bounds; p < bounds + total; p++) {
                     int u1 = (p->held[0] + p->l * f->v[0]) >> e->shift, u2 = (p->held[1] + p->l * f->v[1]) >> e->shift;
                     if (p->known == 1 ? u1 != p->exact[0] || u2 != p->exact[1] : !renders(s->t, s->unit, p->rgb, u1, u2, 0))
                         f->cost += WRONG;
@@ -609,68 +670,65 @@ static void solve_both(Joint *s, i64 i, i64 from_column, i64 to_column) {
             }
             break;
         }
+        int forced = j == to_column, fixed = now[0][j], count = 1;
+        u8 seconds[SECONDS + FIRSTS] = {now[1][j]};
+        if (!forced) {
+            count = seconds_of(s, bounds, total, now[1][j], seconds, &fixed);
+            forced = fixed >= 0;
+        }
         pool_open(s->pool);
         for (int g = 0; g < before; g++) {
             const State *f = j > from_column ? s->states + (j - 1) * BEAM + g : &start;
-            i32 low = now[1][j] - SPAN, high = now[1][j] + SPAN;
-            if (low < 0) low = 0;
-            if (high > 255) high = 255;
-            i32 l2 = low, h2 = high;
-            for (p = pixels; p < pixels + total; p++) {
+            i32 low = 0, high = 255;
+            for (p = bounds; p < bounds + total && !forced; p++) {
                 if (p->known != 1 || !p->r) continue;
                 i32 had = p->held[1] + p->l * f->v[1], base = p->exact[1] << e->shift;
                 i32 a = -floor_times(had - base, p->inverse), b = floor_times(base + (1 << e->shift) - 1 - had, p->inverse);
-                if (a > l2) l2 = a;
-                if (b < h2) h2 = b;
+                if (a > low) low = a;
+                if (b < high) high = b;
             }
-            if (l2 <= h2) low = l2, high = h2;
-            if (forced) low = high = now[1][j];
-            for (i32 second = low; second <= high; second++) {
-                i32 least[8], most[8], a1 = 0, b1 = 255;
-                int k = 0, lost = 0;
-                for (p = pixels; p < pixels + total; p++) {
-                    i32 u2 = (p->held[1] + p->l * f->v[1] + p->r * second) >> e->shift, x, y;
-                    if (p->known == 1) {
-                        if (u2 != p->exact[1]) { lost++; continue; }
-                        x = y = p->exact[0];
-                    } else {
-                        run_of(s, p->rgb, u2, p->exact[0], &x, &y);
-                        if (x > y) { lost++; continue; }
-                    }
-                    i32 had = p->held[0] + p->l * f->v[0];
-                    i32 a = (x << e->shift) - had, b = ((y + 1) << e->shift) - 1 - had;
-                    if (!p->r) { lost += a > 0 || b < 0; continue; }
-                    least[k] = -floor_times(-a, p->inverse), most[k] = floor_times(b, p->inverse);
-                    if (least[k] > a1) a1 = least[k];
-                    if (most[k] < b1) b1 = most[k];
-                    k++;
-                }
-                i32 cost = f->cost + WRONG * lost + abs(second - now[1][j]);
+            int any = 0, expected[2];
+            for (int c = 0; c < count; c++) any |= seconds[c] >= low && seconds[c] <= high;
+            for (int k = 0; k < 2; k++) {
+                i32 left = j ? f->v[k] : above[k][j], top = i ? above[k][j] : left;
+                expected[k] = between ? now[k][j] : (left + top + 1) >> 1;
+            }
+            for (int c = 0; c < count; c++) {
+                i32 second = seconds[c], cost = f->cost + far_cost(second, expected[1]), a1 = 0, b1 = 255;
                 if (s->pool->count && cost >= s->pool->best + 2 * WRONG) continue;
-                u8 value[24];
-                int values = 0, best = 0, near = now[0][j];
-                if (forced || a1 > b1) {                            /* those that break the fewest */
-                    best = k + 1;
-                    for (int c = forced ? 2 * k : 0; c <= 2 * k; c++) {
-                        i32 v = c == 2 * k ? near : c & 1 ? most[c / 2] : least[c / 2];
-                        v = clip8(v);
-                        int bad = 0, seen = 0;
-                        for (int d = 0; d < k; d++) bad += v < least[d] || v > most[d];
-                        if (bad > best) continue;
-                        if (bad < best) best = bad, values = 0;
-                        for (int d = 0; d < values; d++) seen |= value[d] == v;
-                        if (!seen) value[values++] = (u8)v;
-                    }
-                } else {
-                    if (b1 - a1 > 4) {
-                        i32 middle = near < a1 ? a1 : near > b1 ? b1 : near;
-                        if (middle - 2 > a1) a1 = middle - 2;
-                        if (middle + 2 < b1) b1 = middle + 2;
-                    }
-                    for (i32 v = a1; v <= b1; v++) value[values++] = (u8)v;
+                if (any && (second < low || second > high)) continue;
+                struct { const Set *set; i32 had, r; } tests[8];
+                const Set *own = NULL;
+                int k = 0;
+                for (p = bounds; p < bounds + total; p++) {
+                    i32 u2 = (p->held[1] + p->l * f->v[1] + p->r * second) >> e->shift, had = p->held[0] + p->l * f->v[0];
+                    const Set *set = p->known == 2 ? firsts_of(s, p->rgb, u2) : u2 == p->exact[1] ? s->one + p->exact[0] : NULL;
+                    if (!set || (!p->r && !has(set, had >> e->shift))) { cost += WRONG; continue; }
+                    if (!p->r) continue;
+                    if (p->alone) own = set;
+                    tests[k].set = set, tests[k].had = had, tests[k++].r = p->r;
+                    if (p->known == 2) continue;
+                    i32 base = p->exact[0] << e->shift;
+                    i32 a = -floor_times(had - base, p->inverse), b = floor_times(base + (1 << e->shift) - 1 - had, p->inverse);
+                    if (a > a1) a1 = a;
+                    if (b < b1) b1 = b;
                 }
-                for (int c = 0; c < values; c++) {
-                    State state = {{value[c], (u8)second}, (u8)g, cost + WRONG * best + abs(value[c] - near)};
+                if (s->pool->count && cost >= s->pool->best + 2 * WRONG) continue;
+                if (a1 > b1) a1 = 0, b1 = 255;
+                if (forced) a1 = b1 = fixed, own = NULL;
+                u8 value[FIRSTS];
+                i32 near = k ? expected[0] : now[0][j], middle = near < a1 ? a1 : near > b1 ? b1 : near;
+                int values = 0, fewest = k + 1;
+                for (int d = 0; d <= 64 && (fewest || values < FIRSTS) && (d <= 16 || own); d++) {
+                    i32 v = middle + (d & 1 ? -(d + 1) / 2 : d / 2), bad = 0;
+                    if (v < a1 || v > b1 || (d && own && !has(own, v))) continue;
+                    for (int q = 0; q < k && bad <= fewest; q++)
+                        bad += !has(tests[q].set, (tests[q].had + tests[q].r * v) >> e->shift);
+                    if (bad < fewest) fewest = bad, values = 0;
+                    if (bad == fewest && values < FIRSTS) value[values++] = (u8)v;
+                }
+                for (int q = 0; q < values; q++) {
+                    State state = {{value[q], (u8)second}, (u8)g, cost + WRONG * fewest + far_cost(value[q], expected[0])};
                     pool_offer(s->pool, &state);
                 }
             }
@@ -694,7 +752,7 @@ EXPORT i64 lgcodec_origin_repair(const Conversion *t, const Enlargement *e, cons
                      const u8 *exact2, i64 h, i64 w, i64 top, i64 left, u8 *x1, u8 *x2, i64 sh, i64 sw, i64 rounds) {
     i64 by = e->rows.by, bx = e->columns.by, fh = sh * by, fw = sw * bx, wrong = 0;
     Joint s = {t, e, sh, sw, top, left, h, w, rgb, known, {exact1, exact2}, {x1, x2}, luma_unit(t),
-               calloc(RUNS, sizeof(Run)), malloc(sizeof(State) * BEAM * (size_t)sw), malloc((size_t)sw),
+               calloc(RUNS, sizeof(Run)), {{{0}}}, malloc(sizeof(State) * BEAM * (size_t)sw), malloc((size_t)sw),
                calloc(1, sizeof(Pool))};
     u8 *which = malloc((size_t)(fh * fw)), *lines = malloc((size_t)(2 * fw)), *near = malloc((size_t)sw);
     i64 *bad = calloc((size_t)fh, sizeof(i64));
@@ -708,6 +766,7 @@ EXPORT i64 lgcodec_origin_repair(const Conversion *t, const Enlargement *e, cons
         for (i64 c_ = 0; c_ < fw; c_++)                                                                                \
             bad[r_] += which[r_ * fw + c_] = (u8)is_wrong(&s, r_, c_, lines[c_], lines[fw + c_]);                      \
     }
+    for (int v = 0; v < 256; v++) s.one[v].bits[v >> 6] = (u64)1 << (v & 63);
     for (i64 r = 0; r < fh; r++) { COUNT(r) wrong += bad[r]; }
     for (i64 round = 0; round < rounds && wrong; round++) {
         i64 margin = round & 1 ? 12 : 5, last = wrong;
@@ -729,7 +788,7 @@ EXPORT i64 lgcodec_origin_repair(const Conversion *t, const Enlargement *e, cons
                 if (near[a]) {
                     i64 b = a;
                     while (b < sw && near[b]) b++;
-                    solve_both(&s, i, a, b);
+                    solve_both(&s, i, round > 0, a, b);
                     a = b;
                 }
             for (i64 r = from; r < to; r++) COUNT(r)
