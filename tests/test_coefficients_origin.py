@@ -19,6 +19,7 @@ from lgcodec.errors import FormatError, LgcodecError
 from lgcodec.jpeg import baseline, idct
 from lgcodec.jpeg import file as jpeg
 from lgcodec.origins import coefficients, lattice, search
+from lgcodec.origins.conversions import CONVERSIONS
 from lgcodec.origins.origin import Inverted
 from lgcodec.readers import read
 
@@ -120,14 +121,27 @@ def test_grey_is_found(mode: str) -> None:
 
 @needs_native
 def test_the_coefficients_are_those_of_the_jpeg() -> None:
-    data, samples = decoded(scene((256, 192)), quality=75, subsampling=2)
+    data, samples = decoded(scene((256, 192)), quality=75, subsampling=0)
     origin = found(samples)
     assert isinstance(origin.parts[0], bytes)
     again = jpeg.parse(origin.parts[0]).planes
     for wanted, plane in zip(jpeg.parse(data).planes, again, strict=True):
         assert np.array_equal(wanted.steps, plane.steps)
-        same = wanted.coefficients[: plane.coefficients.shape[0], : plane.coefficients.shape[1]] == plane.coefficients
-        assert same.all(2).mean() > 0.95
+        assert (wanted.coefficients == plane.coefficients).all(2).mean() > 0.95
+
+
+@needs_native
+def test_luma_alone_is_coded_as_coefficients() -> None:
+    """Chroma that was enlarged in a way of its own has no coefficients."""
+    _, y = decoded(scene().convert("L"), quality=80)
+    v, u = np.mgrid[:104, :136]
+    c1, c2 = (np.rint(128 + 20 * np.sin(u / a + v / b)).astype(np.uint8) for a, b in ((9, 7), (5, 11)))
+    samples = CONVERSIONS[0].make().convert(y, c1, c2)
+    small, planes = compared(samples)
+    info = lgcodec.inspect(small)
+    assert info.origin == "JPEG 4:4:4 luma coefficients"
+    assert len(small) < len(planes)
+    assert np.array_equal(lgcodec.decompress(small, region=(5, 9, 77, 30)), samples[9:30, 5:77])
 
 
 @needs_native
@@ -261,9 +275,11 @@ def test_hostile_parts_are_refused(grey: bytes) -> None:
     with pytest.raises(FormatError, match="parts"):
         lgcodec.decompress(sealed(file, origin, [part, part]))
     with pytest.raises(FormatError):
-        lgcodec.decompress(sealed(file, b"\2\0" + b"\xff\xff\x03" * 2 + origin[4:], [part]))  # a JPEG of 65535 and more
+        lgcodec.decompress(
+            sealed(file, b"\2\0\1" + b"\xff\xff\x03" * 2 + origin[5:], [part])
+        )  # a JPEG of 65535 and more
     with pytest.raises(FormatError):
-        lgcodec.decompress(sealed(file, b"\2\0\0\0\1\1\xff", [part]))  # corrections that are none
+        lgcodec.decompress(sealed(file, b"\2\0\1\0\0\1\1\xff", [part]))  # corrections that are none
 
 
 def test_every_damage_is_refused(grey: bytes) -> None:

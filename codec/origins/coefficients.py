@@ -24,10 +24,11 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Coefficients:
-    """Parts: a kept JPEG, alpha if there is one, then the patches.
+    """Parts: a kept JPEG of Y, or of all three planes; C1 and C2 where it is of Y; alpha if there is one; the patches.
 
     kind: of the inverse transform. places: the row and column of the JPEG's planes that the image's begin with: of Y,
-    and of C1 and C2. form: of colours, None for grey. corrections: to what the planes decode to, as `corrected` takes.
+    and, if the JPEG has them, of C1 and C2. form: of colours, None for grey. corrections: to what the planes decode to,
+    as `corrected` takes.
     """
 
     mode: str
@@ -40,13 +41,20 @@ class Coefficients:
 
     @property
     def name(self) -> str:
-        return f"{'JPEG grey' if self.form is None else self.form.name} coefficients"
+        if self.form is None:
+            return "JPEG grey coefficients"
+        return f"{self.form.name} {'coefficients' if self.components == 3 else 'luma coefficients'}"
+
+    @property
+    def components(self) -> int:
+        """Of the JPEG: 1 or 3."""
+        return 2 * len(self.places) - 1
 
     def jpeg_size(self) -> tuple[int, int]:
         """Width and height of the JPEG: the least that hold the image's planes."""
         (top, left), *others = self.places
         width, height = left + self.width, top + self.height
-        if self.form is not None:
+        if self.form is not None and others:
             of, (first, start) = self.form.rendering, others[0]
             rows, columns = of.enlargement.rows.by, of.enlargement.columns.by
             height = max(height, rows * (first + of.chroma_height - 1) + 1)
@@ -54,27 +62,27 @@ class Coefficients:
         return width, height
 
     def parts(self) -> list[Part]:
-        jpeg = Part("L" if self.form is None else "RGB", *self.jpeg_size(), is_jpeg=True)
+        jpeg = Part("RGB" if len(self.places) > 1 else "L", *self.jpeg_size(), is_jpeg=True)
         if self.form is not None:
-            return [jpeg, *self.form.parts()[3:]]
+            return [jpeg, *self.form.parts()[self.components :]]
         return [jpeg, *([Part("L", self.width, self.height)] if self.mode == "LA" else [])]
 
     def needs(self, box: Box) -> list[Box | None]:
         jpeg = (0, 0, *self.jpeg_size())
         if self.form is not None:
-            return [jpeg, *self.form.needs(box)[3:]]
+            return [jpeg, *self.form.needs(box)[self.components :]]
         return [jpeg, *([box] if self.mode == "LA" else [])]
 
     def shapes(self) -> list[tuple[int, int]]:
-        """Height and width of the image's planes."""
+        """Height and width of the planes that the JPEG has."""
         own = (self.height, self.width)
-        if self.form is None:
+        if self.form is None or self.components == 1:
             return [own]
         of = self.form.rendering
         return [own, *[(of.chroma_height, of.chroma_width)] * 2]
 
     def planes(self, components: Sequence[JpegPlane]) -> list[Plane]:
-        """The image's planes, without corrections. Raises FormatError where the JPEG does not have them."""
+        """The planes that the JPEG has, without corrections. Raises FormatError where the JPEG does not have them."""
         from lgcodec.jpeg import idct
 
         shapes, places = self.shapes(), (*self.places, self.places[-1])
@@ -118,7 +126,7 @@ class Coefficients:
 
     def write(self) -> bytes:
         stored = min(self.corrections, deflate(self.corrections), key=len)
-        data = [bytes([KIND, self.kind]), *(varint(v) for place in self.places for v in place)]
+        data = [bytes([KIND, self.kind, self.components]), *(varint(v) for place in self.places for v in place)]
         data += [varint(len(self.corrections)), varint(len(stored)), stored]
         return b"".join([*data, b"" if self.form is None else self.form.write()[1:]])
 
@@ -129,7 +137,10 @@ def read(reader: Reader, mode: str, width: int, height: int) -> Coefficients:
         raise FormatError(f"mode {mode} is not what a JPEG shows")
     kind = reader.varint(0, 1)
     colours = mode in ("RGB", "RGBA")
-    places = [(reader.varint(0, _MOST_SIDE), reader.varint(0, _MOST_SIDE)) for _ in range(1 + colours)]
+    count = reader.varint(1, 3 if colours else 1)
+    if count == 2:
+        raise FormatError("a JPEG of two components")
+    places = [(reader.varint(0, _MOST_SIDE), reader.varint(0, _MOST_SIDE)) for _ in range((count + 1) // 2)]
     size = reader.varint(0, 16 * width * height + 16)
     stored = reader.take(reader.varint(0, size))
     corrections = stored if len(stored) == size else inflate(stored, size)

@@ -27,6 +27,7 @@ from lgcodec.origins.origin import Inverted
 from lgcodec.origins.rendered import Rendered
 
 _WRONG = 0.2  # of luma's blocks that may not come back: with more, planes are the better origin
+_LOST = 0.5  # of chroma's: with more, chroma's planes are parts
 Mask = NDArray[np.bool_]
 
 
@@ -75,25 +76,21 @@ def _of_colours(picture: Picture, samples: Samples, form: Rendered, found: Seque
     shown = _shown(form, sure)
     hint = lattice.of_chroma(grid.steps)
     own = lattice.grid_of([(plane, shown) for plane in found[1:]], places, hint)
-    if own is None:
-        return None
-    own = replace(own, kind=grid.kind)
     chroma = _Chroma(form, conversion, rgb, sure, exact[1:], outside)
-    fitted = chroma.fitted(own, found[1:], shown)
-    wanted, low, high = chroma.settled([one.plane for one in fitted], found[1:])
+    fitted = [] if own is None else chroma.fitted(replace(own, kind=grid.kind), found[1:], shown)
+    wanted, low, high = chroma.settled([one.plane for one in fitted] or found[1:], found[1:])
     luma = lattice.fit(grid, np.clip(found[0], low, np.maximum(low, high)), low, high)
     if lattice.inside(grid, luma.plane, low, high).mean() < 1 - _WRONG:
         return None
     right = np.clip(luma.plane, low, high)
-    corrections = _corrections([right, *wanted], [luma.plane, *(one.plane for one in fitted)])
-    top, left = _aligned(grid, own, form)
-    origin = Coefficients(
-        picture.mode.pillow, picture.width, picture.height, grid.kind, ((top, left), (own.top, own.left)), form,
-        corrections,
-    )  # fmt: skip
-    others = [samples[..., 3:]] if form.alpha else []
+    corrections = _corrections([right, *wanted][: 1 + len(fitted)], [luma.plane, *(one.plane for one in fitted)])
+    at, grids, chroma_parts = [(grid.top, grid.left)], [grid], [plane[..., None] for plane in wanted]
+    if own is not None and fitted:
+        at, grids, chroma_parts = [_aligned(grid, own, form), (own.top, own.left)], [grid, own, own], []
+    origin = Coefficients(picture.mode.pillow, picture.width, picture.height, grid.kind, tuple(at), form, corrections)
+    others = [*chroma_parts, samples[..., 3:]] if form.alpha else chroma_parts
     others += [np.ascontiguousarray(rgb[y0:y1, x0:x1]) for x0, y0, x1, y1 in form.patches]
-    return _inverted(origin, samples, [grid, own, own], [luma, *fitted], others)
+    return _inverted(origin, samples, grids, [luma, *fitted], others)
 
 
 class _Chroma:
@@ -106,7 +103,7 @@ class _Chroma:
         self.sure, self.exact, self.outside = sure, exact, outside
 
     def fitted(self, grid: Grid, found: Sequence[Plane], shown: Mask) -> list[Fitted]:
-        """Coefficients of both. shown: samples that are as they were found, or nearly so."""
+        """Coefficients of both, none where too few come back. shown: samples that are found, or nearly so."""
         nearest = [lattice.rounded(grid, plane) for plane in found]
         before = self._wrong([one.plane for one in nearest])
         better = []
@@ -117,6 +114,8 @@ class _Chroma:
         out = []
         for old, new, *masks in zip(nearest, better, before, after, strict=True):
             counts = [lattice.counted(grid, mask) for mask in masks]
+            if (np.minimum(*counts) > 0).mean() > _LOST:
+                return []
             blocks = np.where((counts[1] < counts[0])[..., None], new.coefficients, old.coefficients)
             out.append(lattice.decoded(grid, blocks, old.plane.shape))
         return out
@@ -232,7 +231,7 @@ def _inverted(
 ) -> Inverted | None:
     width, height = origin.jpeg_size()
     by = [(1, 1)] * len(grids)
-    if origin.form is not None:
+    if origin.form is not None and len(grids) > 1:
         form = origin.form.rendering.enlargement
         by = [(1, 1), *[(form.rows.by, form.columns.by)] * 2]
     components = []
