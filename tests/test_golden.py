@@ -112,6 +112,8 @@ def test_adaptations_of_golden_files_cover_the_format(monkeypatch: pytest.Monkey
         if header.model is None or not header.model.adaptation:
             continue
         model = registry.load(registry.find(header.model.wire_id, header.model.digest), machine="numpy")
+        if header.kept is not None:  # what its side information is says `kept`
+            continue
         network, side = model.network, header.model.adaptation
         adapted = network.adapted(side)
         known = side[0] if getattr(network.config, "classes", 0) else None

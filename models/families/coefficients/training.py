@@ -46,7 +46,8 @@ LIKELY = (2, 4, 4, 4, 14, 10, 12, 4, 14, 7, 4, 12, 3, 3, 3, 1)
 SUBSAMPLINGS, OFTEN = (0, 1, 2), (0.3, 0.1, 0.6)
 SIDE = 40  # rows of blocks of a crop; twice as many columns
 FIRST, FEEDING = 30, 0.45  # crops before the first step; how much time feeding may take of a step's
-HELD = 3000  # samples of each head that are held out
+HELD, STEP = 40, 500  # crops that are held out; their samples that are looked at together
+Crop = tuple[list[ComponentShape], list[Coefficients]]
 
 
 class Recorder(Program):
@@ -124,7 +125,7 @@ class Source:
         if not self.files:
             raise click.ClickException(f"no images in {', '.join(map(str, folders))}")
 
-    def crop(self) -> tuple[list[ComponentShape], list[Coefficients]]:
+    def crop(self) -> Crop:
         """Of a file of any folder, each as likely; files that are none of ours are passed over."""
         for _ in range(1000):
             files = self.files[self.rng.integers(len(self.files))]
@@ -150,7 +151,7 @@ class Source:
 
     def _cut(
         self, shapes: list[ComponentShape], values: list[Coefficients]
-    ) -> tuple[list[ComponentShape], list[Coefficients]]:
+    ) -> Crop:
         if len(shapes) not in (1, 3) or any(abs(v).max() >= -AC_SIZE[1] for v in values):
             raise ValueError("not a file to learn from")
         down, across = (max(getattr(s, way) for s in shapes) for way in ("vertical", "horizontal"))
@@ -171,16 +172,26 @@ class Source:
         return cut, parts
 
 
-def samples(source: Source, crops: int) -> tuple[dict[str, Reservoir], dict[str, Any], list[Any]]:
-    """Samples of each kind's heads, how many there were, and the crops."""
-    kept = {kind: Reservoir(kind, HELD) for kind in KINDS}
-    counts = {kind: np.zeros(HEADS) for kind in KINDS}
-    found = [source.crop() for _ in range(crops)]
-    for shapes, values in found:
-        for kind, seen, x in Recorder(shapes).record(values):
-            kept[kind].add(seen, x, source.rng)
-            counts[kind][seen.head] += len(x)
-    return kept, counts, found
+def float_bits(model: Model, crop: Crop) -> tuple[float, int]:
+    """What the float networks say that a crop takes, in bits, and how many values it has."""
+    seen = Recorder(crop[0]).record(crop[1])
+    counts = {kind: np.zeros(HEADS, np.int64) for kind in KINDS}
+    for kind, at, x in seen:
+        counts[kind][at.head] += len(x)
+    bits, rng = 0.0, np.random.default_rng(0)
+    for kind, count in counts.items():
+        most, heads = int(count.max()), getattr(model, kind)
+        if not most:
+            continue
+        whole = Reservoir(kind, most)
+        for other, at, x in seen:
+            if other == kind:
+                whole.add(at, x, rng)
+        for head in range(0, most, STEP):  # heads with fewer samples see some again, in equal shares
+            rows = np.arange(head, min(head + STEP, most)) % np.maximum(1, count)[:, None]
+            rates = heads(whole.rows(np.arange(HEADS)[:, None], rows)).numpy() * rows.shape[1] / most
+            bits += float((rates * count).sum())
+    return bits, int(sum(count.sum() for count in counts.values()))
 
 
 @click.command("coefficients")
@@ -203,8 +214,8 @@ def command(
     rng = np.random.default_rng(seed)
     model = Model(Config(**sizes)).to(device)
     source = Source(folders, read, rng)
-    held, counts, crops = samples(Source([held_out], read, np.random.default_rng(1)), 40)
-    total = sum(count.sum() for count in counts.values())
+    held = Source([held_out], read, np.random.default_rng(1))
+    crops = [held.crop() for _ in range(HELD)]
     reservoirs = {kind: Reservoir(kind, pool) for kind in KINDS}
     parts = {kind: getattr(model, kind) for kind in KINDS}
 
@@ -231,17 +242,6 @@ def command(
                 bits.append(heads(reservoirs[kind].draw(batch, rng).to(device))[known.to(device)].sum())
             return torch.stack(bits).sum()
 
-    def float_rate() -> float:
-        bits = 0.0
-        with torch.inference_mode():
-            for kind, heads in parts.items():
-                seen = np.maximum(1, np.minimum(held[kind].count, HELD))
-                at = np.arange(HELD)[None] % seen[:, None]
-                rows = [held[kind].rows(np.arange(HEADS)[:, None], at[:, i : i + 500]) for i in range(0, HELD, 500)]
-                rates = torch.stack([heads(part.to(device)) for part in rows]).mean(0).cpu().numpy()
-                bits += float((rates * counts[kind]).sum())
-        return bits / float(total)
-
     def write(run: Run) -> None:
         facts = {
             "files": sum(map(len, source.files)),
@@ -249,13 +249,16 @@ def command(
             "architecture": asdict(model.config),
         }
         weights = export(model.cpu(), facts)
-        model.to(device)
         network, executor = Network.of(weights), choose("cpu").executor
-        bits = 0.0
-        for shapes, values in crops:
-            for mixed, x in Program(network, executor, shapes).symbols(values):
-                bits += sum(part.ideal_bits() for part in mixed.intervals(x))
-        run.report(weights, float_rate(), bits / float(total))
+        floats, integers, values = 0.0, 0.0, 0
+        for crop in crops:
+            with torch.inference_mode():
+                bits, n = float_bits(model, crop)
+            floats, values = floats + bits, values + n
+            for mixed, x in Program(network, executor, crop[0]).symbols(crop[1]):
+                integers += sum(part.ideal_bits() for part in mixed.intervals(x))
+        model.to(device)
+        run.report(weights, floats / values, integers / values)
 
     linear = [p for name, p in model.named_parameters() if name.endswith("linear")]
     others = [p for name, p in model.named_parameters() if not name.endswith("linear")]
