@@ -26,7 +26,7 @@ from lgcodec.origins.lattice import Fitted, Grid
 from lgcodec.origins.origin import Inverted
 from lgcodec.origins.rendered import MOST, Rendered
 
-_WRONG = 0.2  # of luma's blocks that may not come back: with more, planes are the better origin
+_WRONG = 0.4  # of luma's blocks that may not come back: with more, planes are the better origin
 _LOST = 0.5  # of chroma's: with more, chroma's planes are parts
 Mask = NDArray[np.bool_]
 
