@@ -18,7 +18,7 @@ from lgcodec import container, origins
 from lgcodec.errors import FormatError, LgcodecError
 from lgcodec.jpeg import baseline, idct
 from lgcodec.jpeg import file as jpeg
-from lgcodec.origins import coefficients, lattice, search
+from lgcodec.origins import coefficients, lattice, recovery, search
 from lgcodec.origins.conversions import CONVERSIONS
 from lgcodec.origins.origin import Inverted
 from lgcodec.readers import read
@@ -56,7 +56,7 @@ def compared(samples: Samples) -> tuple[bytes, bytes]:
     samples = np.ascontiguousarray(samples)
     small = lgcodec.compress(samples)
     assert np.array_equal(lgcodec.decompress(small), samples)
-    with mock.patch.object(coefficients, "invert", return_value=None):
+    with mock.patch.object(recovery, "invert", return_value=None):
         return small, lgcodec.compress(samples)
 
 

@@ -10,15 +10,15 @@ import numpy as np
 from lgcodec.boxes import Box
 from lgcodec.errors import FormatError
 from lgcodec.fields import Reader, varint
-from lgcodec.image import Picture, Samples
+from lgcodec.image import Samples
 from lgcodec.origins import exceptions, rendered
 from lgcodec.origins.form import Plane
-from lgcodec.origins.origin import Given, Inverted, JpegPlane, Part
+from lgcodec.origins.origin import Given, JpegPlane, Part
 from lgcodec.plain import deflate, inflate
 
 KIND = 2
 _MOST_SIDE = 0xFFFF  # of a JPEG
-_MODES = ("L", "LA", "RGB", "RGBA")
+MODES = ("L", "LA", "RGB", "RGBA")
 Place = tuple[int, int]
 
 
@@ -133,7 +133,7 @@ class Coefficients:
 
 def read(reader: Reader, mode: str, width: int, height: int) -> Coefficients:
     """The inverse of `write`, after the kind. Raises FormatError."""
-    if mode not in _MODES:
+    if mode not in MODES:
         raise FormatError(f"mode {mode} is not what a JPEG shows")
     kind = reader.varint(0, 1)
     colours = mode in ("RGB", "RGBA")
@@ -149,14 +149,3 @@ def read(reader: Reader, mode: str, width: int, height: int) -> Coefficients:
     if max(origin.jpeg_size()) > _MOST_SIDE:
         raise FormatError("a JPEG larger than these may be")
     return origin
-
-
-def invert(picture: Picture, planes: Inverted | None) -> Inverted | None:
-    """The coefficients of an image that a JPEG shows, None for others. planes: its origin as planes, if it has that."""
-    if picture.mode.pillow not in _MODES or picture.area > rendered.MOST:
-        return None
-    if picture.mode.pillow in ("RGB", "RGBA") and (planes is None or not isinstance(planes.origin, rendered.Rendered)):
-        return None
-    from lgcodec.origins import recovery
-
-    return recovery.recover(picture, planes)

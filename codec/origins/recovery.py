@@ -19,25 +19,29 @@ from lgcodec.jpeg import baseline
 from lgcodec.jpeg.file import Plane as Component
 from lgcodec.jpeg.scans import Blocks
 from lgcodec.origins import exceptions, lattice, search
-from lgcodec.origins.coefficients import Coefficients
+from lgcodec.origins.coefficients import MODES, Coefficients
 from lgcodec.origins.conversions import CONVERSIONS
 from lgcodec.origins.form import Conversion, Plane
 from lgcodec.origins.lattice import Fitted, Grid
 from lgcodec.origins.origin import Inverted
-from lgcodec.origins.rendered import Rendered
+from lgcodec.origins.rendered import MOST, Rendered
 
-_WRONG = 0.2  # of luma's blocks that may not come back: with more, planes are the better origin
+_WRONG = 0.4  # of luma's blocks that may not come back: with more, planes are the better origin
 _LOST = 0.5  # of chroma's: with more, chroma's planes are parts
 Mask = NDArray[np.bool_]
 
 
-def recover(picture: Picture, planes: Inverted | None) -> Inverted | None:
-    """The JPEG that shows an image, as far as one does; planes: those it is rendered from, None for grey ones."""
-    samples = picture.samples((0, 0, picture.width, picture.height))
+def invert(picture: Picture, planes: Inverted | None) -> Inverted | None:
+    """The JPEG that shows an image, as far as one does, None for others. planes: those that it is rendered from."""
+    if picture.mode.pillow not in MODES or picture.area > MOST:
+        return None
+    box = (0, 0, picture.width, picture.height)
+    if picture.mode.pillow in ("L", "LA"):
+        return _of_grey(picture, picture.samples(box))
     if planes is None or not isinstance(planes.origin, Rendered):
-        return _of_grey(picture, samples)
+        return None
     found = [part[..., 0] for part in planes.parts[:3] if not isinstance(part, bytes)]
-    return _of_colours(picture, samples, planes.origin, found)
+    return _of_colours(picture, picture.samples(box), planes.origin, found)
 
 
 def _of_grey(picture: Picture, samples: Samples) -> Inverted | None:
