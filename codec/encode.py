@@ -70,7 +70,9 @@ def encode(
     meter = Meter(progress, picture.area, len(tried) + options.verify)
     digest, quick = digest_of(picture.strips()), replace(options, effort=1)
     files: list[bytes] = []
-    if options.origin != "none" and not chain and not latent and _is_photographic(picture, tried):
+    photographic = _is_photographic(picture, tried)
+    wanted = options.origin != "none" and not chain and not latent
+    if wanted and (photographic or (tried[-1].uses_model and origins.is_likely(picture))):
         size = _ANY
         for found in origins.invert(picture):
             if files and (yield from _is_clear(_pictures(found), size, options)):
@@ -79,7 +81,7 @@ def encode(
             size = min(size, len(files[-1]))
             if _gains_by_effort(files[-1], options):
                 files.append((yield from encode_origin(picture, found, digest, options)))
-        if files and tried[-1].uses_model and (yield from _is_clear([picture], size, options)):
+        if files and photographic and (yield from _is_clear([picture], size, options)):
             tried = []
     unfitted = 0
     for plan in tried:

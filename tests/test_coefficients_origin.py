@@ -145,6 +145,15 @@ def test_luma_alone_is_coded_as_coefficients() -> None:
 
 
 @needs_native
+def test_dark_pictures_are_looked_at() -> None:
+    """Plain methods are worth trying on these, too."""
+    _, samples = decoded(scene().point(lambda v: 8 + v // 8), quality=85, subsampling=2)
+    small, planes = compared(samples)
+    assert "coefficients" in str(lgcodec.inspect(small).origin)
+    assert len(small) < len(planes)
+
+
+@needs_native
 def test_regions_come_from_the_coefficients() -> None:
     _, samples = decoded(scene(), quality=85, subsampling=2)
     samples = np.ascontiguousarray(samples[3:, 5:])

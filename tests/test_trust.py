@@ -173,7 +173,7 @@ def test_an_origin_is_weighed_alike_at_every_effort(monkeypatch: pytest.MonkeyPa
 
     asked: list[int] = []
 
-    def is_clear(picture: Any, plan: Any, size: int, options: Any) -> Any:
+    def is_clear(pictures: Any, size: int, options: Any) -> Any:
         asked.append(size)
         return True
         yield

@@ -31,6 +31,13 @@ def invert(picture: Picture) -> list[Inverted]:
     return [origin for origin in (deeper, found) if origin is not None]
 
 
+def is_likely(picture: Picture) -> bool:
+    """Whether a few pixels speak for colours that were made of luma and chroma."""
+    from lgcodec.origins import search
+
+    return picture.mode.pillow in ("RGB", "RGBA") and search.is_likely(picture)
+
+
 def read(data: bytes, mode: str, width: int, height: int) -> Origin:
     """The origin that a file names. Raises FormatError."""
     reader = Reader(memoryview(data), 0)
