@@ -23,11 +23,13 @@ def invert(picture: Picture) -> list[Inverted]:
 
     Nothing is known until it is rendered and compared.
     """
-    from lgcodec.origins import recovery
-
     known = (look(picture) for look in _INVERT)
     found = next((origin for origin in known if origin is not None), None)
-    deeper = recovery.invert(picture, found)
+    deeper = None
+    if picture.mode.pillow in coefficients.MODES:
+        from lgcodec.origins import recovery
+
+        deeper = recovery.invert(picture, found)
     return [origin for origin in (deeper, found) if origin is not None]
 
 

@@ -19,7 +19,7 @@ from lgcodec.jpeg import baseline
 from lgcodec.jpeg.file import Plane as Component
 from lgcodec.jpeg.scans import Blocks
 from lgcodec.origins import exceptions, lattice, search
-from lgcodec.origins.coefficients import MODES, Coefficients
+from lgcodec.origins.coefficients import Coefficients
 from lgcodec.origins.conversions import CONVERSIONS
 from lgcodec.origins.form import Conversion, Plane
 from lgcodec.origins.lattice import Fitted, Grid
@@ -32,8 +32,8 @@ Mask = NDArray[np.bool_]
 
 
 def invert(picture: Picture, planes: Inverted | None) -> Inverted | None:
-    """The JPEG that shows an image, as far as one does, None for others. planes: those that it is rendered from."""
-    if picture.mode.pillow not in MODES or picture.area > MOST:
+    """The JPEG that shows an image (L, LA, RGB or RGBA), None where none does. planes: what it is rendered from."""
+    if picture.area > MOST:
         return None
     box = (0, 0, picture.width, picture.height)
     if picture.mode.pillow in ("L", "LA"):
