@@ -129,7 +129,10 @@ class Picture:
             return self.pixels[y0:y1, x0:x1]
         if self.file is not None and self.mode.pillow != self.pixels.mode:
             raise InputError(f"pixels of mode {self.pixels.mode} are not known here: take the file itself")
-        part = np.asarray(self.pixels.crop(box))
+        try:
+            part = np.asarray(self.pixels.crop(box))
+        except (OSError, SyntaxError) as error:  # of a file that is read only now: one that is kept as it is
+            raise InputError(f"the image file is damaged, and kept as it is: {error}") from error
         return _bytes_of(part, self.mode)
 
     def strips(self) -> Iterator[Samples]:

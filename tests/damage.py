@@ -60,8 +60,12 @@ def originals() -> list[Original]:
 
 
 def samples(codec: Codec, data: bytes) -> bytes:
-    """All samples of a file: what its digest is of. An attacker may well say that they are another mode's."""
+    """All samples of a file, or the JPEG file that it keeps: what its digest is of. An attacker may well say that the
+    samples are another mode's.
+    """
     picture = codec.decode(data)
+    if picture.file is not None:
+        return picture.file
     return picture.samples((0, 0, picture.width, picture.height)).tobytes()
 
 
@@ -134,6 +138,8 @@ def rebuilt(data: bytes, chance: random.Random) -> bytes:
     header = file.header
     if header.origin is not None:
         return rebuilt_origin(file, chance)
+    if header.kept is not None:
+        return rebuilt_kept(file, chance)
     streams = [(entry.method, bytes(part)) for entry, part in zip(header.index, file.streams, strict=True)]
     bases = {i: bytes(part) for i, part in enumerate(file.bases) if header.index[i].base is not None}
     chunks, model, chain = file.chunks, header.model, None
@@ -175,6 +181,31 @@ def rebuilt(data: bytes, chance: random.Random) -> bytes:
         streams=streams,
         bases=bases,
         chain=chain,
+    )
+
+
+def rebuilt_kept(file: container.File, chance: random.Random) -> bytes:
+    """The same of a file that keeps a JPEG: its side information, its own part, a band, its size or mode are others."""
+    header, rest, bands = file.header, bytes(file.rest), [bytes(band) for band in file.bands]
+    model, size, mode, length = header.model, (header.width, header.height), header.mode, len(rest)
+    if header.kept is not None:
+        length = header.kept.size
+    what = chance.randrange(6)
+    if what == 0:
+        rest = flipped(rest, chance, 0, len(rest))
+    elif what == 1 and bands:
+        place = chance.randrange(len(bands))
+        bands[place] = flipped(bands[place] or bytes(4), chance, 0, len(bands[place]))
+    elif what == 2 and model is not None:
+        model = replace(model, adaptation=flipped(model.adaptation, chance, 0, len(model.adaptation)))
+    elif what == 3:
+        size = (max(1, size[0] + chance.randint(-9, 9)), max(1, size[1] + chance.randint(-9, 9)))
+    elif what == 4:
+        length = max(1, length + chance.randint(-5, 5))
+    else:
+        mode, bands = chance.choice(list(MODES.values())), bands * chance.randint(1, 2)
+    return container.write_kept(
+        mode=mode, size=size, digest=header.digest, length=length, rest=rest, model=model, bands=bands
     )
 
 
