@@ -233,8 +233,9 @@ static int64_t pop_narrow(const Mixtures *m, Stack *stack, int64_t n, int32_t *v
             int low, count = 0;
             UNROLL for (int e = 0; e < EDGES; e++) count += c[e][i] <= point;
             if ((count == 0 && firsts[i] > 1) || (count == EDGES && firsts[i] < LOW - EDGES)) {
-                low_tables(m, group + i, values, bases, spans, tables);
-                low = find_low(tables[0], point), start = tables[0][low], end = tables[0][low + 1];
+                low_tables(m, group + i / ABREAST * ABREAST, values, bases, spans, tables);  /* none beyond the group */
+                const int32_t *table = tables[i % ABREAST];
+                low = find_low(table, point), start = table[low], end = table[low + 1];
                 missed++;
             } else {
                 low = firsts[i] + count - 1;
