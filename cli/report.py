@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lgcodec.models.registry import Record
 
 # Megapixels a second that decoding makes on two cores: of models by name, of others by family, of plain methods.
-SPEEDS = {"best": 0.5, "causal": 1.2, "vqvae": 1.3, "flow": 4.0, "vae": 0.6, "continuous": 0.05}
+SPEEDS = {"best": 0.5, "causal": 1.2, "vqvae": 1.3, "flow": 4.0, "vae": 0.6, "continuous": 0.05, "coefficients": 8.0}
 PLAIN_SPEED = 20.0
 DELAY = 1.0  # seconds before a bar appears
 current: str | None = None  # the file in hand
