@@ -450,6 +450,20 @@ static i64 wrong_in_row(const Solver *s, i64 r, u8 *line, u8 *wrong) {
     return count;
 }
 
+/* Marks the samples of a row, near [sw], at most margin from where rows from..to - 1 of the output are wrong: bad has how
+ * many pixels of a row are, which [..][fw] says which.
+ */
+static void mark_near(u8 *near, i64 sw, i64 margin, const i64 *bad, const u8 *which, i64 from, i64 to, i64 fw, i64 bx) {
+    memset(near, 0, (size_t)sw);
+    for (i64 r = from; r < to; r++)
+        if (bad[r])
+            for (i64 c = 0; c < fw; c++)
+                if (which[r * fw + c]) {
+                    i64 a = c / bx - margin, b = c / bx + margin;
+                    for (i64 j = a < 0 ? 0 : a; j <= b && j < sw; j++) near[j] = 1;
+                }
+}
+
 /* Fills x and returns the number of pixels outside lo..hi, or -1 without memory. guess [sh][sw]: what to prefer where
  * pixels leave a choice. rounds: how often places with wrong pixels are searched again. limit: gives up, and returns
  * what it has counted, once more pixels are wrong. start: x holds a solution to be improved. */
@@ -485,14 +499,7 @@ EXPORT i64 lgcodec_origin_solve(const Enlargement *e, i64 sh, i64 sw, const u8 *
             if (to > fh) to = fh;
             for (i64 r = from; r < to; r++) any += bad[r];
             if (!any) continue;
-            memset(near, 0, (size_t)sw);
-            for (i64 r = from; r < to; r++)
-                if (bad[r])
-                    for (i64 c = 0; c < fw; c++)
-                        if (which[r * fw + c]) {
-                            i64 a = c / bx - margin, b = c / bx + margin;
-                            for (i64 j = a < 0 ? 0 : a; j <= b && j < sw; j++) near[j] = 1;
-                        }
+            mark_near(near, sw, margin, bad, which, from, to, fw, bx);
             for (i64 a = 0; a < sw; a++)
                 if (near[a]) {
                     i64 b = a;
@@ -776,14 +783,7 @@ EXPORT i64 lgcodec_origin_repair(const Conversion *t, const Enlargement *e, cons
             if (to > fh) to = fh;
             for (i64 r = from; r < to; r++) any += bad[r];
             if (!any) continue;
-            memset(near, 0, (size_t)sw);
-            for (i64 r = from; r < to; r++)
-                if (bad[r])
-                    for (i64 c = 0; c < fw; c++)
-                        if (which[r * fw + c]) {
-                            i64 a = c / bx - margin, b = c / bx + margin;
-                            for (i64 j = a < 0 ? 0 : a; j <= b && j < sw; j++) near[j] = 1;
-                        }
+            mark_near(near, sw, margin, bad, which, from, to, fw, bx);
             for (i64 a = 0; a < sw; a++)
                 if (near[a]) {
                     i64 b = a;
