@@ -1,6 +1,6 @@
 """Pixels of a JPEG file from its coefficients, equal to those that libjpeg-turbo gives by default.
 
-The accurate integer inverse DCT (jidctint.c), triangles where chroma is enlarged twice (jdsample.c), YCbCr to RGB.
+The accurate integer inverse DCT (`idct`), triangles where chroma is enlarged twice (jdsample.c), YCbCr to RGB.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lgcodec.boxes import Box
 from lgcodec.image import Samples
+from lgcodec.jpeg import idct
 from lgcodec.jpeg.errors import JpegError
 from lgcodec.jpeg.file import PlaneShape
 from lgcodec.jpeg.markers import Frame, Header, Markers
@@ -19,8 +19,6 @@ from lgcodec.jpeg.rest import Rest
 from lgcodec.jpeg.scans import Blocks
 from lgcodec.origins.conversions import CONVERSIONS
 from lgcodec.origins.form import FULL, TRIANGLE, Enlargement
-
-_Integers = NDArray[np.int32]
 
 _JPEG = 0  # its place in CONVERSIONS
 _BAND = 1 << 20  # pixels made at once
@@ -82,7 +80,7 @@ class Pixels:
         left, top = max(0, x0 // by_x - near), max(0, y0 // by_y - near)
         right, bottom = min(width, (x1 - 1) // by_x + 1 + near), min(height, (y1 - 1) // by_y + 1 + near)
         blocks = self._coefficients[i][top // 8 : -(-bottom // 8), left // 8 : -(-right // 8)]
-        samples = inverse(blocks.astype(np.int32) * of.steps)
+        samples = idct.plane(blocks, of.steps, idct.ACCURATE)
         samples = samples[top % 8 : top % 8 + bottom - top, left % 8 : left % 8 + right - left]
         samples = enlargement.enlarge(samples) if enlargement else samples.repeat(by_y, 0).repeat(by_x, 1)
         y, x = y0 - top * by_y, x0 - left * by_x
@@ -114,30 +112,3 @@ def _check_scans(reader: Markers) -> None:
             known.update({(part.plane, k): scan.low for part in scan.parts for k in range(scan.first, scan.last + 1)})
     if known and any(known.get((i, k)) != 0 for i in range(len(reader.steps)) for k in range(_SMOOTHED)):
         raise JpegError("does not tell all of its coefficients: pixels are not made")
-
-
-def inverse(blocks: _Integers) -> Samples:
-    """Samples uint8 [8 rows, 8 columns] of dequantised coefficients int32 [rows, columns, 64]."""
-    rows, columns, _ = blocks.shape
-    values = blocks.reshape(rows, columns, 8, 8).transpose(2, 3, 0, 1)  # [v, u, rows, columns]
-    values = _wave(np.ascontiguousarray(values), 11)  # [y, u, ...]
-    values = _wave(values.transpose(1, 0, 2, 3), 18)  # [x, y, ...]
-    samples = np.clip(values + 128, 0, 255).astype(np.uint8)
-    return samples.transpose(2, 1, 3, 0).reshape(8 * rows, 8 * columns)
-
-
-def _wave(x: _Integers, shift: int) -> _Integers:
-    """Eight values of eight frequencies along the first axis (Loeffler, Ligtenberg, Moschytz), factors in 2^-13."""
-    a = (x[2] + x[6]) * 4433
-    low, high = a - x[6] * 15137, a + x[2] * 6270
-    plus, minus = (x[0] + x[4]) * 8192, (x[0] - x[4]) * 8192
-    even = (plus + high, minus + low, minus - low, plus - high)
-    s, t = x[7] + x[3], x[5] + x[1]
-    u = (s + t) * 9633
-    s, t = u - s * 16069, u - t * 3196
-    v, w = (x[7] + x[1]) * -7373, (x[5] + x[3]) * -20995
-    odd = (x[1] * 12299 + v + t, x[3] * 25172 + w + s, x[5] * 16819 + w + t, x[7] * 2446 + v + s)
-    half = 1 << (shift - 1)
-    out = [(e + o + half) >> shift for e, o in zip(even, odd, strict=True)]
-    out += [(e - o + half) >> shift for e, o in zip(even[::-1], odd[::-1], strict=True)]
-    return np.stack(out)
