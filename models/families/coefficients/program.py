@@ -82,7 +82,7 @@ class Known:
 
     values: dequantised, int16 [64, S], S = (R + 2 PAD)(C + 2 PAD) cells row by row, zeros around; LIMIT at most.
     counts, left: int16 [S]: how many AC coefficients are not zero, and how many of them are still to come.
-    quantised: int64 [64, S].
+    quantised: int16 [64, S].
     """
 
     def __init__(self, shape: ComponentShape) -> None:
@@ -136,9 +136,9 @@ def beside(other: Known | None, this: Known) -> Beside:
 class Seen:
     """Inputs of one head for n coefficients, before its linear prediction is known.
 
-    linear: int16 [inputs, n]; features: int16 [features, n], all but
-    the last two or, of luma, ..; base: the prediction is what means are relative to; predictions: int64 [2, n] in 1/64
-    of a step, by luma and by the first chroma component; step: what dequantised values are divided by.
+    linear: int16 [inputs, n]. phase: which of the layer's outputs count. features: integers [n] each, all but those of
+    the linear predictions, which come before them. predictions: int64 [2, n] in 1/64 of a step, by luma and by the
+    first chroma component. step: what dequantised values are divided by.
     """
 
     head: int
@@ -153,7 +153,7 @@ class Program:
     """The model of the components of one JPEG (one band of it): one stream."""
 
     def __init__(self, network: Network, executor: Executor, shapes: Sequence[ComponentShape]) -> None:
-        self.network, self.executor, self.shapes = network, executor, shapes
+        self.network, self.executor, self.shapes, self.compand = network, executor, shapes, network.compand
         self.loaded: dict[str, Any] = {}
 
     def symbols(self, value: Sequence[Coefficients]) -> Iterator[tuple[Distribution, IntArray]]:
@@ -177,7 +177,7 @@ class Program:
                 None if truth is None else truth[i],
             )
             known.append(this)
-        return [part.quantised[:, part.inside].transpose(1, 2, 0).astype(np.int16) for part in known]
+        return [part.quantised[:, part.inside].transpose(1, 2, 0) for part in known]
 
     def _component(
         self, kind: str, this: Known, luma: Beside, first: Beside, place: int, truth: Coefficients | None
@@ -187,7 +187,7 @@ class Program:
         if truth is not None:
             flat[:, this.inside] = truth.transpose(2, 0, 1)
             counts[this.inside] = np.count_nonzero(truth[..., 1:], axis=-1)
-        looks = Looking(self.network, kind, this, luma, first, place)
+        looks = Looking(self.compand, kind, this, luma, first, place)
         for at, near in looks.fronts():
             x = yield from self._code(kind, looks.count(at, near), counts[at])
             this.counts[at] = this.left[at] = x
@@ -220,7 +220,7 @@ class Program:
         base, predictions = np.zeros_like(linear[0]), np.concatenate([linear, seen.predictions])
         if seen.head in (COUNT, DC):
             base, predictions = linear[0], predictions - linear[0]
-        size = self.network.compand[np.minimum(np.abs(linear) >> 2, MAGNITUDES - 1)]
+        size = self.compand[np.minimum(np.abs(linear) >> 2, MAGNITUDES - 1)]
         features = np.stack([*(np.sign(linear) * size), *size, *seen.features], axis=1)
         h = self._apply(f"{name}.first", features.astype(np.float32))
         q = self._apply(f"{name}.out", self._apply(f"{name}.second", h)).astype(np.int64).T
@@ -247,10 +247,11 @@ class Looking:
     """What the networks see of one component."""
 
     def __init__(
-        self, network: Network | None, kind: str, this: Known, luma: Beside, first: Beside, place: int
+        self, table: NDArray[np.int32], kind: str, this: Known, luma: Beside, first: Beside, place: int
     ) -> None:
-        table = compand_of(network)
-        self.table, self.kind, self.this, self.luma, self.first, self.place = table, kind, this, luma, first, place
+        """table: Network.compand."""
+        self.table, self.kind, self.this = table.astype(np.int64), kind, this
+        self.luma, self.first, self.place = luma, first, place
         steps, energy = this.shape.steps.astype(np.int64), this.shape.energy
         self.steps = steps
         self.log_steps = np.array(
@@ -260,9 +261,8 @@ class Looking:
         self.chroma = kind == "chroma"
         if self.chroma:
             cells = len(this.counts)
-            self.sums = np.zeros(
-                (4, cells), np.int64
-            )  # of products with luma, its squares, and with the first chroma's
+            # of products with luma, its squares, and with the first chroma's
+            self.sums = np.zeros((4, cells), np.int64)
 
     def sizes(self, values: NDArray[Any], step: int) -> NDArray[Any]:
         """Companded magnitudes in sixteenths of a step."""
@@ -377,9 +377,3 @@ class Looking:
                 features += [self.table[np.minimum(np.abs(predictions[i]) >> 2, MAGNITUDES - 1)]]
             features += [np.full(n, 64 * (self.place == 2)), np.full(n, 64 * (self.this.shape.vertical == 1))]
         return Seen(z, taken(looks.mates), phase, features, predictions, step)
-
-
-def compand_of(network: Network | None) -> NDArray[np.int64]:
-    from lgcodec.models.families.coefficients.network import compand_table
-
-    return (compand_table() if network is None else network.compand).astype(np.int64)

@@ -29,6 +29,7 @@ from lgcodec.models.families.coefficients.network import (
     LOOKS,
     Config,
     Network,
+    compand_table,
 )
 from lgcodec.models.families.coefficients.program import Program, Seen, energy_of
 from lgcodec.models.interface import Coefficients, ComponentShape, IntArray
@@ -54,7 +55,7 @@ class Recorder(Program):
     """Walks through known coefficients as the program does, and keeps what each head would have seen."""
 
     def __init__(self, shapes: Sequence[ComponentShape]) -> None:
-        self.network, self.shapes = None, shapes  # type: ignore[assignment]
+        self.shapes, self.compand = shapes, compand_table()  # no network is asked
         self.seen: list[tuple[str, Seen, IntArray]] = []
 
     def _code(self, kind: str, seen: Seen, truth: IntArray) -> Generator[Any, Any, Any]:
