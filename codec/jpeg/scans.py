@@ -11,6 +11,7 @@ where `Facts` do not say otherwise:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -149,20 +150,60 @@ def _checked(value: int) -> int:
     return value
 
 
-class _Reader:
-    def __init__(self, scan: Scan, data: bytes, start: int) -> None:
-        self.scan, self.source = scan, _Source(data, start)
-        self.codes = [
-            None if table is None else {(length, code): symbol for symbol, length, code in huffman.codes(table)}
-            for table in scan.codes
-        ]
-        self.counts = np.zeros((8, 256), np.int64)
-        self.pads, self.breaks, self.zeros = bytearray(), list[int](), list[tuple[int, int]]()
-        self.block = 0
+class _Walk(ABC):
+    """The way through a scan, block by block. before: the DC value of each plane's last block."""
+
+    before: dict[int, int]
+
+    def __init__(self, scan: Scan) -> None:
+        self.scan, self.block = scan, 0
+        self.counts = np.zeros((8, 256), np.int64)  # of each table's symbols
         self.restart()
 
     def restart(self) -> None:
         self.before = dict.fromkeys((part.plane for part in self.scan.parts), 0)
+
+    @abstractmethod
+    def align(self) -> None:
+        """Ends what is in hand, up to a whole byte."""
+
+    @abstractmethod
+    def marker(self, marker: bytes) -> None:
+        """Reads or writes the restart marker that is due."""
+
+    @abstractmethod
+    def dc(self, part: Part, block: Blocks) -> None: ...
+
+    @abstractmethod
+    def ac(self, part: Part, block: Blocks) -> None: ...
+
+    def walk(self, planes: Sequence[Blocks]) -> None:
+        for mcu, blocks in units(self.scan, planes):
+            if self.scan.interval and mcu and mcu % self.scan.interval == 0:
+                self.align()
+                self.marker(bytes([0xFF, 0xD0 + (mcu // self.scan.interval - 1) % 8]))
+                self.restart()
+            for part, block in blocks:
+                if self.scan.first == 0:
+                    self.dc(part, block)
+                if self.scan.last:
+                    self.ac(part, block)
+                self.block += 1
+        self.align()
+
+
+class _Reader(_Walk):
+    def __init__(self, scan: Scan, data: bytes, start: int) -> None:
+        super().__init__(scan)
+        self.source = _Source(data, start)
+        self.codes = [
+            None if table is None else {(length, code): symbol for symbol, length, code in huffman.codes(table)}
+            for table in scan.codes
+        ]
+        self.pads, self.breaks, self.zeros = bytearray(), list[int](), list[tuple[int, int]]()
+
+    def restart(self) -> None:
+        super().restart()
         self.run = 0  # blocks of the run that are still to come
         self.pending = self.corrections = 0  # what a writer would have in hand: blocks, bits
 
@@ -252,22 +293,10 @@ class _Reader:
             raise JpegError("a run beyond the end of its interval")
         self.pads.append(self.source.align())
 
-    def read(self, planes: Sequence[Blocks]) -> None:
-        for mcu, blocks in units(self.scan, planes):
-            if self.scan.interval and mcu and mcu % self.scan.interval == 0:
-                self.align()
-                at, number = self.source.at, (mcu // self.scan.interval - 1) % 8
-                if self.source.data[at : at + 2] != bytes([0xFF, 0xD0 + number]):
-                    raise JpegError("a restart marker is missing")
-                self.source.at += 2
-                self.restart()
-            for part, block in blocks:
-                if self.scan.first == 0:
-                    self.dc(part, block)
-                if self.scan.last:
-                    self.ac(part, block)
-                self.block += 1
-        self.align()
+    def marker(self, marker: bytes) -> None:
+        if self.source.data[self.source.at : self.source.at + 2] != marker:
+            raise JpegError("a restart marker is missing")
+        self.source.at += 2
 
 
 def read(scan: Scan, data: bytes, start: int, planes: Sequence[Blocks]) -> tuple[int, Facts, Numbers]:
@@ -277,29 +306,27 @@ def read(scan: Scan, data: bytes, start: int, planes: Sequence[Blocks]) -> tuple
     int64 [8, 256].
     """
     reader = _Reader(scan, data, start)
-    reader.read(planes)
+    reader.walk(planes)
     zeros = np.array(reader.zeros, np.int64).reshape(-1, 2)
     facts = Facts(bytes(reader.pads), np.array(reader.breaks, np.int64), zeros)
     return reader.source.at, facts, reader.counts
 
 
-class _Writer:
+class _Writer(_Walk):
     def __init__(self, scan: Scan, facts: Facts, pad: int | None, counting: bool) -> None:
-        self.scan, self.pad, self.counting = scan, pad, counting
+        super().__init__(scan)
+        self.pad, self.counting = pad, counting
         self.pads, self.breaks = iter(facts.pads), set(facts.breaks.tolist())
         self.zeros = dict(facts.zeros.tolist())
         self.codes = [
             None if table is None else {symbol: (code, length) for symbol, length, code in huffman.codes(table)}
             for table in scan.codes
         ]
-        self.counts = np.zeros((8, 256), np.int64)
         self.out = bytearray()
         self.value = self.have = 0
-        self.block = 0
-        self.restart()
 
     def restart(self) -> None:
-        self.before = dict.fromkeys((part.plane for part in self.scan.parts), 0)
+        super().restart()
         self.pending, self.table = 0, 0
         self.corrections: list[int] = []
 
@@ -411,19 +438,11 @@ class _Writer:
         if not self.counting:
             self.bits(pad, n)
 
+    def marker(self, marker: bytes) -> None:
+        self.out += marker
+
     def write(self, planes: Sequence[Blocks]) -> bytes:
-        for mcu, blocks in units(self.scan, planes):
-            if self.scan.interval and mcu and mcu % self.scan.interval == 0:
-                self.align()
-                self.out += bytes([0xFF, 0xD0 + (mcu // self.scan.interval - 1) % 8])
-                self.restart()
-            for part, block in blocks:
-                if self.scan.first == 0:
-                    self.dc(part, block)
-                if self.scan.last:
-                    self.ac(part, block)
-                self.block += 1
-        self.align()
+        self.walk(planes)
         if self.breaks or self.zeros:
             raise JpegError("a fact about a block that is not as it says")
         return bytes(self.out)
