@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 from lgcodec import colour, container, plain
@@ -103,9 +103,6 @@ def _inspect(file: IO[bytes]) -> Info:
     header, chunks, read = read_start(file)
     size = file.seek(0, os.SEEK_END) if file.seekable() else read + len(file.read())
     container.check_size(header, size)
-    if header.origin is not None:
-        file.seek(0)
-        return _of_parts(container.read(file.read(), max_pixels=1 << 62), chunks)
     model, kept = header.model, header.kept
     lengths = Counter[bool]()
     methods = Counter(plain.NAMES[entry.method] for entry in header.index)
@@ -114,7 +111,7 @@ def _inspect(file: IO[bytes]) -> Info:
         methods = Counter({plain.NAMES[plain.MODEL]: len(kept.bands)} if kept.bands else {"as it is": 1})
     for entry in header.index:
         lengths[entry.method == plain.MODEL] += entry.length
-    return Info(
+    found = Info(
         width=header.width,
         height=header.height,
         mode=header.mode.pillow,
@@ -136,24 +133,23 @@ def _inspect(file: IO[bytes]) -> Info:
         kept_bytes=0 if kept is None else kept.size,
         chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),
     )
+    if header.origin is None:
+        return found
+    file.seek(0)
+    return _of_parts(found, container.read(file.read(), max_pixels=1 << 62))
 
 
-def _of_parts(file: container.File, chunks: tuple[Chunk, ...]) -> Info:
-    """Of an image that was rendered: sums over the files of its parts."""
-    header = file.header
+def _of_parts(found: Info, file: container.File) -> Info:
+    """What is found of an image that was rendered, with the sums over the files of its parts."""
     parts = [inspect(bytes(part)) for part in file.parts]
     exceptions = file.exceptions()
     first = next((part for part in parts if part.model_id is not None), parts[0])
     methods = Counter[str]()
     for part in parts:
         methods.update(part.methods)
-    own = header.file_size - sum(part.file_bytes for part in parts)
-    return Info(
-        width=header.width,
-        height=header.height,
-        mode=header.mode.pillow,
-        channels=header.mode.subpixels,
-        depth=header.depth,
+    own = found.file_bytes - sum(part.file_bytes for part in parts)
+    return replace(
+        found,
         transform="origin",
         tile_sizes=tuple(size for part in parts for size in part.tile_sizes),
         methods=dict(methods),
@@ -161,13 +157,10 @@ def _of_parts(file: container.File, chunks: tuple[Chunk, ...]) -> Info:
         model_digest=first.model_digest,
         adaptation_bytes=sum(part.adaptation_bytes for part in parts),
         ideal_bits=sum(part.ideal_bits for part in parts),
-        file_bytes=header.file_size,
-        header_bytes=own - header.chunks[0] + sum(part.header_bytes for part in parts),
-        chunk_bytes=header.chunks[0],
+        header_bytes=own - found.chunk_bytes + sum(part.header_bytes for part in parts),
         model_bytes=sum(part.model_bytes for part in parts),
         base_bytes=sum(part.base_bytes for part in parts),
         plain_bytes=sum(part.plain_bytes for part in parts),
-        chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),
         origin=origin_of(file).name,
         exceptions=Reader(memoryview(exceptions), 0).varint() if exceptions else 0,
     )
