@@ -7,6 +7,7 @@ A file that does not come apart, or would not come back, is stored as it is.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import re
@@ -41,8 +42,11 @@ def encode(picture: Picture, options: Options, meter: Meter, *, nests: bool = Tr
     Raises IntegrityError where `verify` finds that it would not come back.
     """
     data = picture.file or b""
-    stored = min(data, plain.deflate(data), key=len)
-    best = _written(picture, stored, None, ())
+    write = functools.partial(
+        container.write_kept, mode=picture.mode, size=(picture.width, picture.height), digest=_digest(data),
+        length=len(data),
+    )  # fmt: skip
+    best = write(rest=min(data, plain.deflate(data), key=len), model=None, bands=())
     try:
         parsed = jpeg.parse(data, check=False)
     except JpegError:
@@ -61,7 +65,7 @@ def encode(picture: Picture, options: Options, meter: Meter, *, nests: bool = Tr
         reference = ModelReference(model.wire_id, model.digest[: container.MODEL_DIGEST_SIZE], side, bits)
         words = [bytes_of_words(stream.words) for stream in known]
         rest = _nested(parsed.rest, options, picture.area) if nests else _without(opened(parsed.rest), [], {})
-        best = min(best, _written(picture, rest, reference, words), key=len)
+        best = min(best, write(rest=rest, model=reference, bands=words), key=len)
     if options.verify and restore(container.read(best, max_pixels=picture.area), options, meter) != data:
         raise IntegrityError("the file would not come back: please report this")
     return best
@@ -140,8 +144,10 @@ def _nested(rest: bytes, options: Options, area: int) -> bytes:
     n(varint) || (gap(varint) || back(varint) || [ length(varint) ]) for each || length(varint) || rest without || files
     """
     content = opened(rest)
-    spans = [(a, b) for a, b, shape in _inner(content) if shape.width * shape.height <= area]
-    files = {content[a:b]: _inner_file(content[a:b], options) for a, b in spans}
+    found = [inner for inner in _inner(content) if inner[2].width * inner[2].height <= area]
+    spans = [(a, b) for a, b, _ in found]
+    shapes = {content[a:b]: shape for a, b, shape in found}
+    files = {inner: _inner_file(inner, shape, options) for inner, shape in shapes.items()}
     best = _without(content, [], files)
     for left_out in (None, *files):  # where metadata repeat, a copy may be cheaper than a file
         tried = _without(content, [(a, b) for a, b in spans if content[a:b] != left_out], files)
@@ -166,8 +172,7 @@ def _inner(content: bytes) -> Iterator[tuple[int, int, jpeg.Shape]]:
             break
 
 
-def _inner_file(data: bytes, options: Options) -> bytes:
-    shape = jpeg.shape_of(jpeg.parse(data, check=False).rest)
+def _inner_file(data: bytes, shape: jpeg.Shape, options: Options) -> bytes:
     blank = np.zeros((0, 0, 3), np.uint8)
     picture = Picture(BY_PILLOW["RGB"], shape.width, shape.height, 8, (), blank, (), data)
     return encode(picture, replace(options, verify=False), Meter(None, picture.area, 1), nests=False)
@@ -250,14 +255,6 @@ def _bands(
             shapes.append(ComponentShape(last - first, plane.columns, plane.vertical, plane.horizontal, steps, energy))
         bands.append((shapes, rows))
     return bands if all(last > first for _, rows in bands for first, last in rows) else _bands(shape, energies, 1)
-
-
-def _written(picture: Picture, rest: bytes, model: ModelReference | None, bands: Sequence[bytes]) -> bytes:
-    data = picture.file or b""
-    return container.write_kept(
-        mode=picture.mode, size=(picture.width, picture.height), digest=_digest(data), length=len(data),
-        rest=rest, model=model, bands=bands,
-    )  # fmt: skip
 
 
 def _digest(data: bytes) -> bytes:
