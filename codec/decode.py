@@ -104,8 +104,11 @@ def decode(
     if header.kept is not None:
         from lgcodec import kept
 
-        shown = readers.kept(kept.restore(file, options, Meter(progress, header.width * header.height, 1)))
-        return np.ascontiguousarray(shown.samples((x0, y0, x1, y1)))
+        meter = Meter(progress, header.width * header.height, 1)
+        part = None if region is None else kept.region(file, options, region, meter)
+        if part is None:
+            part = readers.kept(kept.restore(file, options, meter)).samples((x0, y0, x1, y1))
+        return np.ascontiguousarray(part)
     if header.origin is not None:
         samples = yield from render(file, options, (x0, y0, x1, y1), Meter(progress, header.width * header.height, 1))
         return _checked(samples, file, region)

@@ -18,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec import container, plain
+from lgcodec.boxes import Box
 from lgcodec.coding import coder
 from lgcodec.container import File, ModelReference
 from lgcodec.errors import FormatError, IntegrityError
 from lgcodec.fields import Reader, varint
-from lgcodec.image import BY_PILLOW, Picture
+from lgcodec.image import BY_PILLOW, Picture, Samples
 from lgcodec.jpeg import file as jpeg
 from lgcodec.jpeg.errors import JpegError
+from lgcodec.jpeg.pixels import Pixels
 from lgcodec.jpeg.rest import closed, opened
 from lgcodec.models.interface import Coefficients, ComponentShape, ImageModel, Stream
 from lgcodec.models.parallel import each
@@ -33,6 +35,7 @@ from lgcodec.work import Meter, bytes_of_words, words_of
 
 _MOST_INNER, _LONGEST_INNER = 8, 1 << 22  # JPEG files within a JPEG file, bytes of each
 _SOI, _EOI, _ENDS = rb"\xff\xd8\xff", rb"\xff\xd9", 4  # how such a file begins and ends; how many ends are tried
+_MARGIN = 32  # rows of pixels beside those that are shown which their chroma may be enlarged from
 BAND_BLOCKS = 1 << 15  # of the finest component, about: so that bands are coded side by side
 
 
@@ -113,9 +116,33 @@ def planes(file: File, options: Options, meter: Meter) -> tuple[jpeg.Plane, ...]
     )
 
 
+def region(file: File, options: Options, box: Box, meter: Meter) -> Samples | None:
+    """The pixels of a box, of which no more bands are decoded than it needs; None where only the whole file tells them.
+
+    Raises FormatError where what is needed is damaged.
+    """
+    header = file.header
+    if header.model is None:
+        return None
+    rest = _whole(file.kept_rest(), options, header.width * header.height, _MOST_INNER)
+    rows = (box[1] - _MARGIN, box[3] + _MARGIN)
+    try:
+        _, values = _by_model(file, rest, header.model, options, meter, rows)
+        shown = Pixels(rest, values)
+    except JpegError:
+        return None
+    return shown.box(box) if shown.channels == header.mode.channels else None
+
+
 def _by_model(
-    file: File, rest: bytes, reference: ModelReference, options: Options, meter: Meter
+    file: File,
+    rest: bytes,
+    reference: ModelReference,
+    options: Options,
+    meter: Meter,
+    wanted: tuple[int, int] | None = None,
 ) -> tuple[jpeg.Shape, list[Coefficients]]:
+    """The shape and its coefficients; wanted: of bands that have none of these rows of pixels, zeros."""
     header = file.header
     shape = jpeg.shape_of(rest)
     if (shape.width, shape.height) != (header.width, header.height):
@@ -128,9 +155,15 @@ def _by_model(
     bands = _bands(shape, list(side.reshape(len(shape.planes), -1)))
     if count != len(bands):
         raise FormatError(f"a kept JPEG of {len(bands)} bands has {count} streams")
+    tallest = max(range(len(shape.planes)), key=lambda i: shape.planes[i].vertical)  # whose rows are those of the image
 
     def decode(place: int) -> list[Coefficients]:
-        values = coder.decode_band(model, bands[place][0], words_of(file.band(place)))
+        shapes, rows = bands[place]
+        first, last = (8 * row for row in rows[tallest])
+        if wanted is not None and (last <= wanted[0] or first >= wanted[1]):
+            values = [np.zeros((of.rows, of.columns, 64), np.int16) for of in shapes]
+        else:
+            values = coder.decode_band(model, shapes, words_of(file.band(place)))
         meter.add(header.width * header.height / count)
         return values
 

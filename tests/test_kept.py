@@ -104,6 +104,37 @@ def test_its_pixels_are_those_that_pillow_shows() -> None:
     lgcodec.verify(packed)
 
 
+@pytest.mark.parametrize("kind", ["baseline", "progressive", "4:4:4", "4:2:2", "grey", "cut"])
+def test_a_region_decodes_the_bands_under_it_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lgcodec import kept
+    from lgcodec.coding import coder
+
+    monkeypatch.setattr(kept, "BAND_BLOCKS", 60)
+    image = photo((96, 400)).convert("L") if kind == "grey" else photo((96, 400))
+    data = jpeg(image, **KINDS.get(kind, {}))
+    data = data[:-900] if kind == "cut" else data  # which is kept as it is: whole, or not at all
+    packed, decoded = lgcodec.compress(data), list[int]()
+
+    def counted(*words: Any) -> Any:
+        decoded.append(1)
+        return true(*words)
+
+    true = coder.decode_band
+    monkeypatch.setattr(coder, "decode_band", counted)
+    if kind == "cut":
+        with pytest.raises(InputError, match="damaged"):
+            lgcodec.decompress(packed, region=(5, 200, 60, 220))
+        return
+    shown = np.asarray(Image.open(io.BytesIO(data)))
+    for box in ((5, 200, 60, 220), (0, 0, 96, 3), (95, 399, 96, 400), (0, 0, 96, 400)):
+        decoded.clear()
+        x0, y0, x1, y1 = box
+        assert np.array_equal(lgcodec.decompress(packed, region=box), shown[y0:y1, x0:x1]), box
+        bands = lgcodec.inspect(packed).tiles
+        assert bands > 3
+        assert (len(decoded) < bands) == (y1 - y0 < 400)
+
+
 def test_cmyk_gives_no_pixels() -> None:
     packed = lgcodec.compress(jpeg(photo().convert("CMYK")))
     with pytest.raises(InputError, match="CMYK"):
