@@ -236,3 +236,37 @@ def test_a_grey_picture_in_colour_has_a_preview_worth_measuring(tmp_path: Path) 
     (measured,) = bench.run(tmp_path, [contender], 1, "cpu", lambda row: None).rows
     assert measured.preview is not None
     assert measured.preview.psnr > 15
+
+
+def test_jpeg_files_are_measured_as_files(tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs", reason="the bench extra is not installed")
+    from lgcodec.cli.bench import jpegs
+
+    image = Image.fromarray(photo(64, 80))
+    image.save(tmp_path / "a.jpg", quality=90)
+    image.save(tmp_path / "b.png")  # measured as pixels, elsewhere
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-99])
+    (tmp_path / "none.jpg").write_bytes(b"\xff\xd8\xff of nothing")
+    told: list[jpegs.FileRow] = []
+    rows = jpegs.measure(tmp_path, "cpu", 2, True, told.append)
+    assert rows == told
+    assert [(row.file, row.codec) for row in rows] == [
+        (name, codec) for name in ("a.jpg", "cut.jpg") for codec in ("jxl", "lgcodec")
+    ]
+    whole, ours, peer, kept = rows[0], rows[1], rows[2], rows[3]
+    assert 0 < ours.after < ours.before == whole.before == (tmp_path / "a.jpg").stat().st_size
+    assert ours.ideal_bits is not None
+    assert None not in (ours.threads_encode_seconds, ours.threads_decode_seconds)
+    assert (peer.is_modelled, peer.after) == (False, peer.before)
+    assert not kept.is_modelled
+    lines = jpegs.table(rows).splitlines()[1:]
+    assert [line.split()[:3] for line in lines] == [["jxl", "2", "1"], ["lgcodec", "2", "1"]]
+
+
+def test_a_jpeg_that_does_not_come_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lgcodec.cli.bench import jpegs
+
+    Image.fromarray(photo(16, 16)).save(tmp_path / "a.jpg")
+    monkeypatch.setattr(lgcodec.Codec, "restore", lambda self, data: b"another")
+    with pytest.raises(IntegrityError, match="did not return the bytes of a"):
+        jpegs.measure(tmp_path, "cpu", 1, False, lambda row: None)

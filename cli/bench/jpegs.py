@@ -11,6 +11,7 @@ import lgcodec
 from lgcodec.cli import files
 from lgcodec.errors import IntegrityError
 
+OURS = "lgcodec"
 Code = Callable[[bytes, int], bytes]  # bytes and threads to bytes
 
 
@@ -44,15 +45,12 @@ def measure(
     codecs = dict(_codecs(device, with_peer))
     rows: list[FileRow] = []
     for path in found(folder):
-        data = path.read_bytes()
-        for name, (encode, decode) in codecs.items():
-            try:
-                row = _row(str(path.relative_to(folder)), name, data, (encode, decode), threads)
-            except lgcodec.InputError:
-                break
-            except RuntimeError:  # a peer that does not take the file keeps it as it is
-                row = FileRow(str(path.relative_to(folder)), name, len(data), len(data), 0, 0, is_modelled=False)
-            rows.append(row)
+        data, name = path.read_bytes(), str(path.relative_to(folder))
+        try:
+            rows += [_row(name, codec, data, ways, threads) for codec, ways in codecs.items()]
+        except lgcodec.InputError:  # no image: nobody's
+            continue
+        for row in rows[-len(codecs) :]:
             tell(row)
     return rows
 
@@ -70,7 +68,7 @@ def _codecs(device: str, with_peer: bool) -> Iterator[tuple[str, tuple[Code, Cod
         )
     codec = lgcodec.Codec(device=device, verify=False, max_pixels=1 << 40)
     yield (
-        "lgcodec",
+        OURS,
         (
             lambda data, threads: replace(codec, threads=threads).compress(data),
             lambda data, threads: replace(codec, threads=threads).restore(data),
@@ -79,9 +77,15 @@ def _codecs(device: str, with_peer: bool) -> Iterator[tuple[str, tuple[Code, Cod
 
 
 def _row(file: str, name: str, data: bytes, codec: tuple[Code, Code], threads: int) -> FileRow:
-    packed, alone = _timed(file, name, data, codec, 1)
+    try:
+        packed, alone = _timed(file, name, data, codec, 1)
+    except RuntimeError:
+        if name == OURS:
+            raise
+        # a peer that does not take the file keeps it as it is
+        return FileRow(file, name, len(data), len(data), 0, 0, is_modelled=False)
     together = _timed(file, name, data, codec, threads)[1] if threads > 1 else None
-    info = lgcodec.inspect(packed) if name == "lgcodec" else None
+    info = lgcodec.inspect(packed) if name == OURS else None
     ideal = None if info is None else info.ideal_bits
     modelled = info is None or info.model_id is not None
     encode, decode = (None, None) if together is None else together
