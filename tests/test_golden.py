@@ -95,6 +95,7 @@ def test_golden_files_cover_the_format() -> None:
     assert {header.mode.pillow for header in by_model} == {"1", "L", "LA", "P", "RGB", "RGBA"}
     assert any(header.base_size for header in found.values())
     assert {header.model is None for header in found.values() if header.kept is not None} == {True, False}
+    assert {header.origin.data[0] for header in found.values() if header.origin is not None} == {0, 1, 2}
     assert any(header.chunks[0] for header in found.values())
     sizes = [(x1 - x0, y1 - y0) for header in by_model for _, (x0, y0, x1, y1) in header.boxes()]
     assert any(width == 1 < height for width, height in sizes)

@@ -1,4 +1,6 @@
-"""Makes golden files of JPEG files that are kept: `python tests/golden/make_kept.py NAME...`. See README.md."""
+"""Makes golden files of JPEG files that are kept, and of pixels that are coded as the JPEG they were:
+`python tests/golden/make_kept.py NAME...`. See README.md.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,12 @@ from typing import Any
 
 import numpy as np
 from keep import Made, main
+from keep import kept as both
+from numpy.typing import NDArray
 from PIL import Image
 
 import lgcodec
+from lgcodec.jpeg import file, idct
 
 SIZE = (61, 45)
 
@@ -21,13 +26,31 @@ def jpeg(mode: str = "RGB", size: tuple[int, int] = SIZE, **options: Any) -> byt
     waves = np.stack([128 + 90 * np.sin(x / 9 + y / 31), 3 * y % 256, 255 - 2 * x, 40 + x], axis=2)
     noisy = np.clip(waves + np.random.Generator(np.random.PCG64(12)).normal(0, 5, waves.shape), 0, 255).astype(np.uint8)
     image = Image.fromarray(noisy[..., :3]).convert(mode)
-    file = io.BytesIO()
-    image.save(file, "JPEG", **{"quality": 85, **options})
-    return file.getvalue()
+    out = io.BytesIO()
+    image.save(out, "JPEG", **{"quality": 85, **options})
+    return out.getvalue()
 
 
 def kept(data: bytes) -> Made:
     return {"lgc": lgcodec.compress(data, threads=1), "jpg": data}
+
+
+def shown(data: bytes, left: int = 0, top: int = 0) -> Made:
+    """The pixels of a JPEG file, from a place on, which are coded as its coefficients."""
+    return coded(np.asarray(Image.open(io.BytesIO(data)))[top:, left:])
+
+
+def by_floats(data: bytes) -> Made:
+    """The same of a grey file, by the other inverse transform."""
+    (plane,) = file.parse(data).planes
+    return coded(idct.plane(plane.coefficients, plane.steps, idct.REAL))
+
+
+def coded(pixels: NDArray[np.uint8]) -> Made:
+    packed = lgcodec.compress(pixels, threads=1)
+    if "coefficients" not in str(lgcodec.inspect(packed).origin):
+        raise ValueError("this is not coded as coefficients")
+    return both(packed, pixels)
 
 
 THUMBNAIL = b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0" + jpeg(size=(32, 24))
@@ -41,6 +64,10 @@ if __name__ == "__main__":
             "kept-grey": lambda: kept(jpeg("L", quality=95)),
             "kept-cmyk": lambda: kept(jpeg("CMYK")),
             "kept-inner": lambda: kept(jpeg(exif=THUMBNAIL, comment=b"and again" + THUMBNAIL[20:])),
+            "origin-coefficients": lambda: shown(jpeg(size=(136, 104))),
+            "origin-coefficients-444": lambda: shown(jpeg(size=(104, 96), subsampling=0, quality=75), 3, 5),
+            "origin-coefficients-grey": lambda: shown(jpeg("L", size=(120, 96), quality=80), 5, 2),
+            "origin-coefficients-real": lambda: by_floats(jpeg("L", size=(120, 96), quality=80)),
             "kept-as-it-is": lambda: kept(jpeg()[:1000]),
         }
     )
