@@ -21,6 +21,17 @@ if shutil.which("nvidia-smi") is None:
 from strategies import FakeModel
 
 from lgcodec import Codec
+from lgcodec.models.machines.native import build, library
+
+
+@pytest.fixture(params=build.SETS)
+def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each instruction set that the native library is compiled for and this processor has."""
+    name: str = request.param
+    if name not in library.available():
+        pytest.skip(f"this processor has no {name}")
+    monkeypatch.setenv("LGCODEC_INSTRUCTIONS", name)
+    return name
 
 
 @pytest.fixture

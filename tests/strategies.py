@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from lgcodec.colour import STANDARD, inverse
 from lgcodec.errors import FormatError, ModelError
 from lgcodec.models import registry
+from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.interface import (
     TOTAL,
     Coding,
     Coefficients,
     ComponentShape,
+    Distribution,
     Explicit,
     ExplicitCoding,
     ImageModel,
@@ -46,6 +48,38 @@ def band_for() -> tuple[list[ComponentShape], list[Coefficients]]:
         shapes.append(ComponentShape(rows, columns, factor, factor, steps, energy))
         band.append(values)
     return shapes, band
+
+
+TABLES = Tables.make()
+Step = tuple[Distribution, NDArray[np.int64]]
+
+
+def mixture(random: np.random.Generator, n: int) -> Step:
+    """Components from needles to plains, in and far outside the alphabet; values likely and not."""
+    K, size = int(random.integers(1, 5)), 16 * int(random.integers(3, 300))
+    origin = -int(random.integers(0, size))
+    logit, log_scale = random.integers(-200, 200, (K, n)), random.integers(0, 161, (K, n))
+    mean = random.integers(64 * (origin - 300), 64 * (origin + size + 300), (K, n))
+    if random.random() < 0.1:
+        mean *= 1 << 20
+    near = np.clip(np.rint(mean[0] / 64), origin, origin + size - 1)
+    values = np.where(random.random(n) < 0.5, near, random.integers(origin, origin + size, n)).astype(np.int64)
+    return Mixture.of(TABLES, logit, mean, log_scale, size, origin), values
+
+
+def table(random: np.random.Generator, n: int) -> Step:
+    A = int(random.integers(3, 40))
+    share = random.random((n, A)) ** 8 + 1e-9
+    frequency = 1 + np.floor(share / share.sum(axis=1, keepdims=True) * (TOTAL - A)).astype(np.int64)
+    cdf = np.pad(np.cumsum(frequency, axis=1), ((0, 0), (1, 0))).astype(np.uint32)
+    cdf[:, -1] = TOTAL
+    return Table(cdf, np.array([n])), random.integers(0, A, n)
+
+
+def steps(seed: int, sizes: Sequence[int]) -> list[Step]:
+    """Distributions of both kinds, of so many symbols each, and symbols for them."""
+    random = np.random.default_rng(seed)
+    return [(mixture if random.random() < 0.6 else table)(random, n) for n in sizes]
 
 
 each_machine = pytest.mark.parametrize("machine", [

@@ -32,7 +32,7 @@ from lgcodec.models.families.coefficients.program import Program, energy_of
 from lgcodec.models.interface import BandCoder, Coefficients, ComponentShape, Stream, Words
 from lgcodec.models.layers.integer import EXACT, WEIGHT_LIMIT, Layer
 from lgcodec.models.machines import choose
-from lgcodec.models.machines.native import build, library
+from lgcodec.models.machines.native import library
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.machines.numpy.stack import Stack
 from lgcodec.models.parallel import each
@@ -113,15 +113,6 @@ LAYOUTS = {
 KINDS = ("coarse", "fine", "extreme")
 CASES = [(layout, KINDS[i % 3], "small") for i, layout in enumerate(LAYOUTS)]
 CASES += [("4:2:0, odd", kind, name) for kind in KINDS for name in NETWORKS if (kind, name) != ("coarse", "small")]
-
-
-@pytest.fixture(params=build.SETS)
-def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    name: str = request.param
-    if name not in library.available():
-        pytest.skip(f"this processor has no {name}")
-    monkeypatch.setenv("LGCODEC_INSTRUCTIONS", name)
-    return name
 
 
 def program_of(network: Network, shapes: Sequence[ComponentShape]) -> Program:

@@ -16,21 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import band_for, each_machine
+from strategies import Step, band_for, each_machine, steps
 
 from lgcodec.coding import chain, coder
 from lgcodec.models import registry
-from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families import FAMILIES, tile_coder
 from lgcodec.models.interface import (
-    TOTAL,
     CoefficientCoding,
-    Distribution,
     ExplicitCoding,
     LatentCoding,
     NewStack,
-    Table,
     Tile,
 )
 from lgcodec.models.layers.convolution import Convolution
@@ -50,8 +46,6 @@ CPU = [name for name, row in MACHINES.items() if row.device == "cpu"]
 ALL = [name for name in MACHINES if missing(name) is None]
 Int = NDArray[np.int64]
 Case = Callable[[Machine], None]
-Step = tuple[Distribution, Int]
-TABLES = Tables.make()
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -168,31 +162,6 @@ def convolved(seed: int, size: int, shape: tuple[int, ...], O: int, machine: Mac
 
 
 # Stacks
-
-
-def mixture(random: np.random.Generator, n: int) -> Step:
-    """Components from needles to plains, in and far outside the alphabet; values likely and not."""
-    K, size = int(random.integers(1, 5)), 16 * int(random.integers(3, 300))
-    origin = -int(random.integers(0, size))
-    logit, log_scale = random.integers(-200, 200, (K, n)), random.integers(0, 161, (K, n))
-    mean = random.integers(64 * (origin - 300), 64 * (origin + size + 300), (K, n))
-    near = np.clip(np.rint(mean[0] / 64), origin, origin + size - 1)
-    values = np.where(random.random(n) < 0.5, near, random.integers(origin, origin + size, n)).astype(np.int64)
-    return Mixture.of(TABLES, logit, mean, log_scale, size, origin), values
-
-
-def table(random: np.random.Generator, n: int) -> Step:
-    A = int(random.integers(3, 40))
-    share = random.random((n, A)) ** 8 + 1e-9
-    frequency = 1 + np.floor(share / share.sum(axis=1, keepdims=True) * (TOTAL - A)).astype(np.int64)
-    cdf = np.pad(np.cumsum(frequency, axis=1), ((0, 0), (1, 0))).astype(np.uint32)
-    cdf[:, -1] = TOTAL
-    return Table(cdf, np.array([n])), random.integers(0, A, n)
-
-
-def steps(seed: int, sizes: list[int]) -> list[Step]:
-    random = np.random.default_rng(seed)
-    return [(mixture if random.random() < 0.6 else table)(random, n) for n in sizes]
 
 
 def pushed(new: NewStack, message: list[Step]) -> NDArray[np.uint32]:

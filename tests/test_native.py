@@ -7,30 +7,26 @@ from __future__ import annotations
 import functools
 import os
 import platform
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import band_for
+from strategies import band_for, steps
 
 from lgcodec.coding import chain, coder
 from lgcodec.errors import ModelError
 from lgcodec.models import registry
-from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.entropy.program import shape_of
 from lgcodec.models.interface import (
     TOTAL,
     CoefficientCoding,
-    Distribution,
     ExplicitCoding,
     ImageModel,
     Intervals,
     LatentCoding,
     Stream,
-    Table,
 )  # fmt: skip
 from lgcodec.models.layers.convolution import Convolution, ExecutorConvolutions
 from lgcodec.models.layers.integer import Layer, check_exact
@@ -44,19 +40,8 @@ from lgcodec.models.machines.numpy.stack import Stack
 if not library.available():
     pytest.skip("no native library: python -m lgcodec.models.machines.native.build", allow_module_level=True)
 
-TABLES = Tables.make()
 QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-Step = tuple[Distribution, NDArray[np.int64]]
 Tile = NDArray[np.int16]
-
-
-@pytest.fixture(params=build.SETS)
-def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    name: str = request.param
-    if name not in library.available():
-        pytest.skip(f"this processor has no {name}")
-    monkeypatch.setenv("LGCODEC_INSTRUCTIONS", name)
-    return name
 
 
 def layer(random: np.random.Generator, outputs: int, inputs: int) -> Layer:
@@ -97,33 +82,6 @@ def test_convolutions(instructions: str, shape: tuple[int, ...], outputs: int, s
     a = random.integers(-limit, limit + 1, shape).astype(np.float32)
     results = [m.convolve(m.load(one), a) for m in (ExecutorConvolutions(NumpyExecutor()), NativeConvolutions())]
     assert np.array_equal(*results)
-
-
-def mixture(random: np.random.Generator, n: int) -> Step:
-    """Components from needles to plains, in and far outside the alphabet; values likely and not."""
-    K, size = int(random.integers(1, 5)), 16 * int(random.integers(3, 300))
-    origin = -int(random.integers(0, size))
-    logit, log_scale = random.integers(-200, 200, (K, n)), random.integers(0, 161, (K, n))
-    mean = random.integers(64 * (origin - 300), 64 * (origin + size + 300), (K, n))
-    if random.random() < 0.1:
-        mean *= 1 << 20
-    near = np.clip(np.rint(mean[0] / 64), origin, origin + size - 1)
-    values = np.where(random.random(n) < 0.5, near, random.integers(origin, origin + size, n)).astype(np.int64)
-    return Mixture.of(TABLES, logit, mean, log_scale, size, origin), values
-
-
-def table(random: np.random.Generator, n: int) -> Step:
-    A = int(random.integers(3, 40))
-    share = random.random((n, A)) ** 8 + 1e-9
-    frequency = 1 + np.floor(share / share.sum(axis=1, keepdims=True) * (TOTAL - A)).astype(np.int64)
-    cdf = np.pad(np.cumsum(frequency, axis=1), ((0, 0), (1, 0))).astype(np.uint32)
-    cdf[:, -1] = TOTAL
-    return Table(cdf, np.array([n])), random.integers(0, A, n)
-
-
-def steps(seed: int, sizes: Sequence[int]) -> list[Step]:
-    random = np.random.default_rng(seed)
-    return [(mixture if random.random() < 0.6 else table)(random, n) for n in sizes]
 
 
 @QUICK

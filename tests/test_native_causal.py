@@ -107,13 +107,6 @@ def known(name: str, shape: Shape) -> tuple[list[Tile], list[NDArray[np.uint32]]
     return tiles, words, bits
 
 
-@pytest.fixture(params=library.available())
-def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    name: str = request.param
-    monkeypatch.setenv("LGCODEC_INSTRUCTIONS", name)
-    return name
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", CASES)
 def test_words_are_those_of_numpy(name: str, shape: Shape, instructions: str) -> None:
