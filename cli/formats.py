@@ -70,10 +70,11 @@ def write(picture: Picture, file: BinaryIO, suffix: str, *, check: bool) -> tupl
         return ()
     if suffix in JPEG:
         raise InputError(f"{suffix} files would not keep every pixel (use .png)")
+    lost = picture.lost if picture.file is None else (*picture.lost, "the JPEG file as such")
     if suffix in ("", PNG):
         picture.write_png(file)
         if not check:
-            return picture.lost
+            return lost
     elif suffix in TIFF:
         _write_tiff(picture, file)
     elif suffix in PNM:
@@ -90,13 +91,13 @@ def write(picture: Picture, file: BinaryIO, suffix: str, *, check: bool) -> tupl
     if not _is_same(picture, back, suffix):
         raise InputError(f"{suffix} does not keep every pixel of mode {picture.mode.pillow} (use .png)")
     if suffix == PNG:
-        return picture.lost
+        return lost
     facts, kept = _facts(picture), _facts(back)
     if suffix in PNM:
         facts.pop("mxVL", None)
     if suffix in TIFF:
         facts.pop("orientation", None)  # readers turn the pixels instead
-    return (*(name for name, value in facts.items() if not _holds(kept.get(name), value)), *picture.lost)
+    return (*(name for name, value in facts.items() if not _holds(kept.get(name), value)), *lost)
 
 
 def grid_of(pictures: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:

@@ -253,6 +253,19 @@ def test_the_command_line_keeps_files(cli: Cli) -> None:
     assert cli("verify", "a.lgc").exit_code == 0
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_a_file_is_not_removed_for_its_pixels(cli: Cli, suffix: str) -> None:
+    Path("a.jpg").write_bytes(jpeg())
+    assert cli("compress", "-q", "--rm", "a.jpg").exit_code == 0
+    result = cli("decompress", "-q", "--rm", "a.lgc", "-o", f"b.{suffix}")
+    assert result.exit_code == 1
+    assert "is not removed, because this would be lost: " in result.stderr
+    assert "the JPEG file as such" in result.stderr
+    assert Path("a.lgc").exists()
+    assert cli("decompress", "-q", "--rm", "a.lgc").exit_code == 0
+    assert not Path("a.lgc").exists()
+
+
 def test_pixels_do_not_become_jpegs(cli: Cli) -> None:
     photo().save("a.png")
     assert cli("compress", "a.png").exit_code == 0
