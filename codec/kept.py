@@ -57,18 +57,15 @@ def encode(picture: Picture, options: Options, meter: Meter, *, nests: bool = Tr
     model = options.of_coefficients()
     shape = jpeg.shape_of(parsed.rest)
     values = [plane.coefficients for plane in parsed.planes]
-    energies = [coder.coefficients(model).energy(value) for value in values]
-    bands = _bands(shape, energies)
-    items = [(shapes, [v[a:b] for v, (a, b) in zip(values, rows, strict=True)]) for shapes, rows in bands]
-    streams = each(options.workers(), lambda item: _coded(model, item, meter, len(items)), items)
-    if None not in streams:
-        known = [stream for stream in streams if stream is not None]
-        side = b"".join(energy.tobytes() for energy in energies)
-        bits = round(sum(stream.ideal_bits for stream in known))
-        reference = ModelReference(model.wire_id, model.digest[: container.MODEL_DIGEST_SIZE], side, bits)
-        words = [bytes_of_words(stream.words) for stream in known]
-        rest = _nested(parsed.rest, options, picture.area) if nests else _without(opened(parsed.rest), [], {})
-        best = min(best, write(rest=rest, model=reference, bands=words), key=len)
+    coding = coder.coefficients(model)
+    earlier = [coding.earlier(value, of.steps) for value, of in zip(values, shape.planes, strict=True)]
+    nothing = [b"" for _ in values]
+    rest = _nested(parsed.rest, options, picture.area) if nests else _without(opened(parsed.rest), [], {})
+    quiet = Meter(None, picture.area, 1)
+    for known, shown in ((earlier, meter), (nothing, quiet)) if any(earlier) else ((nothing, meter),):
+        coded = _by_bands(model, shape, values, known, options, shown)
+        if coded is not None:
+            best = min(best, write(rest=rest, model=coded[0], bands=coded[1]), key=len)
     if options.verify and restore(container.read(best, max_pixels=picture.area), options, meter) != data:
         raise IntegrityError("the file would not come back: please report this")
     return best
@@ -150,9 +147,11 @@ def _by_model(
     side = np.frombuffer(reference.adaptation, np.uint8)
     count = len(header.kept.bands) if header.kept is not None else 0
     model = options.find(reference)
-    if len(side) != coder.coefficients(model).energies * len(shape.planes) or side.max(initial=0) > 127:
+    coding, n = coder.coefficients(model), len(shape.planes)
+    energies, rest_of_side = side[: coding.energies * n], side[coding.energies * n :].tobytes()
+    if len(energies) != coding.energies * n or energies.max(initial=0) > 127:
         raise FormatError("the side information of a kept JPEG is not well-formed")
-    bands = _bands(shape, list(side.reshape(len(shape.planes), -1)))
+    bands = _bands(shape, list(energies.reshape(n, -1)), _unpacked(rest_of_side, coding.earliers, n))
     if count != len(bands):
         raise FormatError(f"a kept JPEG of {len(bands)} bands has {count} streams")
     tallest = max(range(len(shape.planes)), key=lambda i: shape.planes[i].vertical)  # whose rows are those of the image
@@ -255,17 +254,51 @@ def _inner_back(data: bytes, options: Options, area: int) -> bytes:
     return restore(file, options, Meter(None, area, 1), nests=False)
 
 
-def _coded(
-    model: ImageModel, item: tuple[list[ComponentShape], list[Coefficients]], meter: Meter, count: int
-) -> Stream | None:
-    """None where the model does not code such values."""
-    stream = coder.encode_band(model, *item)
-    meter.add(meter.pixels / count)
-    return stream
+def _by_bands(
+    model: ImageModel,
+    shape: jpeg.Shape,
+    values: Sequence[Coefficients],
+    earlier: Sequence[bytes],
+    options: Options,
+    meter: Meter,
+) -> tuple[ModelReference, list[bytes]] | None:
+    """What says how the coefficients are coded, and their bands; None where the model does not code such values."""
+    coding = coder.coefficients(model)
+    energies = [coding.energy(value) for value in values]
+    bands = _bands(shape, energies, earlier)
+
+    def code(place: int) -> Stream | None:
+        shapes, rows = bands[place]
+        stream = coder.encode_band(model, shapes, [v[a:b] for v, (a, b) in zip(values, rows, strict=True)])
+        meter.add(meter.pixels / len(bands))
+        return stream
+
+    streams = each(options.workers(), code, range(len(bands)))
+    known = [stream for stream in streams if stream is not None]
+    if len(known) < len(streams):
+        return None
+    side = b"".join(energy.tobytes() for energy in energies) + _packed(earlier, coding.earliers)
+    bits = round(sum(stream.ideal_bits for stream in known))
+    reference = ModelReference(model.wire_id, model.digest[: container.MODEL_DIGEST_SIZE], side, bits)
+    return reference, [bytes_of_words(stream.words) for stream in known]
+
+
+def _packed(earlier: Sequence[bytes], size: int) -> bytes:
+    """What is told of components' earlier quantisation; nothing where there was none."""
+    return plain.deflate(b"".join(part or bytes(size) for part in earlier)) if any(earlier) else b""
+
+
+def _unpacked(data: bytes, size: int, count: int) -> list[bytes]:
+    content = plain.inflate(data, size * count) if data else b""
+    parts = [content[size * i : size * (i + 1)] for i in range(count)]
+    return [part if any(part) else b"" for part in parts]
 
 
 def _bands(
-    shape: jpeg.Shape, energies: Sequence[NDArray[np.uint8]], most_bands: int = 1 << 20
+    shape: jpeg.Shape,
+    energies: Sequence[NDArray[np.uint8]],
+    earlier: Sequence[bytes],
+    most_bands: int = 1 << 20,
 ) -> list[tuple[list[ComponentShape], list[tuple[int, int]]]]:
     """Each band's components, and which of their rows of blocks these are.
 
@@ -280,14 +313,17 @@ def _bands(
     for i in range(count):
         ends = [units * (i + j) // count for j in (0, 1)]
         shapes, rows = [], []
-        for plane, energy in zip(shape.planes, energies, strict=True):
+        for plane, energy, before in zip(shape.planes, energies, earlier, strict=True):
             first, last = (min(plane.rows, end * plane.vertical) for end in ends)
             last = plane.rows if i == count - 1 else last
             rows.append((first, last))
             steps = plane.steps.astype(np.int64)
-            shapes.append(ComponentShape(last - first, plane.columns, plane.vertical, plane.horizontal, steps, energy))
+            sizes = (last - first, plane.columns, plane.vertical, plane.horizontal)
+            shapes.append(ComponentShape(*sizes, steps, energy, before))
         bands.append((shapes, rows))
-    return bands if all(last > first for _, rows in bands for first, last in rows) else _bands(shape, energies, 1)
+    if all(last > first for _, rows in bands for first, last in rows):
+        return bands
+    return _bands(shape, energies, earlier, 1)
 
 
 def _digest(data: bytes) -> bytes:

@@ -189,6 +189,7 @@ class ComponentShape:
 
     rows, columns: of blocks. vertical, horizontal: sampling factors, which the image has per sample of the component.
     steps: int [64], 1 .. 65535, by frequency 8 v + u. energy: what the encoder says about it, int [energies], 0..127.
+    earlier: what it says about an earlier quantisation, if there was one.
     """
 
     rows: int
@@ -197,6 +198,7 @@ class ComponentShape:
     horizontal: int
     steps: IntArray
     energy: IntArray
+    earlier: bytes = b""
 
 
 class BandCoder(Protocol):
@@ -211,11 +213,14 @@ class BandCoder(Protocol):
 class CoefficientCoding:
     """Each band of a JPEG file is a stream of its own. program: of a band's components; fast: a machine's own coder.
 
-    energy: of a component's coefficients, for ComponentShape, uint8 [energies].
+    energy: of a component's coefficients, for ComponentShape, uint8 [energies]. earlier: likewise of coefficients and
+    their steps, `earliers` bytes or none.
     """
 
     energies: int
     energy: Callable[[Coefficients], NDArray[np.uint8]]
+    earliers: int
+    earlier: Callable[[Coefficients, IntArray], bytes]
     program: Callable[[Sequence[ComponentShape]], Explicit[list[Coefficients]]]
     fast: BandCoder | None = None
 

@@ -9,19 +9,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lgcodec.coding.explicit import pop_program, push_program
 from lgcodec.errors import FormatError, ModelError
 from lgcodec.models.entropy.mixture import Tables
 from lgcodec.models.families import tile_coder
-from lgcodec.models.families.coefficients import companion
+from lgcodec.models.families.coefficients import companion, earlier
 from lgcodec.models.families.coefficients.network import (
     AC_SIZE,
     BANDS,
     FEATURE_LIMIT,
     MAGNITUDES,
     MOST_BLOCKS,
+    ZIGZAG,
     Config,
     Network,
     compand_table,
@@ -87,7 +90,14 @@ def draw(kind: str, parts: Sequence[tuple[int, int, int, int]], seed: int) -> tu
     random = np.random.default_rng(seed)
     band = [draw_blocks(random, rows, columns, kind) for rows, columns, _, _ in parts]
     known = zip(parts, band, strict=True)
-    return [ComponentShape(*part, draw_steps(random, kind), energy_of(x)) for part, x in known], band
+    shapes = [ComponentShape(*part, draw_steps(random, kind), energy_of(x)) for part, x in known]
+    return [replace(shape, earlier=draw_earlier(random, shape)) if kind == "twice" else shape for shape in shapes], band
+
+
+def draw_earlier(random: np.random.Generator, shape: ComponentShape) -> bytes:
+    """Larger steps, or none."""
+    before = shape.steps[list(ZIGZAG)] + random.integers(1, 60, 64)
+    return bytes([random.integers(32), *np.where((random.random(64) < 0.7) & (before < 256), before, 0).tolist()])
 
 
 # Components as files have them, and as hostile ones say they have them.
@@ -110,8 +120,8 @@ LAYOUTS = {
     "sizes that do not agree": [(2, 3, 2, 2), (9, 8, 2, 2), (4, 5, 1, 2)],
     "more than a batch": [(30, 40, 2, 2), (15, 20, 1, 1)],
 }
-KINDS = ("coarse", "fine", "extreme")
-CASES = [(layout, KINDS[i % 3], "small") for i, layout in enumerate(LAYOUTS)]
+KINDS = ("coarse", "fine", "extreme", "twice")
+CASES = [(layout, KINDS[i % 4], "small") for i, layout in enumerate(LAYOUTS)]
 CASES += [("4:2:0, odd", kind, name) for kind in KINDS for name in NETWORKS if (kind, name) != ("coarse", "small")]
 
 
@@ -231,6 +241,9 @@ GREY = ComponentShape(2, 3, 1, 1, np.full(64, 9), np.full(10, 5))
         [replace(GREY, energy=np.full(10, -1))],
         [replace(GREY, energy=np.full(9, 1))],
         [GREY, replace(GREY, rows=0)],
+        [replace(GREY, earlier=bytes([32] + 64 * [10]))],
+        [replace(GREY, earlier=bytes([0] + 64 * [9]))],
+        [replace(GREY, earlier=bytes(64))],
     ],
 )
 def test_shapes_that_no_file_has_are_refused(shapes: list[ComponentShape]) -> None:
@@ -239,6 +252,32 @@ def test_shapes_that_no_file_has_are_refused(shapes: list[ComponentShape]) -> No
             coder.decode(shapes, np.zeros(0, np.uint32))
         with pytest.raises(ModelError):
             coder.encode(shapes, [np.zeros((2, 3, 64), np.int16)] * len(shapes))
+
+
+@given(st.integers(1, 254), st.data(), st.integers(0, 31))
+def test_edges_of_an_earlier_quantiser_go_up(step: int, data: st.DataObject, setting: int) -> None:
+    before = data.draw(st.integers(step + 1, 255))
+    shape = replace(GREY, steps=np.full(64, step), earlier=bytes([setting] + 64 * [before]))
+    for k, edges in earlier.edges(shape, Tables.make()).items():
+        assert len(edges) == (AC_SIZE[0] if k else 4096) + 1
+        assert (np.diff(edges) >= 0).all()
+        assert np.abs(edges - 64 * (np.arange(len(edges)) - (len(edges) - 1) // 2) + 32).max() <= 64 * before / step
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_earlier_quantiser_is_found(seed: int) -> None:
+    """Steps of a table, by the histograms alone: of those that are said to have been before, most were."""
+    random = np.random.default_rng(seed)
+    table = np.array([5, 6, 7, 9, 11, 14] + 58 * [17])  # of both: what is larger than the own one must be found
+    own = np.full(64, 3)
+    x = np.rint(random.laplace(size=(60, 70, 64)) * np.where(np.arange(64) < 20, 40, 9)) * table
+    x = np.rint((x + random.normal(0, 0.4, x.shape)) / own).clip(-1000, 1000).astype(np.int16)
+    told = earlier.found(x, own, Tables.make())
+    before = dict(zip(ZIGZAG, told[1:], strict=True))
+    known = [k for k in range(1, 64) if before[k]]
+    assert len(known) > 30
+    assert np.mean([before[k] == table[k] for k in known]) > 0.9
+    assert earlier.found(draw_blocks(random, 60, 70, "fine"), own, Tables.make()) == b""
 
 
 @pytest.mark.parametrize(("place", "value"), [(0, -2049), (0, 2048), (1, -1033), (63, 1032), (7, -32768)])

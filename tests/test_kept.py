@@ -17,6 +17,7 @@ import lgcodec
 from lgcodec import container, readers
 from lgcodec.cli.main import program
 from lgcodec.errors import FormatError, InputError, LgcodecError
+from lgcodec.models.families.coefficients import earlier
 
 Cli = Callable[..., Any]
 
@@ -65,6 +66,16 @@ def test_the_file_comes_back(kind: str) -> None:
     info = lgcodec.inspect(packed)
     assert (info.kept_bytes, info.width, info.height, info.mode) == (len(data), 120, 88, "RGB")
     assert abs(8 * info.model_bytes - info.ideal_bits) <= 64 + 0.001 * info.ideal_bits
+
+
+def test_what_was_saved_twice_costs_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A JPEG whose pixels a JPEG showed: the values that its quantiser left empty are not paid for."""
+    first = Image.open(io.BytesIO(jpeg(photo((400, 304)), quality=70)))
+    data = jpeg(first, quality=97, subsampling=0)
+    packed = lgcodec.compress(data)
+    assert lgcodec.restore(packed) == data
+    monkeypatch.setattr(earlier, "found", lambda values, steps, tables: b"")
+    assert len(packed) < 0.9 * len(lgcodec.compress(data))
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])

@@ -87,7 +87,8 @@ class Tables:
 class Mixture:
     """n mixtures of K logistics over A = size values from `origin` on; an interface.Distribution of these values.
 
-    weight, mean, inverse: int64 [K, n], see above. size: a multiple of 16. counts: int64 [streams].
+    weight, mean, inverse: int64 [K, n], see above. size: a multiple of 16. counts: int64 [streams]. edges: the lower
+    ones of all values and the last one's end in 1/64, int32 [A + 1], never decreasing; none: halfway between values.
     """
 
     tables: Tables
@@ -97,10 +98,19 @@ class Mixture:
     size: int
     origin: int
     counts: Int
+    edges: NDArray[np.int32] | None = None
 
     @classmethod
     def of(
-        cls, tables: Tables, logit: Int, mean: Int, log_scale: Int, size: int, origin: int, counts: Int | None = None
+        cls,
+        tables: Tables,
+        logit: Int,
+        mean: Int,
+        log_scale: Int,
+        size: int,
+        origin: int,
+        counts: Int | None = None,
+        edges: NDArray[np.int32] | None = None,
     ) -> Mixture:
         """logit [K, n] in 1/32; mean [K, n] in 1/64; log_scale [K, n] in 1/16 from -4, 0..160. counts: None for one
         stream.
@@ -110,11 +120,12 @@ class Mixture:
         weight = (share << WEIGHT_BITS) // share.sum(axis=0)
         weight[0] += (1 << WEIGHT_BITS) - weight.sum(axis=0)
         counts = np.array([logit.shape[1]]) if counts is None else counts
-        return cls(tables, weight, mean, tables.inverse[log_scale].astype(np.int64), size, origin, counts)
+        return cls(tables, weight, mean, tables.inverse[log_scale].astype(np.int64), size, origin, counts, edges)
 
     def part(self, rows: slice) -> Mixture:
         weight, mean, inverse = self.weight[:, rows], self.mean[:, rows], self.inverse[:, rows]
-        return Mixture(self.tables, weight, mean, inverse, self.size, self.origin, np.array([weight.shape[1]]))
+        counts = np.array([weight.shape[1]])
+        return Mixture(self.tables, weight, mean, inverse, self.size, self.origin, counts, self.edges)
 
     def intervals(self, values: NDArray[np.integer]) -> list[Intervals]:
         """The shares of the values' high symbols, and of their low ones; of each table two entries are evaluated."""
@@ -142,6 +153,8 @@ class Mixture:
 
     def edge(self, v: Int) -> Int:
         """The lower edge of symbols v, in 1/64."""
+        if self.edges is not None:
+            return self.edges[v].astype(np.int64)
         return (v + self.origin) * MEAN_UNIT - MEAN_UNIT // 2
 
     def sigmoids(self, edge: Int, components: int | slice = slice(None)) -> tuple[Int, Int]:

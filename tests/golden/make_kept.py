@@ -53,6 +53,13 @@ def coded(pixels: NDArray[np.uint8]) -> Made:
     return both(packed, pixels)
 
 
+def twice() -> bytes:
+    """A JPEG file of what a JPEG file showed."""
+    out = io.BytesIO()
+    Image.open(io.BytesIO(jpeg(size=(296, 200), quality=65))).save(out, "JPEG", quality=96, subsampling=0)
+    return out.getvalue()
+
+
 THUMBNAIL = b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0" + jpeg(size=(32, 24))
 
 if __name__ == "__main__":
@@ -68,6 +75,7 @@ if __name__ == "__main__":
             "origin-coefficients-444": lambda: shown(jpeg(size=(104, 96), subsampling=0, quality=75), 3, 5),
             "origin-coefficients-grey": lambda: shown(jpeg("L", size=(120, 96), quality=80), 5, 2),
             "origin-coefficients-real": lambda: by_floats(jpeg("L", size=(120, 96), quality=80)),
+            "kept-twice": lambda: kept(twice()),
             "kept-as-it-is": lambda: kept(jpeg()[:1000]),
         }
     )

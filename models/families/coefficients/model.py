@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lgcodec.models import families
+from lgcodec.models.families.coefficients import earlier
 from lgcodec.models.families.coefficients.network import BANDS, Network
 from lgcodec.models.families.coefficients.program import Program, energy_of
-from lgcodec.models.interface import CoefficientCoding, ComponentShape, ImageModel
+from lgcodec.models.interface import CoefficientCoding, Coefficients, ComponentShape, ImageModel, IntArray
 from lgcodec.models.machines.choose import Machine
 from lgcodec.models.weights import Weights
 
@@ -19,10 +20,18 @@ def load(weights: Weights, machine: Machine) -> ImageModel:
     def program(shapes: Sequence[ComponentShape]) -> Program:
         return Program(network, machine.executor, shapes)
 
+    def earlier_of(values: Coefficients, steps: IntArray) -> bytes:
+        return earlier.found(values, steps, network.tables)
+
     return ImageModel(
         digest=weights.digest(),
         coding=CoefficientCoding(
-            len(BANDS) + 1, energy_of, program, families.tile_coder("coefficients", network, machine)
+            energies=len(BANDS) + 1,
+            energy=energy_of,
+            earliers=earlier.SIZE,
+            earlier=earlier_of,
+            program=program,
+            fast=families.tile_coder("coefficients", network, machine),
         ),
         stack=machine.stack,
         batch=1,

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lgcodec.models.entropy.mixture import Tables
+from lgcodec.models.families.coefficients import earlier
 from lgcodec.models.families.coefficients import network as coefficients
 from lgcodec.models.families.coefficients.companion import FACTORS, matrix
 from lgcodec.models.families.coefficients.network import (
@@ -57,6 +59,7 @@ class _Part(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("rows", "columns", "vertical", "horizontal")),
         *((name, ctypes.c_void_p) for name in ("steps", "energy", "coefficients")),
+        ("edges", ctypes.c_void_p * 64),
     )
 
 
@@ -108,13 +111,14 @@ class NativeCoefficients:
             ctypes.cast(array, ctypes.c_void_p), pointer(compand, np.int16), *(pointer(p, np.int64) for p in order),
             (ctypes.c_void_p * len(FACTORS))(*addresses), known, network.config.components,
         )  # fmt: skip
+        self.tables = network.tables
         self.kept = (heads, array, compand, known, order, companions)
 
     def encode(self, shapes: Sequence[ComponentShape], band: Sequence[Coefficients]) -> Stream:
         """Raises ModelError where shapes or coefficients are none that a JPEG has."""
         check(shapes, band)
         band = [np.ascontiguousarray(part) for part in band]
-        parts, net = _parts(shapes, band), ctypes.byref(self.net)
+        parts, net = _parts(shapes, band, self.tables), ctypes.byref(self.net)
         count = library.library().lgcodec_coefficients_symbols(net, parts, ctypes.c_int64(len(parts)))
         shares, stack = np.empty((2, count), np.uint32), NativeStack()
         self._run(parts, shares, None)
@@ -125,7 +129,7 @@ class NativeCoefficients:
         """Raises ModelError where a stream is not exactly one band of these shapes."""
         check(shapes)
         band = [np.zeros((shape.rows, shape.columns, 64), np.int16) for shape in shapes]
-        self._run(_parts(shapes, band), None, NativeStack(words))
+        self._run(_parts(shapes, band, self.tables), None, NativeStack(words))
         return band
 
     def _run(
@@ -139,12 +143,17 @@ class NativeCoefficients:
         library.check(native.lgcodec_coefficients(*given, starts, frequencies, room, popped, pointer(block, np.uint8)))
 
 
-def _parts(shapes: Sequence[ComponentShape], band: Sequence[Coefficients]) -> ctypes.Array[_Part]:
+def _parts(
+    shapes: Sequence[ComponentShape], band: Sequence[Coefficients], tables: Tables
+) -> ctypes.Array[_Part]:
     kept, parts = [], (_Part * len(shapes))()
     for i, (shape, x) in enumerate(zip(shapes, band, strict=True)):
         numbers = [np.array(part, np.int64) for part in (shape.steps, shape.energy)]
         addresses = (*(pointer(part, np.int64) for part in numbers), pointer(x, np.int16))
         parts[i] = _Part(shape.rows, shape.columns, shape.vertical, shape.horizontal, *addresses)
-        kept.append((numbers, x))
+        edges = earlier.edges(shape, tables)
+        for k, moved in edges.items():
+            parts[i].edges[k] = pointer(moved, np.int32).value
+        kept.append((numbers, x, edges))
     parts.kept = kept  # type: ignore[attr-defined]
     return parts

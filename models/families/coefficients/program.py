@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lgcodec.models.entropy import mixture, program
 from lgcodec.models.errors import ModelError
+from lgcodec.models.families.coefficients import earlier
 from lgcodec.models.families.coefficients.companion import FACTORS, meant, reduced
 from lgcodec.models.families.coefficients.network import (
     AC_SIZE,
@@ -64,6 +65,7 @@ def check(shapes: Sequence[ComponentShape], band: Sequence[Coefficients] | None 
             not all(1 <= n <= most for n, most in sizes)
             or (steps.shape, energy.shape) != ((64,), (len(BANDS) + 1,))
             or not (steps.min() >= 1 and steps.max() <= 65535 and energy.min() >= 0 and energy.max() <= 127)
+            or not earlier.is_sound(shape)
         ):
             raise ModelError("a component of a shape that no JPEG file has")
     if band is None:
@@ -188,10 +190,11 @@ class Program:
             flat[:, this.inside] = truth.transpose(2, 0, 1)
             counts[this.inside] = np.count_nonzero(truth[..., 1:], axis=-1)
         looks = Looking(self.compand, kind, this, luma, first, place)
+        edges = earlier.edges(this.shape, self.network.tables)
         for at, near in looks.fronts():
             x = yield from self._code(kind, looks.count(at, near), counts[at])
             this.counts[at] = this.left[at] = x
-            x = yield from self._code(kind, looks.dc(at, near), flat[0, at])
+            x = yield from self._code(kind, looks.dc(at, near), flat[0, at], edges.get(0))
             this.put(0, at, x)
         for z in range(1, 64):
             k = ZIGZAG[z]
@@ -205,14 +208,14 @@ class Program:
                 at = cells[phases == phase]
                 if len(at) == 0:
                     continue
-                x = yield from self._code(kind, looks.frequency(z, phase, at), flat[k, at])
+                x = yield from self._code(kind, looks.frequency(z, phase, at), flat[k, at], edges.get(k))
                 this.put(k, at, x)
                 this.left[at] -= x != 0
                 if (this.left[at] > 63 - z).any():
                     raise ModelError(NOT_AS_COUNTED)
 
     def _code(
-        self, kind: str, seen: Seen, truth: IntArray
+        self, kind: str, seen: Seen, truth: IntArray, edges: NDArray[np.int32] | None = None
     ) -> Generator[tuple[mixture.Mixture, IntArray], IntArray, Int]:
         name, K = f"{kind}.{seen.head}", self.network.config.components
         linear = self._apply(f"{name}.linear", seen.linear.T.astype(np.float32)).astype(np.int64).T
@@ -230,7 +233,8 @@ class Program:
         mean[0] += moved[0]
         mean[1:] += moved[1]
         size, origin = SIZES.get(seen.head, AC_SIZE)
-        mixed = mixture.Mixture.of(self.network.tables, q[:K], mean, q[2 * K : 3 * K], size, origin)
+        scale = q[2 * K : 3 * K]
+        mixed = mixture.Mixture.of(self.network.tables, q[:K], mean, scale, size, origin, edges=edges)
         x: Int = np.asarray((yield mixed, truth.astype(np.int64)), np.int64)
         return x
 

@@ -62,6 +62,7 @@ typedef struct {
     int64_t rows, columns, vertical, horizontal;
     const int64_t *steps, *energy; /* [64], [BANDS + 1] */
     int16_t *coefficients;         /* [rows][columns][64] */
+    const int32_t *edges[FREQUENCIES]; /* Mixtures.edges of each frequency */
 } Part;
 
 /* program.Known: planes of cells with PAD cells of zeros around the blocks; `plane` from one frequency's to the next. */
@@ -198,9 +199,9 @@ static void tell_common(const Coder *c, int64_t z, int64_t *inputs) {
 }
 
 /* Codes n symbols whose mixtures are known: `values` are read when encoding, and written. */
-static int code(Coder *c, int64_t n, int64_t size, int64_t origin) {
+static int code(Coder *c, int64_t n, int64_t size, int64_t origin, const int32_t *edges) {
     Mixtures *m = &c->mixtures;
-    m->size = size, m->origin = origin;
+    m->size = size, m->origin = origin, m->edges = edges;
     if (c->stack) {
         mixtures_pop(m, c->stack, n, c->values, c->scratch);
         for (int64_t j = 0; j < n; j++) c->values[j] += (int32_t)origin;
@@ -320,7 +321,7 @@ static int code_fronts(Coder *c) {
         }
         for (int64_t j = 0; j < n && !c->stack; j++)
             c->values[j] = (int32_t)count_of(part->coefficients + (int64_t)front->blocks[j] * FREQUENCIES);
-        int failed = code(c, n, COUNT_SIZE, 0);
+        int failed = code(c, n, COUNT_SIZE, 0, NULL);
         if (failed) return failed;
         for (int64_t j = 0; j < n; j++) here->counts[front->cells[j]] = here->left[front->cells[j]] = (int16_t)c->values[j];
         for (int64_t begin = 0; begin < n; begin += BLOCK) {
@@ -329,7 +330,7 @@ static int code_fronts(Coder *c) {
             mix(c, dc, &first_of_dc, 0, step, 1, begin, count);
         }
         for (int64_t j = 0; j < n && !c->stack; j++) c->values[j] = part->coefficients[(int64_t)front->blocks[j] * FREQUENCIES];
-        failed = code(c, n, DC_SIZE, DC_ORIGIN);
+        failed = code(c, n, DC_SIZE, DC_ORIGIN, part->edges[0]);
         if (failed) return failed;
         for (int64_t j = 0; j < n; j++) {
             here->values[front->cells[j]] = dequantised(c->values[j], step);
@@ -419,7 +420,7 @@ static int code_phase(Coder *c, int64_t z, int64_t phase) {
         mix(c, head, &first, phase, step, 0, begin, count);
     }
     for (int64_t j = 0; j < n && !c->stack; j++) c->values[j] = part->coefficients[(int64_t)blocks[j] * FREQUENCIES + k];
-    int failed = code(c, n, AC_SIZE, AC_ORIGIN);
+    int failed = code(c, n, AC_SIZE, AC_ORIGIN, part->edges[k]);
     if (failed) return failed;
     int64_t kept = 0;
     int16_t *plane = here->values + k * here->plane;

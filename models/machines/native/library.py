@@ -51,6 +51,7 @@ class Mixtures(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("mean", "inverse", "weight")),
         *((name, ctypes.c_int64) for name in ("components", "stride", "size", "origin")),
         ("tables", ctypes.POINTER(Tables)),
+        ("edges", ctypes.c_void_p),
     )
 
 

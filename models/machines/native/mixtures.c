@@ -50,6 +50,7 @@ INLINE i32v cumulative(Sums sums, i32v v, double size) {
 }
 
 INLINE i32v edge_of(const Mixtures *m, i32v v) {
+    if (m->edges) return gather_i32(m->edges, clip_i32(v, spread_i32(0), spread_i32((int32_t)m->size)));
     return (v << MEAN_BITS) + (int32_t)(m->origin * (1 << MEAN_BITS) - (1 << (MEAN_BITS - 1)));
 }
 

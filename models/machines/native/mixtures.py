@@ -31,8 +31,9 @@ def mixtures(m: mixture.Mixture) -> library.Mixtures | None:
     parts = np.zeros((3, K, n + SLACK), np.int32)
     parts[:, :, :n] = np.clip(m.mean, -_FAR, _FAR), m.inverse, m.weight
     known = tables(m.tables)
+    edges = None if m.edges is None else pointer(m.edges, np.int32)
     result = library.Mixtures(
-        *(pointer(part, np.int32) for part in parts), K, n + SLACK, m.size, m.origin, ctypes.pointer(known)
+        *(pointer(part, np.int32) for part in parts), K, n + SLACK, m.size, m.origin, ctypes.pointer(known), edges
     )
-    result.kept = parts
+    result.kept = (parts, m.edges)
     return result

@@ -58,6 +58,7 @@ typedef struct {
     int64_t components, stride;
     int64_t size, origin;
     const Tables *tables;
+    const int32_t *edges; /* [size + 1], as Mixture.edges, or NULL */
 } Mixtures;
 
 /* Mixture.of: mixtures 0 .. n - 1 from rows of q, K logits, K means and K log scales each. centre [n + SLACK]: added to all
