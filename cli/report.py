@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lgcodec.cli import files
+from lgcodec.errors import LgcodecError
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lgcodec.info import Info
     from lgcodec.models.registry import Record
 
+EXPECTED = (LgcodecError, OSError, MemoryError)  # what a file or a machine can cause; anything else is a bug
 # Megapixels a second that decoding makes on two cores: of models by name, of others by family, of plain methods.
 SPEEDS = {"best": 0.5, "causal": 1.2, "vqvae": 1.3, "flow": 4.0, "vae": 0.6, "continuous": 0.05, "coefficients": 8.0}
 PLAIN_SPEED = 20.0
