@@ -9,7 +9,7 @@ import click
 
 import lgcodec
 from lgcodec.cli import report
-from lgcodec.models.machines import DEVICES
+from lgcodec.models.machines.choose import DEVICES
 
 if TYPE_CHECKING:
     from lgcodec import Codec

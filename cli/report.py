@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import io
-import json
 import os
 import sys
 import threading
@@ -224,6 +223,8 @@ def needs(info: Info) -> str:
 
 
 def as_json(info: Info) -> str:
+    import json
+
     derived = {"pixels": info.pixels, "tiles": info.tiles, "bpsp": info.bpsp, "memory": info.memory}
     return json.dumps(dataclasses.asdict(info) | derived, indent=2)
 
@@ -240,6 +241,8 @@ def models(records: Iterable[Record]) -> str:
 
 
 def models_json(records: Iterable[Record]) -> str:
+    import json
+
     return json.dumps([dataclasses.asdict(record) | {"card": record.card} for record in records], indent=2)
 
 

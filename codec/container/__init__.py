@@ -1,4 +1,4 @@
-"""The file format: a header that says everything, then the bytes it announces, with nothing between or after them.
+"""The file format: a header that says everything, then the bytes it announces, and nothing else.
 
     file    magic(8) || version(1) || features(1) || length(varint) || body(length) || crc32(4) || chunks || stream ...
     body    mode(1) depth(1) width height transform(1) digest(8) || chunks || model? || tile sizes || one entry a stream
