@@ -20,7 +20,7 @@ import click
 
 import lgcodec
 from lgcodec.cli import files, report
-from lgcodec.errors import InputError, LgcodecError
+from lgcodec.errors import InputError
 from lgcodec.models.optional import needs
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 TRIES = 3  # how often a file is sent to workers that die over it
 PATIENCE = 10  # seconds to find a scheduler
 WARMTH = 2  # files under way for each worker, so that none waits for the next
-EXPECTED = (LgcodecError, OSError, MemoryError)
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -256,7 +255,7 @@ def _finish(
         settle(outcome)
     except Exception as error:  # noqa: BLE001  the other files are done all the same
         totals.failed += 1
-        (report.complain if isinstance(error, EXPECTED) else report.fault)(error, source.name)
+        (report.complain if isinstance(error, report.EXPECTED) else report.fault)(error, source.name)
         return
     info = lgcodec.inspect(outcome.data)
     totals.images += 1
@@ -283,7 +282,7 @@ def _outcomes(
             else:
                 try:
                     job = _read(source, target, outputs, claimed)
-                except EXPECTED as error:
+                except report.EXPECTED as error:
                     yield source, error
                 else:
                     waiting[pool.submit(work, job.data)] = job

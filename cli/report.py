@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import io
-import json
 import os
 import sys
 import threading
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lgcodec.cli import files
+from lgcodec.errors import LgcodecError
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lgcodec.info import Info
     from lgcodec.models.registry import Record
 
+EXPECTED = (LgcodecError, OSError, MemoryError)  # what a file or a machine can cause; anything else is a bug
 # Megapixels a second that decoding makes on two cores: of models by name, of others by family, of plain methods.
 SPEEDS = {"best": 0.5, "causal": 1.2, "vqvae": 1.3, "flow": 4.0, "vae": 0.6, "continuous": 0.05, "coefficients": 8.0}
 PLAIN_SPEED = 20.0
@@ -222,6 +223,8 @@ def needs(info: Info) -> str:
 
 
 def as_json(info: Info) -> str:
+    import json
+
     derived = {"pixels": info.pixels, "tiles": info.tiles, "bpsp": info.bpsp, "memory": info.memory}
     return json.dumps(dataclasses.asdict(info) | derived, indent=2)
 
@@ -238,6 +241,8 @@ def models(records: Iterable[Record]) -> str:
 
 
 def models_json(records: Iterable[Record]) -> str:
+    import json
+
     return json.dumps([dataclasses.asdict(record) | {"card": record.card} for record in records], indent=2)
 
 

@@ -1,3 +1,1 @@
-"""Likelihood models as integer programs. Import `lgcodec.models.registry` to list and load them; this import is
-light.
-"""
+"""Likelihood models as integer programs. `registry` lists and loads them; importing this package is light."""

@@ -1,4 +1,4 @@
-"""The map of the house in README, drawn from the imports. `python tests/house.py` draws it anew."""
+"""What README draws of the code: the map of the house and the machines. `python tests/house.py` draws both anew."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from lgcodec.models.machines import choose
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"codec": "lgcodec", "models": "lgcodec.models", "cli": "lgcodec.cli"}
-BEGIN, END = "<!-- house:start -->\n```text\n", "```\n<!-- house:end -->"
 
 
 def module_of(path: Path) -> str:
@@ -35,7 +36,7 @@ def room(name: str) -> str:
     return f"codec/{parts[0]}" if parts and (ROOT / "codec" / parts[0] / "__init__.py").exists() else "codec/"
 
 
-def drawing() -> str:
+def rooms() -> str:
     """Two lines for each folder: its name and what it says of itself, and whom it imports."""
     arrows: dict[str, set[str]] = {}
     for folder in PACKAGES:
@@ -51,13 +52,26 @@ def drawing() -> str:
     for name in order:
         says = ast.get_docstring(ast.parse((ROOT / name / "__init__.py").read_text())) or ""
         lines += [f"{name:{width}}  {says.splitlines()[0]}", f"{'':{width}}  -> {', '.join(sorted(arrows[name]))}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(["```text", *lines, "```"])
+
+
+def machines() -> str:
+    """A row for each machine: its name, the device that asks for it, and what it is."""
+    rows = [f"| `{name}` | {row.device} | {row.title} |" for name, row in choose.MACHINES.items()]
+    return "\n".join(["| machine | `--device` | |", "| --- | --- | --- |", *rows])
+
+
+def drawn(text: str) -> str:
+    """A text with what stands between its marks drawn anew."""
+    for name, draw in (("house", rooms), ("machines", machines)):
+        begin, end = f"<!-- {name}:start -->\n", f"\n<!-- {name}:end -->"
+        text = text[: text.index(begin) + len(begin)] + draw() + text[text.index(end) :]
+    return text
 
 
 def main() -> None:
     readme = ROOT / "README.md"
-    text = readme.read_text()
-    readme.write_text(text[: text.index(BEGIN) + len(BEGIN)] + drawing() + text[text.index(END) :])
+    readme.write_text(drawn(readme.read_text()))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ def steps(seed: int, sizes: Sequence[int]) -> list[Step]:
     return [(mixture if random.random() < 0.6 else table)(random, n) for n in sizes]
 
 
+CPU = [name for name, row in MACHINES.items() if row.device == "cpu" and missing(name) is None]
 each_machine = pytest.mark.parametrize("machine", [
     pytest.param(name, marks=[
         *[pytest.mark.gpu][: row.device == "cuda"],

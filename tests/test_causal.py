@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import on_machine
+from strategies import CPU, on_machine
 
 import lgcodec
 from lgcodec import container
@@ -40,7 +40,7 @@ if not library.available():
     pytest.skip("no native library: there was no C compiler", allow_module_level=True)
 Tile = NDArray[np.int16]
 Shape = tuple[int, int, int]
-MACHINES = (("numpy", 1), ("torch", 1), ("native", 1), ("native", 2))
+MACHINES = (*((name, 1) for name in CPU), ("native", 2))
 SHIPPED = [record.name for record in registry.RECORDS if record.family == "causal"]
 
 
@@ -445,7 +445,7 @@ def test_machines_agree_on_adapted_networks(
     config = Config(**weights.config)
     adaptation = deltas.write(draw_deltas(config, rank, reach, seed))
     results: list[Any] = []
-    for machine in ("numpy", "torch", "native"):
+    for machine in CPU:
         model = build(weights, machine)
         try:
             streams = coder.encode(model, tiles, adaptation)
@@ -459,7 +459,7 @@ def test_machines_agree_on_adapted_networks(
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-@pytest.mark.parametrize("machine", ["numpy", "torch", "native"])
+@pytest.mark.parametrize("machine", CPU)
 def test_zero_deltas_change_nothing(machine: str, rank: int) -> None:
     weights, tiles = random_weights(SMALL, 3), [tile_of("smooth", (3, 6, 5), 1)]
     model = build(weights, machine)
@@ -486,7 +486,7 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("machine", ["numpy", "torch", "native"])
+@pytest.mark.parametrize("machine", CPU)
 @pytest.mark.parametrize("adaptation", MALFORMED.values(), ids=MALFORMED.keys())
 def test_malformed_deltas_are_refused(adaptation: bytes, machine: str) -> None:
     model, tiles = build(random_weights(SMALL, 3), machine), [tile_of("smooth", (3, 6, 5), 1)]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import FakeModel, on_machine
+from strategies import CPU, FakeModel, on_machine
 
 from lgcodec.coding import chain
 from lgcodec.coding.bits_back import pop, push
@@ -26,12 +26,11 @@ from lgcodec.models.families.continuous.program import Flow, LatentTiles, Logist
 from lgcodec.models.interface import TOTAL, ImageModel
 from lgcodec.models.layers import convolution
 from lgcodec.models.layers.integer import quantise
-from lgcodec.models.machines.choose import choose, missing
+from lgcodec.models.machines.choose import choose
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
 
-MACHINES = [name for name in ("numpy", "native", "torch") if missing(name) is None]
 Tile = NDArray[np.int16]
 Int = NDArray[np.int64]
 SMALL = Config(bits=8, couplings=3, width=6, components=2)
@@ -179,7 +178,7 @@ def test_latents_beyond_the_window_escape() -> None:
 def test_every_machine_gives_the_same_words_and_reads_those_of_others(config: Config) -> None:
     shapes = [(1, 21, 18)] * 3
     value = tiles(np.random.default_rng(1), 3, shapes[0])
-    models = [model(config, machine) for machine in MACHINES]
+    models = [model(config, machine) for machine in CPU]
     written = []
     for one in models:
         stack = (one.stack or AnsStack)(noise(3000, 3))
@@ -209,7 +208,7 @@ def test_a_chain_of_tiles_comes_back_and_damage_is_told() -> None:
             chain.decode(one, seed, shapes, coded.seeds, words)
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("machine", CPU)
 def test_a_score_is_the_net_bits_and_samples_are_pictures(machine: str) -> None:
     one = model(SMALL, machine)
     value = tiles(np.random.default_rng(2), 2, (1, 16, 16))

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from strategies import on_machine
+from strategies import CPU, on_machine
 
 from lgcodec.coding import coder
 from lgcodec.errors import FormatError, ModelError
@@ -36,7 +36,6 @@ torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 if missing("native"):
     pytest.skip("the native library is not compiled", allow_module_level=True)
 Tile = NDArray[np.int16]
-MACHINES = ("numpy", "torch", "native")
 COLOUR = Config(sets=2, width=20, depth=2, hidden=12, components=2)
 DIGITS = Config(channels=1, sets=2, width=16, depth=1, hidden=8, components=3, reach=(34, 25, 25), absolute=1, block=6)
 ODD = Config(sets=1, width=17, depth=0, hidden=9, components=4, reach=(10, 2, 5))  # no size that a vector has
@@ -119,7 +118,7 @@ def test_every_machine_writes_the_same_words_and_reads_them(
     elif content == "beyond":
         tiles[1] = np.random.default_rng(4).integers(-32767, 32768, tiles[0].shape).astype(np.int16)
     expected: list[Stream] = []
-    for machine in MACHINES:
+    for machine in CPU:
         model = built(config, machine, scale)
         streams = coder.encode(model, tiles)
         expected = expected or streams
@@ -177,7 +176,7 @@ def test_any_words_give_a_tile_or_a_format_error() -> None:
     decoded = []
 
     @QUICK
-    @given(st.data(), st.sampled_from(list(KINDS)), st.sampled_from(MACHINES))
+    @given(st.data(), st.sampled_from(list(KINDS)), st.sampled_from(CPU))
     def decode(data: st.DataObject, config: Config, machine: str) -> None:
         seed = data.draw(st.one_of(st.none(), st.integers(0, 9)))
         drawn = data.draw(st.lists(st.integers(0, 2**32 - 1), max_size=100)) if seed is None else None
@@ -191,10 +190,10 @@ def test_any_words_give_a_tile_or_a_format_error() -> None:
         decoded.append(machine)
 
     decode()
-    assert set(decoded) == set(MACHINES)
+    assert set(decoded) == set(CPU)
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("machine", CPU)
 def test_damaged_streams(machine: str) -> None:
     model, tile = built(COLOUR, machine), photo(16, 16, 3)
     words = coder.encode(model, [tile])[0].words
@@ -227,7 +226,7 @@ def test_machines_agree_on_adapted_networks(kind: tuple[Config, int], rank: int,
     adaptation = deltas.write(drawn(built(config).network, rank, reach, seed))
     tiles = [photo(12, 6, channels, seed) for seed in (1, 2)]
     expected: list[Stream] = []
-    for machine in MACHINES:
+    for machine in CPU:
         model = built(config, machine)
         streams = coder.encode(model, tiles, adaptation)
         expected = expected or streams
@@ -238,7 +237,7 @@ def test_machines_agree_on_adapted_networks(kind: tuple[Config, int], rank: int,
     assert any(a.words.tolist() != b.words.tolist() for a, b in zip(streams, coder.encode(model, tiles), strict=True))
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("machine", CPU)
 def test_malformed_deltas_are_refused(machine: str) -> None:
     model, tile = built(COLOUR, machine), photo(6, 6, 3)
     good = deltas.write(drawn(model.network, 1, 0, 0))
@@ -256,7 +255,7 @@ def test_adapting_pays_for_itself_and_decodes_everywhere() -> None:
     adaptation = model.adapt([tile, photo(9, 9, 3)], 8)
     plain, fitted = (coder.encode(model, [tile], side)[0] for side in (b"", adaptation))
     assert fitted.ideal_bits + 8 * len(adaptation) < plain.ideal_bits
-    for machine in MACHINES:
+    for machine in CPU:
         (again,) = coder.decode(built(COLOUR, machine), [(3, 40, 44)], [fitted.words], adaptation)
         np.testing.assert_array_equal(again, tile)
 
@@ -364,7 +363,7 @@ def shipped() -> Sequence[str]:
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_models(name: str) -> None:
-    models = [registry.load(name, machine=machine) for machine in MACHINES]
+    models = [registry.load(name, machine=machine) for machine in CPU]
     tiles = [photo(56, 28, 1), photo(33, 47, 3)]
     first, *others = [coder.encode(model, tiles) for model in models]
     for model, streams in zip(models[1:], others, strict=True):

@@ -19,7 +19,8 @@ from strategies import arrays
 from lgcodec import metadata, pnm, tiff
 from lgcodec.errors import InputError, LimitError
 from lgcodec.image import Picture
-from lgcodec.readers import PNG_MODES, read
+from lgcodec.readers import read
+from lgcodec.readers.png import PNG_MODES
 
 RANDOM = np.random.default_rng(11)
 Fields = dict[int, tuple[int, tuple[int, ...]]]

@@ -15,7 +15,7 @@ import reference_vae
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import FakeModel, on_machine
+from strategies import CPU, FakeModel, on_machine
 
 from lgcodec.coding import chain
 from lgcodec.coding.bits_back import pop, push
@@ -27,11 +27,9 @@ from lgcodec.models.errors import ModelError
 from lgcodec.models.families.vae import network as vae
 from lgcodec.models.interface import TOTAL, ImageModel
 from lgcodec.models.layers.integer import quantise
-from lgcodec.models.machines.choose import missing
 from lgcodec.models.machines.numpy.stack import Stack as AnsStack
 from lgcodec.models.weights import Weights
 
-MACHINES = [name for name in ("numpy", "native", "torch") if missing(name) is None]
 Tile = NDArray[np.int16]
 SMALL = vae.Config(
     channels=1, scales=1, latents=((1,), (2, 1)), width=6, blocks=1, hidden=5, depth=1, components=2, reach=1,
@@ -107,7 +105,7 @@ def test_the_reference_decodes_the_same_words(config: vae.Config, shape: tuple[i
 def test_every_machine_gives_the_same_words_and_reads_those_of_others(config: vae.Config) -> None:
     shape = (config.channels, 21, 18)
     value = tiles(np.random.default_rng(1), 3, shape)
-    models = [model(config, machine) for machine in MACHINES]
+    models = [model(config, machine) for machine in CPU]
     written = []
     for one in models:
         stack = (one.stack or AnsStack)(noise(3000, 3))
@@ -171,7 +169,7 @@ def test_a_chain_of_tiles_comes_back_and_damage_is_told() -> None:
             chain.decode(one, seed, [tile.shape for tile in value], coded.seeds, words)
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("machine", CPU)
 def test_a_score_is_the_net_bits_and_samples_are_pictures(machine: str) -> None:
     one = model(COLOUR, machine)
     value = tiles(np.random.default_rng(2), 2, (3, 16, 16))

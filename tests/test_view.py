@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import lgcodec
-from lgcodec.cli import view
+from lgcodec.cli import gallery as view
 
 HOSTILE = "<img src=x onerror=document.title='hacked'>.lgc"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from strategies import on_machine
+from strategies import CPU, on_machine
 
 from lgcodec import Codec
 from lgcodec.coding import coder
@@ -28,11 +28,10 @@ from lgcodec.models.families.vqvae import network as vqvae
 from lgcodec.models.families.vqvae.program import BaseProgram
 from lgcodec.models.interface import TOTAL, ImageModel
 from lgcodec.models.layers.integer import quantise
-from lgcodec.models.machines.choose import choose, missing
+from lgcodec.models.machines.choose import choose
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.weights import Weights, read
 
-MACHINES = [name for name in ("numpy", "native", "torch") if missing(name) is None]
 Tile = NDArray[np.int16]
 SMALL = vqvae.Config(
     pixels=causal.Config(width=12, depth=1, hidden=6, components=2, rows=1, left=1, reach=1, side=3),
@@ -103,7 +102,7 @@ def test_tiles_of_any_shape_come_back(seed: int, config: vqvae.Config, channels:
 def test_every_machine_gives_the_same_words_and_reads_those_of_others(config: vqvae.Config, channels: int) -> None:
     shapes = [(channels, 26, 19), (channels, 9, 17)]
     tiles = [tile(i, shape) for i, shape in enumerate(shapes)]
-    models = [model(config, name) for name in MACHINES]
+    models = [model(config, name) for name in CPU]
     written = [coder.encode(one, tiles) for one in models]
     previews = [coder.preview(one, shapes, [s.base for s in written[0]]) for one in models]
     for one, streams, shown in zip(models, written[::-1], previews, strict=True):
@@ -118,7 +117,7 @@ def test_every_machine_gives_the_same_words_and_reads_those_of_others(config: vq
         assert all(np.array_equal(a, b) for a, b in zip(back, tiles, strict=True))
 
 
-@pytest.mark.skipif("native" not in MACHINES, reason="slow without the native library")
+@pytest.mark.skipif("native" not in CPU, reason="slow without the native library")
 def test_files_of_the_shipped_model_preview_from_their_beginning() -> None:
     codec, random = Codec("vqvae", tile=(64, 48)), np.random.default_rng(0)
     y, x = np.mgrid[:70, :90]
@@ -186,7 +185,7 @@ def test_tables_are_exact() -> None:
     assert (np.diff(cdf) > 0).all()
 
 
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("name", CPU)
 def test_damage_is_refused(name: str) -> None:
     one, shape = model(name=name), (3, 20, 18)
     (stream,) = coder.encode(one, [tile(7, shape)])
@@ -257,7 +256,7 @@ def test_missing_weights_are_refused() -> None:
         refused(replace(weights, tensors={n: t for n, t in weights.tensors.items() if n != name}))
 
 
-@pytest.mark.skipif("torch" not in MACHINES, reason="needs torch")
+@pytest.mark.skipif("torch" not in CPU, reason="needs torch")
 def test_the_float_network_is_the_integer_one() -> None:
     import torch
 
@@ -299,7 +298,7 @@ def test_the_float_network_is_the_integer_one() -> None:
     assert bits == pytest.approx(nats / np.log(2), rel=0.01)
 
 
-@pytest.mark.skipif(len(MACHINES) < 3, reason="needs torch and the native library")
+@pytest.mark.skipif(not {"torch", "native"} <= set(CPU), reason="needs torch and the native library")
 @pytest.mark.parametrize("small", [False, True])
 def test_a_training_run_writes_weights_that_code(small: bool, tmp_path: Path) -> None:
     from click.testing import CliRunner

@@ -1,3 +1,1 @@
 """What models run on. The plain numpy version is the meaning of an operation; `choose` chooses."""
-
-DEVICES = ("auto", "cpu", "cuda")

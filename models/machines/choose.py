@@ -1,27 +1,25 @@
 """The one place that chooses what models run on. A new machine is a folder beside this file and a row of MACHINES.
 
 All machines give the same bytes. A machine that is asked for by name and cannot serve raises; the automatic choice
-takes the next one, and says so once.
+takes the next one, and says so once. The command line's --device, README's table and the tests read MACHINES, so this
+module loads no machine before it is chosen.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from lgcodec.models.errors import ModelError
-from lgcodec.models.interface import NewStack
-from lgcodec.models.layers.convolution import Convolutions, ExecutorConvolutions
-from lgcodec.models.layers.integer import Executor
-from lgcodec.models.machines import DEVICES
-from lgcodec.models.machines.numpy.executor import NumpyExecutor
-from lgcodec.models.machines.numpy.stack import Stack
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from lgcodec.models.interface import NewStack
+    from lgcodec.models.layers.convolution import Convolutions
+    from lgcodec.models.layers.integer import Executor
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class Row:
-    """How a machine is made. needs: packages that must be installed, and the extra that brings them."""
+    """How a machine is made. title: what it is. build: of so many threads. lacks: why it cannot serve here, or None."""
 
     device: str
+    title: str
     build: Callable[[int], Machine]
-    needs: tuple[str, ...] = ()
-    extra: str = ""
+    lacks: Callable[[], str | None]
 
 
 def _native(threads: int) -> Machine:
@@ -59,11 +57,17 @@ def _native(threads: int) -> Machine:
 
 
 def _numpy(threads: int) -> Machine:
+    from lgcodec.models.layers.convolution import ExecutorConvolutions
+    from lgcodec.models.machines.numpy.executor import NumpyExecutor
+    from lgcodec.models.machines.numpy.stack import Stack
+
     executor = NumpyExecutor()
     return Machine("numpy", executor, ExecutorConvolutions(executor), Stack, None, threads)
 
 
 def _torch(threads: int) -> Machine:
+    from lgcodec.models.layers.convolution import ExecutorConvolutions
+    from lgcodec.models.machines.numpy.stack import Stack
     from lgcodec.models.machines.torch.executor import TorchExecutor
 
     executor = TorchExecutor("cpu")
@@ -71,6 +75,7 @@ def _torch(threads: int) -> Machine:
 
 
 def _cuda(threads: int) -> Machine:
+    from lgcodec.models.layers.convolution import ExecutorConvolutions
     from lgcodec.models.machines.torch.executor import TorchExecutor
 
     executor = TorchExecutor("cuda")
@@ -80,12 +85,31 @@ def _cuda(threads: int) -> Machine:
     return Machine("cuda", executor, ExecutorConvolutions(executor), stack, tiles, threads)
 
 
+def _lacks_library() -> str | None:
+    from lgcodec.models.machines.native import library
+
+    return None if library.available() else library.ABSENT
+
+
+def _lacks_torch() -> str | None:
+    return "needs torch: pip install 'lgcodec[torch]'" if find_spec("torch") is None else None
+
+
+def _lacks_device() -> str | None:
+    if (reason := _lacks_torch()) is not None:
+        return reason
+    import torch
+
+    return None if torch.cuda.is_available() else "torch finds no CUDA device here"
+
+
 MACHINES: Mapping[str, Row] = {  # of one device, the first that is there is chosen
-    "native": Row("cpu", _native),
-    "numpy": Row("cpu", _numpy),
-    "torch": Row("cpu", _torch, ("torch",), "torch"),
-    "cuda": Row("cuda", _cuda, ("torch",), "torch"),
+    "native": Row("cpu", "C, compiled for the instructions of this processor", _native, _lacks_library),
+    "numpy": Row("cpu", "what every operation means; for where nothing was compiled", _numpy, lambda: None),
+    "torch": Row("cpu", "layers by torch, on the processor; asked for by name alone", _torch, _lacks_torch),
+    "cuda": Row("cuda", "layers by torch, whole tiles by Triton where it is installed", _cuda, _lacks_device),
 }
+DEVICES = ("auto", *dict.fromkeys(row.device for row in MACHINES.values()))
 
 
 def choose(device: str = "auto", machine: str | None = None, threads: int | None = None) -> Machine:
@@ -109,20 +133,7 @@ def choose(device: str = "auto", machine: str | None = None, threads: int | None
 
 def missing(machine: str) -> str | None:
     """Why a machine of MACHINES cannot serve here, or None."""
-    row = MACHINES[machine]
-    if machine == "native":
-        from lgcodec.models.machines.native import library
-
-        return None if library.available() else library.ABSENT
-    lacking = [package for package in row.needs if find_spec(package) is None]
-    if lacking:
-        return f"needs {', '.join(lacking)}: pip install 'lgcodec[{row.extra}]'"
-    if row.device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            return "torch finds no CUDA device here"
-    return None
+    return MACHINES[machine].lacks()
 
 
 def _first(device: str) -> str:
@@ -139,7 +150,9 @@ def _first(device: str) -> str:
 
 @functools.cache
 def _say_once(message: str) -> None:
-    _log.warning(message)
+    import logging
+
+    logging.getLogger(__name__).warning(message)
 
 
 @functools.cache

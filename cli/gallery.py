@@ -185,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
         form, make = known[kind]
         try:
             made = make(int(place))
-        except (LgcodecError, OSError, MemoryError) as error:
+        except report.EXPECTED as error:
             text = _page(self.gallery.items[int(place)].name, f"<p><a href=/>all</a></p><p>{escape(str(error))}</p>")
             self._answer(HTTPStatus.UNPROCESSABLE_ENTITY, "text/html; charset=utf-8", text.encode())
             return

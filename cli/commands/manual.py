@@ -1,4 +1,4 @@
-"""The manual page, from the help texts: troff with man's macros."""
+"""`lgcodec manual`: the manual page, from the help texts, in troff with man's macros."""
 
 from __future__ import annotations
 
@@ -6,8 +6,19 @@ from collections.abc import Iterator
 
 import click
 
+import lgcodec
 
-def page(program: click.Group, name: str, version: str) -> str:
+
+@click.command()
+def manual() -> int:
+    """Print the manual page: lgcodec manual > lgcodec.1."""
+    from lgcodec.cli.main import program
+
+    click.echo(_page(program, "lgcodec", lgcodec.__version__), nl=False)
+    return 0
+
+
+def _page(program: click.Group, name: str, version: str) -> str:
     """The page of a program and all its commands."""
     context = click.Context(program, info_name=name)
     lines = [f'.TH {name.upper()} 1 "" "{name} {version}"', ".SH NAME"]
