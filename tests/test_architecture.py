@@ -34,6 +34,7 @@ PARTS = (
     ("models: registry", ("families", "registry")),  # the package families itself: its table
     ("models: families", ("families.*.network", "families.*.online", "families.*.program", "families.*.on_*",
                           "families.*.*_kernels", "families.*.latent", "families.*.flow", "families.*.companion",
+                          "families.*.earlier",
                           "families.*.model")),
     ("models: zoo", ("zoo",)),
     ("models: training", ("training", "adaptation.fit", "families.*.floats", "families.*.episodes",

@@ -53,11 +53,11 @@ def edges(shape: ComponentShape, tables: Tables) -> dict[int, NDArray[np.int32]]
         if before:
             size, origin = AC_SIZE if k else SIZES[DC]
             own = np.arange(origin, origin + size + 1) * MEAN_UNIT - MEAN_UNIT // 2
-            result[k] = _moved(own, before, int(shape.steps[k]), spread, staying, tables).astype(np.int32)
+            result[k] = _moved(own, np.array(before), int(shape.steps[k]), spread, staying, tables).astype(np.int32)
     return result
 
 
-def _moved(edge: Int, before: int | Int, step: int, spread: int, staying: int, tables: Tables) -> Int:
+def _moved(edge: Int, before: Int, step: int, spread: int, staying: int, tables: Tables) -> Int:
     """Edges in 1/64 of a step -> their images. before, step: of the earlier quantiser and of the file's."""
     at, cell = edge * step, MEAN_UNIT * before
     zero = (3 * MEAN_UNIT * step + cell) // 8
@@ -68,7 +68,8 @@ def _moved(edge: Int, before: int | Int, step: int, spread: int, staying: int, t
     end = np.where(whole == 0, zero, np.where(whole == -1, -zero, end))
     middle = SIGMOID_RANGE * SIGMOID_STEPS
     t = np.clip((((at - whole * cell) * SPREADS[spread]) >> 8) + middle, 0, 2 * middle)
-    there = begin + (((end - begin) * tables.sigmoid[t].astype(np.int64)) >> SIGMOID_BITS)
+    share: Int = tables.sigmoid[t].astype(np.int64)
+    there = begin + ((end - begin) * share >> SIGMOID_BITS)
     result: Int = (there * (32 - STAYING[staying]) + at * STAYING[staying]) // (32 * step)
     return result
 
@@ -106,7 +107,7 @@ def _best(counts: Int, step: int, most: int, tables: Tables) -> tuple[int, NDArr
     costs = _cost(counts, _moved(own, tried[:, None], step, 3, 1, tables), _COARSE)
     best = int(tried[costs.argmin()])
     settings = [(i, j) for i in range(len(SPREADS)) for j in range(len(STAYING))]
-    moved = np.stack([own, *(_moved(own, best, step, i, j, tables) for i, j in settings)])
+    moved = np.stack([own, *(_moved(own, np.array(best), step, i, j, tables) for i, j in settings)])
     costs = _cost(counts, moved, _FINE)
     return best, (costs[0] - costs[1:]).reshape(len(SPREADS), len(STAYING))
 

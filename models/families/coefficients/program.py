@@ -155,7 +155,8 @@ class Program:
     """The model of the components of one JPEG (one band of it): one stream."""
 
     def __init__(self, network: Network, executor: Executor, shapes: Sequence[ComponentShape]) -> None:
-        self.network, self.executor, self.shapes, self.compand = network, executor, shapes, network.compand
+        self.network, self.executor, self.shapes = network, executor, shapes
+        self.compand, self.tables = network.compand, network.tables
         self.loaded: dict[str, Any] = {}
 
     def symbols(self, value: Sequence[Coefficients]) -> Iterator[tuple[Distribution, IntArray]]:
@@ -190,7 +191,7 @@ class Program:
             flat[:, this.inside] = truth.transpose(2, 0, 1)
             counts[this.inside] = np.count_nonzero(truth[..., 1:], axis=-1)
         looks = Looking(self.compand, kind, this, luma, first, place)
-        edges = earlier.edges(this.shape, self.network.tables)
+        edges = earlier.edges(this.shape, self.tables)
         for at, near in looks.fronts():
             x = yield from self._code(kind, looks.count(at, near), counts[at])
             this.counts[at] = this.left[at] = x
@@ -234,7 +235,7 @@ class Program:
         mean[1:] += moved[1]
         size, origin = SIZES.get(seen.head, AC_SIZE)
         scale = q[2 * K : 3 * K]
-        mixed = mixture.Mixture.of(self.network.tables, q[:K], mean, scale, size, origin, edges=edges)
+        mixed = mixture.Mixture.of(self.tables, q[:K], mean, scale, size, origin, edges=edges)
         x: Int = np.asarray((yield mixed, truth.astype(np.int64)), np.int64)
         return x
 

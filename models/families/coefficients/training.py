@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lgcodec.models.entropy.mixture import Tables
 from lgcodec.models.errors import LgcodecError
 from lgcodec.models.families.coefficients.floats import Model, Rows, export
 from lgcodec.models.families.coefficients.network import (
@@ -55,10 +56,10 @@ class Recorder(Program):
     """Walks through known coefficients as the program does, and keeps what each head would have seen."""
 
     def __init__(self, shapes: Sequence[ComponentShape]) -> None:
-        self.shapes, self.compand = shapes, compand_table()  # no network is asked
+        self.shapes, self.compand, self.tables = shapes, compand_table(), Tables.make()  # no network is asked
         self.seen: list[tuple[str, Seen, IntArray]] = []
 
-    def _code(self, kind: str, seen: Seen, truth: IntArray) -> Generator[Any, Any, Any]:
+    def _code(self, kind: str, seen: Seen, truth: IntArray, edges: Any = None) -> Generator[Any, Any, Any]:
         self.seen.append((kind, seen, truth))
         return truth
         yield
