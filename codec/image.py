@@ -96,6 +96,7 @@ MODES = {
 }
 BY_PILLOW = {mode.pillow: mode for mode in reversed(MODES.values()) if not mode.deep}
 BY_ARRAY = {(mode.dtype, mode.tail): mode for mode in reversed(MODES.values()) if not mode.has_palette}
+NOTHING: Samples = np.zeros((0, 0, 1), np.uint8)  # the pixels of a file that is kept, and too damaged to show any
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class Picture:
 
     def samples(self, box: Box) -> Samples:
         """The samples of a part, uint8 [y1 - y0, x1 - x0, channels]: bits as 0 and 1, I;16 as two bytes."""
+        self._check_shown()
         x0, y0, x1, y1 = box
         if not isinstance(self.pixels, Image.Image):
             return self.pixels[y0:y1, x0:x1]
@@ -157,6 +159,7 @@ class Picture:
         """
         if self.mode.deep:
             raise InputError(f"Pillow has no images of mode {self.mode.pillow}: take the array, or write a PNG file")
+        self._check_shown()
         size = (self.width, self.height)
         if isinstance(self.pixels, Image.Image):
             image = self.pixels.copy()
@@ -166,6 +169,10 @@ class Picture:
         else:
             image = Image.frombytes(self.mode.pillow, size, np.ascontiguousarray(self.pixels).data)
         return self._described(image)
+
+    def _check_shown(self) -> None:
+        if self.pixels is NOTHING:
+            raise InputError("the image file is damaged, and kept as it is: it shows nothing")
 
     def _described(self, image: Image.Image) -> Image.Image:
         """`image` with what Pillow reads from a PNG of one pixel with the picture's chunks."""

@@ -23,7 +23,7 @@ from lgcodec.coding import coder
 from lgcodec.container import File, ModelReference
 from lgcodec.errors import FormatError, IntegrityError
 from lgcodec.fields import Reader, varint
-from lgcodec.image import BY_PILLOW, Picture, Samples
+from lgcodec.image import BY_PILLOW, NOTHING, Picture, Samples
 from lgcodec.jpeg import file as jpeg
 from lgcodec.jpeg.errors import JpegError
 from lgcodec.jpeg.pixels import Pixels
@@ -205,8 +205,7 @@ def _inner(content: bytes) -> Iterator[tuple[int, int, jpeg.Shape]]:
 
 
 def _inner_file(data: bytes, shape: jpeg.Shape, options: Options) -> bytes:
-    blank = np.zeros((0, 0, 3), np.uint8)
-    picture = Picture(BY_PILLOW["RGB"], shape.width, shape.height, 8, (), blank, (), data)
+    picture = Picture(BY_PILLOW["RGB"], shape.width, shape.height, 8, (), NOTHING, (), data)
     return encode(picture, replace(options, verify=False), Meter(None, picture.area, 1), nests=False)
 
 

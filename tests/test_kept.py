@@ -277,6 +277,23 @@ def test_a_file_is_not_removed_for_its_pixels(cli: Cli, suffix: str) -> None:
     assert not Path("a.lgc").exists()
 
 
+SHOWS_NOTHING = {"cut": jpeg()[:25], "junk": b"\xff\xd8\xff\xe0junk" * 9, "bare": b"\xff\xd8\xff"}
+
+
+@pytest.mark.parametrize("data", SHOWS_NOTHING.values(), ids=list(SHOWS_NOTHING))
+def test_what_shows_nothing_is_kept_as_well(cli: Cli, data: bytes) -> None:
+    Path("a.jpg").write_bytes(data)
+    assert cli("compress", "-q", "--rm", "a.jpg").exit_code == 0
+    assert Path("a.lgc").stat().st_size <= len(data) + 64
+    shown = cli("decompress", "a.lgc", "-o", "b.png")
+    assert (shown.exit_code, "it shows nothing" in shown.stderr) == (1, True)
+    with pytest.raises(InputError, match="shows nothing"):
+        lgcodec.open("a.lgc")
+    assert cli("inspect", "a.lgc").exit_code == 0
+    assert cli("decompress", "-q", "--rm", "a.lgc").exit_code == 0
+    assert Path("a.jpg").read_bytes() == data
+
+
 def test_pixels_do_not_become_jpegs(cli: Cli) -> None:
     photo().save("a.png")
     assert cli("compress", "a.png").exit_code == 0

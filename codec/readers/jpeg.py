@@ -12,7 +12,7 @@ from PIL import Image
 
 from lgcodec import metadata
 from lgcodec.errors import InputError
-from lgcodec.image import BY_PILLOW, Picture
+from lgcodec.image import BY_PILLOW, NOTHING, Picture
 from lgcodec.metadata import Chunk
 from lgcodec.readers.whole import decoding, refuse_several, whole
 
@@ -20,8 +20,13 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
 def file_of(data: bytes) -> Picture:
-    """A JPEG file as it is; nothing is decoded yet."""
-    image = Image.open(io.BytesIO(data), formats=["JPEG"])
+    """A JPEG file as it is; nothing is decoded yet. One that is too damaged to be opened is said to be of one pixel."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=["JPEG"])
+    except Image.DecompressionBombError:
+        raise
+    except Exception:  # Pillow's readers raise anything at all
+        return Picture(BY_PILLOW["L"], 1, 1, 8, (), NOTHING, (), data)
     return Picture(BY_PILLOW.get(image.mode, BY_PILLOW["RGB"]), *image.size, 8, (), image, (), data)
 
 
@@ -29,6 +34,8 @@ def kept(data: bytes) -> Picture:
     """As `read` gives a JPEG file that is kept, with metadata; `lost` is what its pixels alone would lose."""
     with decoding():
         picture = file_of(data)
+        if picture.pixels is NOTHING:
+            return picture
         image: Any = picture.pixels
         extra, lost = _beside(image, data)
         try:

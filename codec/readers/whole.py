@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lgcodec import metadata
 from lgcodec.errors import InputError, LgcodecError, LimitError
@@ -41,6 +41,8 @@ def decoding() -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         raise LimitError(f"{error}: raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) to read it") from error
+    except UnidentifiedImageError as error:
+        raise InputError("damaged image file: its first bytes say nothing of what it shows") from error
     except OSError as error:
         if error.errno is not None:  # of the path, not of the pixels
             raise
