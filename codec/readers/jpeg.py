@@ -22,10 +22,9 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 def file_of(data: bytes) -> Picture:
     """A JPEG file as it is; nothing is decoded yet. One that is too damaged to be opened is said to be of one pixel."""
     try:
-        image = Image.open(io.BytesIO(data), formats=["JPEG"])
-    except Image.DecompressionBombError:
-        raise
-    except Exception:  # Pillow's readers raise anything at all
+        with decoding():
+            image = Image.open(io.BytesIO(data), formats=["JPEG"])
+    except InputError:
         return Picture(BY_PILLOW["L"], 1, 1, 8, (), NOTHING, (), data)
     return Picture(BY_PILLOW.get(image.mode, BY_PILLOW["RGB"]), *image.size, 8, (), image, (), data)
 
