@@ -31,7 +31,7 @@ PARTS = (
     ("models: layers and entropy", ("layers", "entropy")),
     ("models: deltas", ("adaptation.deltas",)),
     ("models: machines", ("machines",)),
-    ("models: registry", ("families", "registry")),  # the package families itself: its table
+    ("models: registry", ("families", "registry", "adaptation.adapter")),  # the package families itself: its table
     ("models: families", ("families.*.network", "families.*.online", "families.*.program", "families.*.on_*",
                           "families.*.*_kernels", "families.*.latent", "families.*.flow", "families.*.companion",
                           "families.*.model")),
@@ -42,7 +42,7 @@ PARTS = (
     ("cli", ()),
 )  # fmt: skip
 # What reaches up, and only inside a function: an encoder that fits a network, and the command that trains.
-LAZY = {("families.*.model", "adaptation.fit"), ("families.*.model", "families.*.floats")}
+LAZY = {("adaptation.adapter", "adaptation.fit")}
 KIN = {("vqvae", "causal")}  # the one family that stands on another
 TORCH = ("machines.torch", "machines.triton", "adaptation.fit", "training", "families.*.floats",
          "families.*.episodes", "families.*.training", "families.*.on_triton", "families.*.triton_kernels")  # fmt: skip
