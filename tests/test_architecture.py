@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.resources
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -205,6 +206,18 @@ def test_library_code_reports_by_exceptions(path: Path) -> None:
 def test_what_readme_draws_is_true() -> None:
     text = (ROOT / "README.md").read_text()
     assert text == house.drawn(text), "python tests/house.py draws it anew"
+
+
+def test_the_walk_in_readme_names_what_there_is() -> None:
+    text = (ROOT / "README.md").read_text()
+    walk = text[text.index("One image through `compress`") : text.index("<!-- house:start -->")]
+    files, names = re.findall(r"`([\w/*]+\.py)`", walk), re.findall(r"`([a-z]+)\.(\w+)`", walk)
+    assert len(files) > 3
+    assert len(names) > 12
+    assert all(list(ROOT.glob(file)) for file in files)
+    for module, name in names:
+        found = importlib.import_module(f"lgcodec.coding.{module}" if module == "coder" else f"lgcodec.{module}")
+        assert hasattr(found, name), f"{module}.{name}"
 
 
 def test_every_package_is_installed() -> None:
