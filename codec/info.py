@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO, Any
 
 from lgcodec import colour, container, plain
@@ -103,64 +103,51 @@ def _inspect(file: IO[bytes]) -> Info:
     header, chunks, read = read_start(file)
     size = file.seek(0, os.SEEK_END) if file.seekable() else read + len(file.read())
     container.check_size(header, size)
-    model, kept = header.model, header.kept
-    lengths = Counter[bool]()
-    methods = Counter(plain.NAMES[entry.method] for entry in header.index)
-    if kept is not None:
-        lengths[True], lengths[False] = sum(length for length, _ in kept.bands), kept.rest[0]
-        methods = Counter({plain.NAMES[plain.MODEL]: len(kept.bands)} if kept.bands else {"as it is": 1})
-    for entry in header.index:
-        lengths[entry.method == plain.MODEL] += entry.length
-    found = Info(
+    parts, origin, exceptions, own = [header], None, b"", header.size
+    if header.origin is not None:
+        file.seek(0)
+        whole = container.read(file.read(), max_pixels=1 << 62)
+        parts = [_part(part) for part in whole.parts]
+        origin, exceptions = origin_of(whole).name, whole.exceptions()
+        own += header.origin.exceptions[0] + sum(part.size for part in parts)
+    methods, lengths = Counter[str](), Counter[bool]()  # bytes by whether a model made them
+    for part in parts:
+        for entry in part.index:
+            methods[plain.NAMES[entry.method]] += 1
+            lengths[entry.method == plain.MODEL] += entry.length
+        lengths[True] += part.base_size + (0 if part.chain is None else part.chain.length)
+        if part.kept is not None:
+            methods["as it is" if part.model is None else plain.NAMES[plain.MODEL]] += len(part.kept.bands) or 1
+            lengths[True] += sum(length for length, _ in part.kept.bands)
+            lengths[False] += part.kept.rest[0]
+    models = [part.model for part in parts if part.model is not None]
+    return Info(
         width=header.width,
         height=header.height,
         mode=header.mode.pillow,
         channels=header.mode.subpixels,
         depth=header.depth,
-        transform=colour.NAMES[header.transform],
-        tile_sizes=header.tiles,
+        transform=colour.NAMES[header.transform] if origin is None else "origin",
+        tile_sizes=tuple(tile for part in parts for tile in part.tiles),
         methods=dict(methods),
-        model_id=None if model is None else model.wire_id,
-        model_digest=None if model is None else model.digest.hex(),
-        adaptation_bytes=0 if model is None else len(model.adaptation),
-        ideal_bits=0 if model is None else model.ideal_bits,
+        model_id=models[0].wire_id if models else None,
+        model_digest=models[0].digest.hex() if models else None,
+        adaptation_bytes=sum(len(model.adaptation) for model in models),
+        ideal_bits=sum(model.ideal_bits for model in models),
         file_bytes=size,
-        header_bytes=header.size,
+        header_bytes=own,
         chunk_bytes=header.chunks[0],
-        model_bytes=lengths[True] + header.base_size + (0 if header.chain is None else header.chain.length),
-        base_bytes=header.base_size,
+        model_bytes=lengths[True],
+        base_bytes=sum(part.base_size for part in parts),
         plain_bytes=lengths[False],
-        kept_bytes=0 if kept is None else kept.size,
+        kept_bytes=0 if header.kept is None else header.kept.size,
         chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),
-    )
-    if header.origin is None:
-        return found
-    file.seek(0)
-    return _of_parts(found, container.read(file.read(), max_pixels=1 << 62))
-
-
-def _of_parts(found: Info, file: container.File) -> Info:
-    """What is found of an image that was rendered, with the sums over the files of its parts."""
-    parts = [inspect(bytes(part)) for part in file.parts]
-    exceptions = file.exceptions()
-    first = next((part for part in parts if part.model_id is not None), parts[0])
-    methods = Counter[str]()
-    for part in parts:
-        methods.update(part.methods)
-    own = found.file_bytes - sum(part.file_bytes for part in parts)
-    return replace(
-        found,
-        transform="origin",
-        tile_sizes=tuple(size for part in parts for size in part.tile_sizes),
-        methods=dict(methods),
-        model_id=first.model_id,
-        model_digest=first.model_digest,
-        adaptation_bytes=sum(part.adaptation_bytes for part in parts),
-        ideal_bits=sum(part.ideal_bits for part in parts),
-        header_bytes=own - found.chunk_bytes + sum(part.header_bytes for part in parts),
-        model_bytes=sum(part.model_bytes for part in parts),
-        base_bytes=sum(part.base_bytes for part in parts),
-        plain_bytes=sum(part.plain_bytes for part in parts),
-        origin=origin_of(file).name,
+        origin=origin,
         exceptions=Reader(memoryview(exceptions), 0).varint() if exceptions else 0,
     )
+
+
+def _part(data: container.Data) -> Header:
+    header = container.read_header(data, max_pixels=1 << 62)
+    container.check_size(header, len(data))
+    return header

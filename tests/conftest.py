@@ -18,9 +18,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 if shutil.which("nvidia-smi") is None:
     os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when kernels are defined
 
-from strategies import FakeModel
+from click.testing import CliRunner, Result
+from strategies import Cli, FakeModel
 
 from lgcodec import Codec
+from lgcodec.cli.main import program
 from lgcodec.models.machines.native import build, library
 
 
@@ -32,6 +34,17 @@ def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         pytest.skip(f"this processor has no {name}")
     monkeypatch.setenv("LGCODEC_INSTRUCTIONS", name)
     return name
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs lgcodec in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, stdin: bytes | None = None) -> Result:
+        return CliRunner(catch_exceptions=False).invoke(program, list(arguments), input=stdin)
+
+    return run
 
 
 @pytest.fixture

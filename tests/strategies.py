@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import Result
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -82,6 +83,7 @@ def steps(seed: int, sizes: Sequence[int]) -> list[Step]:
     return [(mixture if random.random() < 0.6 else table)(random, n) for n in sizes]
 
 
+Cli = Callable[..., Result]
 CPU = [name for name, row in MACHINES.items() if row.device == "cpu" and missing(name) is None]
 each_machine = pytest.mark.parametrize("machine", [
     pytest.param(name, marks=[

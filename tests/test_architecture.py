@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.resources
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ PARTS = (
     ("models: layers and entropy", ("layers", "entropy")),
     ("models: deltas", ("adaptation.deltas",)),
     ("models: machines", ("machines",)),
-    ("models: registry", ("families", "registry")),  # the package families itself: its table
+    ("models: registry", ("families", "registry", "adaptation.adapter")),  # the package families itself: its table
     ("models: families", ("families.*.network", "families.*.online", "families.*.program", "families.*.on_*",
                           "families.*.*_kernels", "families.*.latent", "families.*.flow", "families.*.companion",
                           "families.*.earlier",
@@ -43,7 +44,7 @@ PARTS = (
     ("cli", ()),
 )  # fmt: skip
 # What reaches up, and only inside a function: an encoder that fits a network, and the command that trains.
-LAZY = {("families.*.model", "adaptation.fit"), ("families.*.model", "families.*.floats")}
+LAZY = {("adaptation.adapter", "adaptation.fit")}
 KIN = {("vqvae", "causal")}  # the one family that stands on another
 TORCH = ("machines.torch", "machines.triton", "adaptation.fit", "training", "families.*.floats",
          "families.*.episodes", "families.*.training", "families.*.on_triton", "families.*.triton_kernels")  # fmt: skip
@@ -206,6 +207,18 @@ def test_library_code_reports_by_exceptions(path: Path) -> None:
 def test_what_readme_draws_is_true() -> None:
     text = (ROOT / "README.md").read_text()
     assert text == house.drawn(text), "python tests/house.py draws it anew"
+
+
+def test_the_walk_in_readme_names_what_there_is() -> None:
+    text = (ROOT / "README.md").read_text()
+    walk = text[text.index("One image through `compress`") : text.index("<!-- house:start -->")]
+    files, names = re.findall(r"`([\w/*]+\.py)`", walk), re.findall(r"`([a-z]+)\.(\w+)`", walk)
+    assert len(files) > 3
+    assert len(names) > 12
+    assert all(list(ROOT.glob(file)) for file in files)
+    for module, name in names:
+        found = importlib.import_module(f"lgcodec.coding.{module}" if module == "coder" else f"lgcodec.{module}")
+        assert hasattr(found, name), f"{module}.{name}"
 
 
 def test_every_package_is_installed() -> None:

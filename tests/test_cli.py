@@ -12,23 +12,21 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from numpy.typing import NDArray
 from PIL import Image
+from strategies import Cli
 
 import lgcodec
 from lgcodec.cli import files, report
-from lgcodec.cli.main import program
 from lgcodec.models.families import FAMILIES
 
 PROGRAM = [sys.executable, "-c", "from lgcodec.cli.main import main; main()"]
-Cli = Callable[..., Result]
 
 
 def pixels(seed: int = 0, height: int = 9, width: int = 13) -> NDArray[np.uint16]:
@@ -40,17 +38,6 @@ def photo(height: int = 40, width: int = 50) -> NDArray[np.uint8]:
     noise = np.random.default_rng(0).normal(0, 3, (height, width, 3))
     smooth = np.stack([x + y, 2 * x, 255 - x - y], axis=2)
     return np.clip(smooth + noise, 0, 255).astype(np.uint8)
-
-
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Runs lgcodec in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str, stdin: bytes | None = None) -> Result:
-        return CliRunner(catch_exceptions=False).invoke(program, list(arguments), input=stdin)
-
-    return run
 
 
 @pytest.fixture

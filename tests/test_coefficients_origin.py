@@ -190,6 +190,15 @@ def test_steps_and_grid_are_found(quality: int, corner: tuple[int, int]) -> None
     assert lattice.inside(grid, fitted.plane, plane, plane).mean() > 0.9
 
 
+def test_a_block_among_flat_ones_is_fitted() -> None:
+    """Where no other block shows what to expect of it but its mean."""
+    plane = np.full((16, 16), 100, np.uint8)
+    middle = plane.copy()
+    middle[8:, 8:] = 140
+    fitted = lattice.fit(lattice.Grid(0, 0, np.full(64, 10), idct.ACCURATE), plane, middle - 4, middle + 4)
+    assert (np.abs(fitted.plane.astype(int) - middle) <= 4).all()
+
+
 def test_the_accurate_transform_is_libjpegs() -> None:
     for quality in (5, 50, 90, 100):
         data, samples = decoded(scene(light=150, seed=quality).convert("L"), quality=quality)

@@ -10,27 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
+from strategies import Cli
 
 import lgcodec
 from lgcodec import container, readers
-from lgcodec.cli.main import program
 from lgcodec.errors import FormatError, InputError, LgcodecError
 from lgcodec.models.families.coefficients import earlier
-
-Cli = Callable[..., Any]
-
-
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Runs lgcodec in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str, stdin: bytes | None = None) -> Result:
-        return CliRunner(catch_exceptions=False).invoke(program, list(arguments), input=stdin)
-
-    return run
 
 
 def photo(size: tuple[int, int] = (120, 88)) -> Image.Image:

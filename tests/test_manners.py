@@ -17,19 +17,17 @@ from pathlib import Path
 import kill
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
+from strategies import Cli
 
 import lgcodec
 from lgcodec import readers
 from lgcodec.cli import files, formats, report
-from lgcodec.cli.main import program
 from lgcodec.codec import Codec
 from lgcodec.image import Picture
 
 PROGRAM = [sys.executable, "-c", "from lgcodec.cli.main import main; main()"]
-Cli = Callable[..., Result]
 
 
 def pixels(seed: int = 0, height: int = 20, width: int = 30) -> NDArray[np.uint16]:
@@ -44,17 +42,6 @@ def save(path: str | Path, seed: int = 0, **options: object) -> Path:
 
 def array(path: str | Path) -> NDArray[np.uint16]:
     return readers.read(path).array()
-
-
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Runs lgcodec in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str, stdin: bytes | None = None) -> Result:
-        return CliRunner(catch_exceptions=False).invoke(program, list(arguments), input=stdin)
-
-    return run
 
 
 def names(folder: str | Path = ".") -> list[str]:

@@ -10,10 +10,11 @@ import platform
 
 import numpy as np
 import pytest
+from cases import convolved, exactness, product, restored, stacked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import band_for, steps
+from strategies import band_for
 
 from lgcodec.coding import chain, coder
 from lgcodec.errors import ModelError
@@ -28,14 +29,9 @@ from lgcodec.models.interface import (
     LatentCoding,
     Stream,
 )  # fmt: skip
-from lgcodec.models.layers.convolution import Convolution, ExecutorConvolutions
-from lgcodec.models.layers.integer import Layer, check_exact
 from lgcodec.models.machines import choose
 from lgcodec.models.machines.native import build, library
-from lgcodec.models.machines.native.convolution import NativeConvolutions, NativeExecutor
-from lgcodec.models.machines.native.stack import NativeStack, ideal_bits
-from lgcodec.models.machines.numpy.executor import NumpyExecutor
-from lgcodec.models.machines.numpy.stack import Stack
+from lgcodec.models.machines.native.stack import ideal_bits
 
 if not library.available():
     pytest.skip("no native library: python -m lgcodec.models.machines.native.build", allow_module_level=True)
@@ -44,89 +40,35 @@ QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCh
 Tile = NDArray[np.int16]
 
 
-def layer(random: np.random.Generator, outputs: int, inputs: int) -> Layer:
-    weight = random.integers(-300, 301, (outputs, inputs)).astype(np.int16)
-    most = max(int(np.abs(weight.astype(np.int64)).sum(axis=1).max()), 1)
-    limit = np.full(inputs, min((1 << 23) // most, 32767), np.int32)
-    bias, shift = (
-        random.integers(-5000, 5000, outputs).astype(np.int32),
-        random.integers(0, 9, outputs).astype(np.int32),
-    )
-    low, high = np.sort(random.integers(-30000, 30000, (2, outputs)), axis=0).astype(np.int32)
-    return Layer(weight, bias, shift, limit, low, high)
+def machine() -> choose.Machine:
+    """As the instruction set of the moment makes it."""
+    return choose.MACHINES["native"].build(1)
 
 
 @QUICK
-@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 90), st.integers(0, 2**32 - 1))
-def test_products(instructions: str, n: int, inputs: int, outputs: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    one = layer(random, outputs, inputs)
-    a = random.integers(-one.limit, one.limit + 1, (n, inputs)).astype(np.float32)
-    results = [machine.apply(machine.load(one), a) for machine in (NumpyExecutor(), NativeExecutor())]
-    assert np.array_equal(*results)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 90), st.sampled_from([0, 1, 127, 4095, 32767]))
+def test_products(instructions: str, n: int, inputs: int, outputs: int, limit: int) -> None:
+    product(n, inputs, outputs, limit, (-30000, 30000), machine())
 
 
 def test_products_are_exact(instructions: str) -> None:
-    check_exact(NativeExecutor())
+    exactness(machine())
 
 
 @QUICK
 @given(
+    st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 5, 7]),
     st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 120), st.integers(1, 7)), st.integers(1, 40),
-    st.sampled_from([1, 3, 5, 7]), st.integers(0, 2**32 - 1),
 )  # fmt: skip
-def test_convolutions(instructions: str, shape: tuple[int, ...], outputs: int, size: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    one = Convolution(layer(random, outputs, size * size * shape[3]), size)
-    limit = int(one.layer.limit[0])
-    a = random.integers(-limit, limit + 1, shape).astype(np.float32)
-    results = [m.convolve(m.load(one), a) for m in (ExecutorConvolutions(NumpyExecutor()), NativeConvolutions())]
-    assert np.array_equal(*results)
+def test_convolutions(instructions: str, seed: int, size: int, shape: tuple[int, ...], outputs: int) -> None:
+    convolved(seed, size, shape, outputs, machine())
 
 
 @QUICK
-@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 40), max_size=5))
-def test_stacks_push_the_same_words_and_pop_what_was_pushed(instructions: str, seed: int, sizes: list[int]) -> None:
-    message = steps(seed, sizes)
-    words = []
-    for new in (Stack, NativeStack):
-        stack = new()
-        for distribution, symbols in reversed(message):
-            for intervals in reversed(stack.intervals(distribution, symbols)):
-                stack.push(intervals)
-        words.append(stack.words())
-    assert words[0].tolist() == words[1].tolist()
-    for new in (Stack, NativeStack):
-        stack = new(words[0])
-        for distribution, symbols in message:
-            assert stack.pop(distribution).tolist() == symbols.tolist()
-        assert stack.is_empty()
-        assert len(stack.words()) == 0
-
-
-@QUICK
-@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 20), min_size=1, max_size=4), st.integers(0, 200))
-def test_any_words_pop_alike_and_pushing_restores_them(
-    instructions: str, seed: int, sizes: list[int], length: int
-) -> None:
-    words = np.random.default_rng(seed).integers(1, 2**32, length, dtype=np.uint64).astype(np.uint32)
-    message = steps(seed, sizes)
-    popped = []
-    for new in (Stack, NativeStack):
-        stack = new(words)
-        values = [stack.pop(distribution) for distribution, _ in message]
-        popped.append([*(v.tolist() for v in values), stack.words().tolist()])
-        for (distribution, _), v in zip(reversed(message), reversed(values), strict=True):
-            for intervals in reversed(stack.intervals(distribution, v)):
-                stack.push(intervals)
-        if length == 200:  # an empty stack gives zeros that it never held
-            assert np.array_equal(stack.words(), words)
-    assert popped[0] == popped[1]
-
-
-def test_a_zero_last_word_is_refused() -> None:
-    with pytest.raises(ModelError, match="zero word"):
-        NativeStack(np.array([1, 0], np.uint32))
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 40), max_size=5), st.integers(0, 200))
+def test_stacks(instructions: str, seed: int, sizes: list[int], length: int) -> None:
+    stacked(seed, sizes, machine())
+    restored(seed, sizes, machine(), length)
 
 
 def test_ideal_bits() -> None:

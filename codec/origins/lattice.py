@@ -288,8 +288,7 @@ def _likely(of: Grid, guess: Floats, low: Plane, high: Plane, spread: Floats) ->
     best is rounded first, and what all others are expected to be follows from it.
     """
     steps = of.steps.astype(np.float32)
-    keys = np.flatnonzero(spread > _RARE * steps)
-    keys = keys if keys[:1] == 0 else np.concatenate([[0], keys]).astype(np.int64)
+    keys = np.union1d(0, np.flatnonzero(spread > _RARE * steps))
     base, q = _float_basis()[keys], steps[keys]
     width = high.astype(np.float32) - low
     weight = 12 / (1 + width * width)

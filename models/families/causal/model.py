@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 from lgcodec.models import families
-from lgcodec.models.entropy.program import ideal_bits
+from lgcodec.models.adaptation.adapter import adapter
 from lgcodec.models.families.causal.network import CHANNELS, LEARNING_TILE, TILE, Network
 from lgcodec.models.families.causal.program import Program
-from lgcodec.models.interface import ExplicitCoding, ImageModel, Shape, Tile, TileCoder
+from lgcodec.models.interface import ExplicitCoding, ImageModel, Shape, TileCoder
 from lgcodec.models.machines.choose import Machine, choose
-from lgcodec.models.optional import needs
 from lgcodec.models.weights import Weights
 
 
@@ -28,7 +26,7 @@ def load(weights: Weights, machine: Machine) -> ImageModel:
         tile=LEARNING_TILE if network.config.learning and not network.config.rest else TILE,
         unit=8 if network.config.grid else 1,
         choices=network.choices(),
-        adapt=functools.partial(adapt, network, coding, machine.threads),
+        adapt=adapter("causal", network, coding, machine.threads),
         network=network,
     )
 
@@ -51,18 +49,3 @@ def on_machine(network: Network, machine: Machine) -> tuple[Machine, TileCoder |
     if network.config.learning and machine.name == "cuda" and machine.tiles is None:
         machine = choose("cpu", threads=machine.threads)
     return machine, families.tile_coder("causal", network, machine)
-
-
-def adapt(
-    network: Network,
-    coding: ExplicitCoding,
-    threads: int,
-    tiles: Sequence[Tile],
-    effort: int,
-    choice: bytes = b"",
-) -> bytes:
-    """`choice`, and deltas fitted to these tiles by gradient descent (needs torch) where they pay."""
-    with needs("torch", "effort 7 to 9"):
-        from lgcodec.models.adaptation import fit
-        from lgcodec.models.families.causal.floats import FloatNetwork
-    return fit.adapt(FloatNetwork, network, tiles, effort, threads, functools.partial(ideal_bits, coding), choice)

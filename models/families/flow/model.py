@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 from lgcodec.models import families
-from lgcodec.models.entropy.program import ideal_bits
+from lgcodec.models.adaptation.adapter import adapter
 from lgcodec.models.families.flow.network import Network
 from lgcodec.models.families.flow.program import ExecutedTrunks, Program
-from lgcodec.models.interface import ExplicitCoding, ImageModel, Shape, Tile
+from lgcodec.models.interface import ExplicitCoding, ImageModel, Shape, unfitted
 from lgcodec.models.machines.choose import Machine
-from lgcodec.models.optional import needs
 from lgcodec.models.weights import Weights
 
 
@@ -34,25 +32,6 @@ def load(weights: Weights, machine: Machine) -> ImageModel:
         planes=network.config.channels,
         tile=(block, block * 512) if block else (1024, 256),
         unit=block or 1,
-        adapt=functools.partial(adapt, network, coding, machine.threads),
+        adapt=unfitted if block or network.config.channels == 1 else adapter("flow", network, coding, machine.threads),
         network=network,
     )
-
-
-def adapt(
-    network: Network,
-    coding: ExplicitCoding,
-    threads: int,
-    tiles: Sequence[Tile],
-    effort: int,
-    choice: bytes = b"",
-) -> bytes:
-    """Deltas fitted to these tiles by gradient descent (needs torch) where they pay; none for networks of small
-    images.
-    """
-    if network.config.block or network.config.channels == 1:
-        return b""
-    with needs("torch", "effort 7 to 9"):
-        from lgcodec.models.adaptation import fit
-        from lgcodec.models.families.flow.floats import FloatNetwork
-    return fit.adapt(FloatNetwork, network, tiles, effort, threads, functools.partial(ideal_bits, coding))

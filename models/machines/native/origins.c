@@ -442,26 +442,73 @@ static void solve_rows(Solver *s, i64 i, int depth, int has_below, int keep, i64
     }
 }
 
-/* How many pixels of output row r are wrong under x; wrong [fw]: which. */
-static i64 wrong_in_row(const Solver *s, i64 r, u8 *line, u8 *wrong) {
+/* Which pixels of the output are wrong, and how to search samples near them again: for one plane, or for both at once. */
+typedef struct {
+    i64 sh, sw, by, bx;
+    i64 *bad;                                                       /* [fh] how many pixels of a row are */
+    u8 *which, *near, *lines;                                       /* [fh][fw] which; [sw] samples near them; [2][fw] */
+    void *of;                                                       /* a Solver or a Joint */
+    i64 (*count)(const void *of, i64 r, u8 *lines, u8 *which);
+    void (*search)(void *of, i64 i, int depth, i64 from_column, i64 to_column);
+} Wrong;
+
+static int wrong_open(Wrong *w, i64 sh, i64 sw, const Enlargement *e) {
+    i64 fh = sh * e->rows.by, fw = sw * e->columns.by;
+    w->sh = sh, w->sw = sw, w->by = e->rows.by, w->bx = e->columns.by;
+    w->bad = calloc(1, sizeof(i64) * (size_t)fh + (size_t)(fh * fw + sw + 2 * fw));
+    if (!w->bad) return 0;
+    w->which = (u8 *)(w->bad + fh), w->near = w->which + fh * fw, w->lines = w->near + sw;
+    return 1;
+}
+
+/* Counts rows from..to - 1 anew and returns how many of their pixels are wrong. */
+static i64 wrong_in(Wrong *w, i64 from, i64 to) {
+    i64 sum = 0;
+    for (i64 r = from; r < to; r++) sum += w->bad[r] = w->count(w->of, r, w->lines, w->which + r * w->sw * w->bx);
+    return sum;
+}
+
+/* Searches all rows of samples again, depth of them at a time, where they are at most margin from wrong pixels, every other
+ * round from below; returns how many pixels are wrong then. */
+static i64 search_again(Wrong *w, i64 round, int depth, i64 margin) {
+    i64 fh = w->sh * w->by, fw = w->sw * w->bx, wrong = 0;
+    for (i64 k = 0; k < w->sh; k++) {
+        i64 i = round & 1 ? w->sh - 1 - k : k, any = 0;
+        i64 from = w->by == 1 ? i : w->by * (i - 1), to = w->by == 1 ? i + 1 : w->by * (i + depth + 1);
+        if (from < 0) from = 0;
+        if (to > fh) to = fh;
+        for (i64 r = from; r < to; r++) any += w->bad[r];
+        if (!any) continue;
+        memset(w->near, 0, (size_t)w->sw);
+        for (i64 r = from; r < to; r++)
+            for (i64 c = 0; c < fw && w->bad[r]; c++)
+                if (w->which[r * fw + c]) {
+                    i64 a = c / w->bx - margin, b = c / w->bx + margin;
+                    for (i64 j = a < 0 ? 0 : a; j <= b && j < w->sw; j++) w->near[j] = 1;
+                }
+        for (i64 a = 0; a < w->sw; a++)
+            if (w->near[a]) {
+                i64 b = a;
+                while (b < w->sw && w->near[b]) b++;
+                w->search(w->of, i, depth, a, b);
+                a = b;
+            }
+        wrong_in(w, from, to);
+    }
+    for (i64 r = 0; r < fh; r++) wrong += w->bad[r];
+    return wrong;
+}
+
+static i64 count_one(const void *of, i64 r, u8 *line, u8 *wrong) {
+    const Solver *s = of;
     i64 fw = s->sw * s->e->columns.by, count = 0;
     lgcodec_origin_enlarge(s->e, s->x, s->sh, s->sw, r, 0, 1, fw, line);
     for (i64 c = 0; c < fw; c++) count += wrong[c] = line[c] < s->lo[r * fw + c] || line[c] > s->hi[r * fw + c];
     return count;
 }
 
-/* Marks the samples of a row, near [sw], at most margin from where rows from..to - 1 of the output are wrong: bad has how
- * many pixels of a row are, which [..][fw] says which.
- */
-static void mark_near(u8 *near, i64 sw, i64 margin, const i64 *bad, const u8 *which, i64 from, i64 to, i64 fw, i64 bx) {
-    memset(near, 0, (size_t)sw);
-    for (i64 r = from; r < to; r++)
-        if (bad[r])
-            for (i64 c = 0; c < fw; c++)
-                if (which[r * fw + c]) {
-                    i64 a = c / bx - margin, b = c / bx + margin;
-                    for (i64 j = a < 0 ? 0 : a; j <= b && j < sw; j++) near[j] = 1;
-                }
+static void search_one(void *of, i64 i, int depth, i64 from_column, i64 to_column) {
+    solve_rows(of, i, depth, 1, depth, from_column, to_column);
 }
 
 /* Fills x and returns the number of pixels outside lo..hi, or -1 without memory. guess [sh][sw]: what to prefer where
@@ -469,58 +516,31 @@ static void mark_near(u8 *near, i64 sw, i64 margin, const i64 *bad, const u8 *wh
  * what it has counted, once more pixels are wrong. start: x holds a solution to be improved. */
 EXPORT i64 lgcodec_origin_solve(const Enlargement *e, i64 sh, i64 sw, const u8 *lo, const u8 *hi, const u8 *guess, u8 *x,
                     i64 rounds, i64 limit, i64 start) {
-    i64 by = e->rows.by, bx = e->columns.by, fh = sh * by, fw = sw * bx, wrong = 0;
+    i64 by = e->rows.by, wrong = 0;
     Solver s = {.e = e, .sh = sh, .sw = sw, .lo = lo, .hi = hi, .guess = guess, .x = x,
                 .states = malloc(sizeof(State) * BEAM * (size_t)sw), .alive = malloc((size_t)sw),
                 .pool = calloc(1, sizeof(Pool))};
-    i64 *bad = malloc(sizeof(i64) * (size_t)fh);
-    u8 *line = malloc((size_t)fw), *which = malloc((size_t)(fh * fw)), *near = malloc((size_t)sw);
-    if (!s.states || !s.alive || !s.pool || !bad || !line || !which || !near) { wrong = -1; goto done; }
+    Wrong w = {.of = &s, .count = count_one, .search = search_one};
+    if (!wrong_open(&w, sh, sw, e) || !s.states || !s.alive || !s.pool) { wrong = -1; goto done; }
     if (!start)
         for (i64 i = 0; i < sh; i++) {
             int last = i + 2 >= sh && by == 2;
             solve_rows(&s, i, 2, 0, last ? 2 : 1, 0, sw);
-            if (i) for (i64 r = by * i - by; r < by * i; r++) wrong += wrong_in_row(&s, r, line, which);
+            if (i) wrong += wrong_in(&w, by * i - by, by * i);
             if (wrong > limit) goto done;
             if (last) break;
         }
-    for (i64 round = 0;; round++) {
-        wrong = 0;
-        for (i64 r = 0; r < fh; r++) wrong += bad[r] = wrong_in_row(&s, r, line, which + r * fw);
-        if (!wrong || round >= rounds || wrong > limit) break;
+    wrong = wrong_in(&w, 0, sh * by);
+    for (i64 round = 0; wrong && round < rounds && wrong <= limit; round++) {
         i64 last = wrong;
-        int depth = by == 1 ? 1 : round < 2 ? 2 : 3;
-        i64 margin = 4 << (round < 2 ? round : 2);
-        for (i64 k = 0; k < sh; k++) {
-            i64 i = round & 1 ? sh - 1 - k : k;
-            i64 from = by * (i - 1), to = by * (i + depth + 1), any = 0;
-            if (by == 1) from = i, to = i + 1;
-            if (from < 0) from = 0;
-            if (to > fh) to = fh;
-            for (i64 r = from; r < to; r++) any += bad[r];
-            if (!any) continue;
-            mark_near(near, sw, margin, bad, which, from, to, fw, bx);
-            for (i64 a = 0; a < sw; a++)
-                if (near[a]) {
-                    i64 b = a;
-                    while (b < sw && near[b]) b++;
-                    solve_rows(&s, i, depth, 1, depth, a, b);
-                    a = b;
-                }
-            for (i64 r = from; r < to; r++) bad[r] = wrong_in_row(&s, r, line, which + r * fw);
-        }
-        wrong = 0;
-        for (i64 r = 0; r < fh; r++) wrong += bad[r];
+        wrong = search_again(&w, round, by == 1 ? 1 : round < 2 ? 2 : 3, 4 << (round < 2 ? round : 2));
         if (wrong >= last && round > 2) break;
     }
 done:
     free(s.states);
     free(s.alive);
     free(s.pool);
-    free(bad);
-    free(line);
-    free(which);
-    free(near);
+    free(w.bad);
     return wrong;
 }
 
@@ -545,6 +565,7 @@ typedef struct {
     State *states;
     u8 *alive;
     Pool *pool;
+    int again;                                                      /* in a later round than the first */
 } Joint;
 
 /* A pixel, of samples in the left and the right column with weights l and r, and of held ones. alone: the new sample's. */
@@ -648,13 +669,13 @@ static int seconds_of(Joint *s, const Bound *bounds, int total, int now, u8 *out
 
 /* Searches row i of both planes, columns from .. to - 1, beside held ones. The first time, where samples are pixels, these
  * and the row above tell nearly all, and the row below is not trusted yet; where samples lie between pixels it always is. */
-static void solve_both(Joint *s, i64 i, int again, i64 from_column, i64 to_column) {
+static void solve_both(Joint *s, i64 i, i64 from_column, i64 to_column) {
     const Enlargement *e = s->e;
     i64 sw = s->sw;
     int between = (e->rows.even && e->rows.odd) || (e->columns.even && e->columns.odd);
     Solver axis = {.e = e, .sh = s->sh};
     Line lines[2 * DEPTH + 2];
-    int n = lines_of(&axis, i, 1, again || between, lines), before = 1;
+    int n = lines_of(&axis, i, 1, s->again || between, lines), before = 1;
     const u8 *above[2], *below[2], *now[2];
     for (int k = 0; k < 2; k++) {
         above[k] = s->x[k] + (i ? i - 1 : 0) * sw, below[k] = s->x[k] + (i + 1 < s->sh ? i + 1 : i) * sw;
@@ -753,48 +774,36 @@ static void solve_both(Joint *s, i64 i, int again, i64 from_column, i64 to_colum
     }
 }
 
+static i64 count_both(const void *of, i64 r, u8 *lines, u8 *wrong) {
+    const Joint *s = of;
+    i64 fw = s->sw * s->e->columns.by, count = 0;
+    for (int k = 0; k < 2; k++) lgcodec_origin_enlarge(s->e, s->x[k], s->sh, s->sw, r, 0, 1, fw, lines + k * fw);
+    for (i64 c = 0; c < fw; c++) count += wrong[c] = (u8)is_wrong(s, r, c, lines[c], lines[fw + c]);
+    return count;
+}
+
+static void search_both(void *of, i64 i, int depth, i64 from_column, i64 to_column) {
+    (void)depth;
+    solve_both(of, i, from_column, to_column);
+}
+
 /* Improves both planes where clipped pixels are wrong; returns how many pixels still are, or -1 without memory. The picture
  * [h][w], with known and exact values, is rows top.. and columns left.. of the enlarged planes. */
 EXPORT i64 lgcodec_origin_repair(const Conversion *t, const Enlargement *e, const u8 *rgb, const u8 *known, const u8 *exact1,
                      const u8 *exact2, i64 h, i64 w, i64 top, i64 left, u8 *x1, u8 *x2, i64 sh, i64 sw, i64 rounds) {
-    i64 by = e->rows.by, bx = e->columns.by, fh = sh * by, fw = sw * bx, wrong = 0;
-    Joint s = {t, e, sh, sw, top, left, h, w, rgb, known, {exact1, exact2}, {x1, x2}, luma_unit(t),
-               calloc(RUNS, sizeof(Run)), {{{0}}}, malloc(sizeof(State) * BEAM * (size_t)sw), malloc((size_t)sw),
-               calloc(1, sizeof(Pool))};
-    u8 *which = malloc((size_t)(fh * fw)), *lines = malloc((size_t)(2 * fw)), *near = malloc((size_t)sw);
-    i64 *bad = calloc((size_t)fh, sizeof(i64));
-    if (!s.runs || !s.states || !s.alive || !s.pool || !which || !lines || !near || !bad) { wrong = -1; goto done; }
-#define COUNT(row)                                                                                                      \
-    {                                                                                                                  \
-        i64 r_ = (row);                                                                                                \
-        lgcodec_origin_enlarge(e, x1, sh, sw, r_, 0, 1, fw, lines);                                                         \
-        lgcodec_origin_enlarge(e, x2, sh, sw, r_, 0, 1, fw, lines + fw);                                                    \
-        bad[r_] = 0;                                                                                                   \
-        for (i64 c_ = 0; c_ < fw; c_++)                                                                                \
-            bad[r_] += which[r_ * fw + c_] = (u8)is_wrong(&s, r_, c_, lines[c_], lines[fw + c_]);                      \
-    }
+    i64 wrong = 0;
+    Joint s = {.t = t, .e = e, .sh = sh, .sw = sw, .top = top, .left = left, .h = h, .w = w, .rgb = rgb, .known = known,
+               .exact = {exact1, exact2}, .x = {x1, x2}, .unit = luma_unit(t), .runs = calloc(RUNS, sizeof(Run)),
+               .states = malloc(sizeof(State) * BEAM * (size_t)sw), .alive = malloc((size_t)sw),
+               .pool = calloc(1, sizeof(Pool))};
+    Wrong found = {.of = &s, .count = count_both, .search = search_both};
+    if (!wrong_open(&found, sh, sw, e) || !s.runs || !s.states || !s.alive || !s.pool) { wrong = -1; goto done; }
     for (int v = 0; v < 256; v++) s.one[v].bits[v >> 6] = (u64)1 << (v & 63);
-    for (i64 r = 0; r < fh; r++) { COUNT(r) wrong += bad[r]; }
-    for (i64 round = 0; round < rounds && wrong; round++) {
-        i64 margin = round & 1 ? 12 : 5, last = wrong;
-        for (i64 k = 0; k < sh; k++) {
-            i64 i = round & 1 ? sh - 1 - k : k, any = 0, from = by == 1 ? i : by * (i - 1), to = by == 1 ? i + 1 : by * (i + 2);
-            if (from < 0) from = 0;
-            if (to > fh) to = fh;
-            for (i64 r = from; r < to; r++) any += bad[r];
-            if (!any) continue;
-            mark_near(near, sw, margin, bad, which, from, to, fw, bx);
-            for (i64 a = 0; a < sw; a++)
-                if (near[a]) {
-                    i64 b = a;
-                    while (b < sw && near[b]) b++;
-                    solve_both(&s, i, round > 0, a, b);
-                    a = b;
-                }
-            for (i64 r = from; r < to; r++) COUNT(r)
-        }
-        wrong = 0;
-        for (i64 r = 0; r < fh; r++) wrong += bad[r];
+    wrong = wrong_in(&found, 0, sh * e->rows.by);
+    for (i64 round = 0; wrong && round < rounds; round++) {
+        i64 last = wrong;
+        s.again = round > 0;
+        wrong = search_again(&found, round, 1, round & 1 ? 12 : 5);
         if (wrong >= last && round) break;
     }
 done:
@@ -802,9 +811,6 @@ done:
     free(s.states);
     free(s.alive);
     free(s.pool);
-    free(which);
-    free(lines);
-    free(near);
-    free(bad);
+    free(found.bad);
     return wrong;
 }
