@@ -38,7 +38,8 @@ AVAILABLE = "from lgcodec.models.machines.native import library; print(*library.
 
 def run(*command: object, cwd: Path | None = None, **variables: str) -> str:
     """What a command prints, errors too. Ends all where it fails."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LGCODEC"))}
+    ours = ("PYTHON", "LGCODEC", "PIP_QUIET")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     words = [str(word) for word in command]
     done = subprocess.run(
         words, cwd=cwd, env={**environment, **variables}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -161,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         wheel = build_wheel(sdist, out, work)
         for made in (sdist, wheel):
             say(f"{made.name}, {made.stat().st_size:,} bytes")
-        pythons = options.pythons or interpreters()
+        pythons = options.pythons or interpreters() or [sys.executable]
         list_components(pythons[0], wheel, out, work)
         for python in pythons:
             version = run(python, "--version").strip()
