@@ -33,7 +33,7 @@ class Families(click.Group):
 def train(context: click.Context) -> None:
     """Train a model family on your own images.
 
-    torchrun --nproc-per-node N -m lgcodec train .. takes a process for each of N devices, with batches of its own.
+    torchrun --nproc-per-node N -m lgcodec -- train .. takes a process for each of N devices, with batches of its own.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

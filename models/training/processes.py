@@ -1,4 +1,4 @@
-"""Training in several processes, one for each device: `torchrun --nproc-per-node 2 -m lgcodec train causal ..`.
+"""Training in several processes, one for each device: `torchrun --nproc-per-node 2 -m lgcodec -- train causal ..`.
 
 Every process has batches of its own, and all take the same steps: from the first one's state, with the mean of all
 gradients, by the first one's clock. So weights are the same everywhere, and the first process alone writes and speaks.
