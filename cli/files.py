@@ -1,7 +1,8 @@
 """Which files a command reads and which it writes.
 
-A source is a path or stdin, a target a path or stdout. Targets appear whole or not at all, and never replace a file
-unasked. What a file is called, who may read it and when it was written go over to the target, as gzip has it.
+A source is a path, stdin or a URL that fsspec opens; a target a path or stdout. Targets appear whole or not at all, and
+never replace a file unasked. What a file is called, who may read it and when it was written go over to the target, as
+gzip has it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import BinaryIO
 import click
 
 from lgcodec.errors import InputError
+from lgcodec.files import is_url, opened
 
 STDIO = "-"
 STREAMS = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -37,21 +39,33 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """An input: `path` as the user gave it, or as -r found it below `root`. stdin has no path."""
+    """An input: `path` as the user gave it, or as -r found it below `root`. stdin and URLs have no path."""
 
     path: Path | None
     root: Path | None = None
+    url: str | None = None
 
     @property
     def name(self) -> str:
-        return "stdin" if self.path is None else shown(self.path)
+        return shown(self.url or self.path or "stdin")
+
+    @property
+    def is_stdin(self) -> bool:
+        return self.path is None and self.url is None
 
     @property
     def label(self) -> str:
         """Its name in a set: below the folder that was walked, or alone."""
+        path = self.named()
+        return (path.relative_to(self.root) if self.root else Path(path.name)).as_posix()
+
+    def named(self) -> Path:
+        """Its path, or one of its name alone. Raises InputError for stdin."""
+        if self.url is not None:
+            return Path(self.url.rsplit("/", 1)[-1])
         if self.path is None:
-            raise InputError("has no name for a set")
-        return (self.path.relative_to(self.root) if self.root else Path(self.path.name)).as_posix()
+            raise InputError("stdin has no name for a file in a folder or a set (use -o FILE)")
+        return self.path
 
     def refuse_folder(self) -> None:
         """Raises InputError where the path is one."""
@@ -61,13 +75,13 @@ class Source:
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
         """A seekable file of its bytes."""
-        if self.path is None:
+        if self.is_stdin:
             if sys.stdin is None:
                 raise InputError("stdin is closed")
             yield io.BytesIO(sys.stdin.buffer.read())
             return
         self.refuse_folder()
-        with self.path.open("rb") as file:
+        with opened(self.url or self.named()) as file:
             yield file if file.seekable() else io.BytesIO(file.read())
 
     def state(self) -> os.stat_result | None:
@@ -104,6 +118,8 @@ class Walk:
             path = Path(name)
             if name == STDIO:
                 yield Source(None)
+            elif is_url(name):
+                yield Source(None, url=name)
             elif self.recursive and path.is_dir():
                 yield from self._below(path)
             else:
@@ -161,6 +177,10 @@ class Outputs:
             raise click.UsageError("--rm needs files on both sides")
         if self.inputs.count(STDIO) > 1:
             raise click.UsageError("stdin can be read once")
+        if self.remove and any(map(is_url, self.inputs)):
+            raise click.UsageError("--rm removes files of this machine alone")
+        if is_url(self.output):
+            raise click.UsageError(f"-o {self.output}: outputs are files of this machine (-c hands them on)")
         if self.output is not None and not self._to_stdout:
             self._check_output(self.output, Path(self.output))
 
@@ -227,13 +247,12 @@ class Outputs:
 
     def _target(self, source: Source, suffix: str) -> Path | None:
         folder = self._folder
-        if self._to_stdout or (source.path is None and self.output is None):
+        if self._to_stdout or (source.is_stdin and self.output is None):
             return None
         if self.output is not None and folder is None:
             return Path(self.output)
-        if source.path is None:
-            raise InputError("stdin has no name for a file in a folder (use -o FILE)")
-        beside = source.path.with_suffix(suffix) if source.path.name else source.path
+        path = source.named()
+        beside = path.with_suffix(suffix) if path.name else path
         if folder is None:
             return beside
         return folder / (beside.relative_to(source.root) if source.root else beside.name)

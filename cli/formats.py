@@ -37,7 +37,7 @@ def own_suffix(source: Source) -> str:
     """What a restored file is called where nothing else is said: .jpg where it keeps a JPEG file, .png otherwise."""
     from lgcodec.info import read_start
 
-    if source.path is None:  # which is read once
+    if source.is_stdin:  # which is read once
         return PNG
     try:
         with source.opened() as file:
@@ -50,7 +50,7 @@ def suffix_of(target: Path | None, source: Source) -> str:
     """The format that a target's name asks for: the source's own where it does not say. Raises InputError for a lossy
     one, but JPEG, which `write` allows where such a file is kept.
     """
-    if target is None and source.path is None:
+    if target is None and source.is_stdin:
         return ""
     suffix = own_suffix(source) if target is None else target.suffix.lower() or own_suffix(source)
     if suffix not in (*SUFFIXES, *JPEG):

@@ -20,13 +20,18 @@ def is_url(path: object) -> bool:
 def opened(path: str | os.PathLike[str], mode: str = "rb") -> Any:
     """A file, to be used with `with`: of this machine, or, for a URL, of wherever fsspec finds it.
 
-    Raises OSError, and ModelError for a URL where fsspec is not installed.
+    Raises OSError, InputError for a URL of no known kind, and ModelError where fsspec, or what it needs for this kind,
+    is not installed.
     """
     if not is_url(path):
         return Path(path).open(mode)
     with needs("url", f"{path}"):
         import fsspec
-    return fsspec.open(path, mode)
+
+        try:
+            return fsspec.open(path, mode)
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from error
 
 
 def bytes_of(data: Any) -> bytes | memoryview:

@@ -50,3 +50,6 @@ def test_the_site_builds(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     for page in ("index.html", "places/index.html", "format/index.html", "zarr-codec/index.html"):
         assert (tmp_path / "site" / page).is_file()
+    python = (tmp_path / "site" / "python" / "index.html").read_text()
+    assert "The compressed file of a Pillow image, an array" in python
+    assert ":::" not in python

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from strategies import FakeLatent, FakeModel, texture
 
 import lgcodec.napari
 import lgcodec.torch
 from lgcodec import Codec, InputError
+from lgcodec.cli.main import program
 from lgcodec.torch import ImageFolder
 
 CODEC = Codec(effort=1, threads=1)
@@ -118,6 +120,30 @@ def test_urls_are_fsspecs() -> None:
     lgcodec.verify("memory://x/out.lgc")
     with pytest.raises(FileNotFoundError):
         lgcodec.decompress("memory://x/none.lgc")
+
+
+def test_commands_read_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="the place needs it")
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (20, 10), (90, 120, 30)).save("in.png")
+    with fsspec.open("memory://album/a.png", "wb") as file:
+        file.write(Path("in.png").read_bytes())
+
+    def run(*words: str, code: int = 0) -> str:
+        result = CliRunner().invoke(program, words)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    run("compress", "-q", "memory://album/a.png")  # beside nothing: into this folder
+    with fsspec.open("memory://album/b.lgc", "wb") as file:
+        file.write(Path("a.lgc").read_bytes())
+    assert "memory://album/b.lgc" in run("info", "memory://album/b.lgc")
+    run("verify", "-q", "memory://album/b.lgc")
+    run("decompress", "-q", "memory://album/b.lgc", "-o", "out.png")
+    assert Image.open("out.png").tobytes() == Image.open("in.png").tobytes()
+    assert "--rm removes files of this machine alone" in run("compress", "--rm", "memory://album/a.png", code=1)
+    assert "outputs are files of this machine" in run("compress", "in.png", "-o", "memory://album/c.lgc", code=1)
+    assert "Protocol not known" in run("info", "nowhere://album/none.lgc", code=1)
 
 
 def test_napari_finds_a_reader(folder: Path) -> None:

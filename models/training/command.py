@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import click
 
 from lgcodec.models.errors import ModelError
@@ -29,6 +31,13 @@ class Families(click.Group):
 @click.group(cls=Families, invoke_without_command=True)
 @click.pass_context
 def train(context: click.Context) -> None:
-    """Train a model family on your own images."""
+    """Train a model family on your own images.
+
+    torchrun --nproc-per-node N -m lgcodec -- train .. takes a process for each of N devices, with batches of its own.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+    elif find_spec("torch") is not None:
+        from lgcodec.models.training.processes import joined
+
+        context.with_resource(joined())

@@ -10,11 +10,18 @@ from pathlib import Path
 import click
 import torch
 
+from lgcodec.models.training import processes
+
 DEADLINE = f"{__name__}.deadline"
 
 
 def _set_deadline(context: click.Context, _: click.Parameter, minutes: float) -> None:
     context.meta[DEADLINE] = time.monotonic() + 60 * minutes if minutes else math.inf
+
+
+seed_option = click.option(
+    "--seed", default=0, show_default=True, callback=lambda context, parameter, seed: processes.own(seed)
+)
 
 
 def training_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -36,7 +43,7 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--device", default=cuda, show_default=True),
         click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch."),
         click.option("--resume", is_flag=True, help="Go on from the checkpoint beside --out."),
-        click.option("--seed", default=0, show_default=True),
+        seed_option,
     ]
     for option in reversed(options):
         command = option(command)

@@ -4,7 +4,7 @@ Random crops of augmented photographs, Muon (Jordan et al. 2024) for the hidden 
 cosine decay to zero over the time given. Every few minutes the held-out rate is printed, a checkpoint is written
 beside --out (--resume finds it) and the integer network is exported to --out, with a card of facts in --out with the
 ending .json. A call can be shorter than the run: --call-minutes. `Run` and `train` serve every family; each has a
-command of its own below `main`.
+command of its own below `main`. Started by torchrun, the same run takes one process a device (`processes`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import click
 import torch
 from torch import nn
 
+from lgcodec.models.training import processes
 from lgcodec.models.training.options import DEADLINE
 from lgcodec.models.training.pool import ahead
 from lgcodec.models.weights import Weights
@@ -52,22 +53,28 @@ class Run:
     def checkpoint(self) -> Path:
         return self.out.with_suffix(".checkpoint.pt")
 
-    def save(self) -> None:
+    def state(self) -> dict[str, Any]:
         states = [optimiser.state_dict() for optimiser, _ in self.optimisers]
-        state = {"model": self.model.state_dict(), "optimisers": states, "step": self.step, "spent": self.spent}
-        new = self.checkpoint.with_suffix(".new")
-        torch.save(state, new)
-        new.replace(self.checkpoint)
+        return {"model": self.model.state_dict(), "optimisers": states, "step": self.step, "spent": self.spent}
 
-    def resume(self) -> None:
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as e:
-            raise click.ClickException(f"{self.checkpoint}: a checkpoint of other sizes than asked for") from e
+    def load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
         for (optimiser, _), saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.step, self.spent = state["step"], state["spent"]
+
+    def save(self) -> None:
+        if not processes.is_first():
+            return
+        new = self.checkpoint.with_suffix(".new")
+        torch.save(self.state(), new)
+        new.replace(self.checkpoint)
+
+    def resume(self) -> None:
+        try:
+            self.load(torch.load(self.checkpoint, map_location=self.device, weights_only=True))
+        except RuntimeError as e:
+            raise click.ClickException(f"{self.checkpoint}: a checkpoint of other sizes than asked for") from e
         click.echo(f"resumed at step {self.step}, {self.spent / 60:.1f} min")
 
     def report(self, weights: Weights, floats: float, integers: float) -> None:
@@ -77,6 +84,7 @@ class Run:
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "training_minutes": round(self.spent / 60, 1),
             "training_steps": self.step,
+            **({"processes": processes.count()} if processes.count() > 1 else {}),
             "float_bpd": round(floats, 4),
             "integer_bpd": round(integers, 4),
             "digest": weights.digest().hex(),
@@ -113,15 +121,17 @@ def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
     deadline = math.inf if context is None else context.meta.get(DEADLINE, math.inf)
     if run.device.type != "cpu":
         batches = ahead(pinned(batches), AHEAD)
+    if processes.count() > 1:
+        run.load(processes.shared(run.state))
     mean, first = None, run.step
     started = saved = exported = time.monotonic()
     begin = started - run.spent
     for batch in batches:
-        run.spent = time.monotonic() - begin
+        run.spent, is_over = processes.shared(lambda: (time.monotonic() - begin, time.monotonic() > deadline))
         done = run.spent / 60 / minutes if minutes else 1
         if done >= 1:
             break
-        if time.monotonic() > deadline:
+        if is_over:
             run.save()
             click.echo(f"{run.spent / 60:6.1f} min  step {run.step:6d}  stopped; --resume goes on")
             return False
@@ -134,6 +144,7 @@ def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
         for optimiser, _ in run.optimisers:
             optimiser.zero_grad()
         loss.backward()
+        processes.average(run.model)
         nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
         for optimiser, _ in run.optimisers:
             optimiser.step()
@@ -141,16 +152,18 @@ def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
         if run.step % SAY_STEPS == 0:
             speed = (run.step - first) / (time.monotonic() - started)
-            seen = f"  each pixel seen {run.step * run.seen:.2f} times" if run.seen else ""
+            times = run.step * run.seen * processes.count()
+            seen = f"  each pixel seen {times:.2f} times" if run.seen else ""
             click.echo(
                 f"{run.spent / 60:6.1f} min  step {run.step:6d}  train {mean:.4f} bits/dim  {speed:.1f} steps/s{seen}"
             )
         if time.monotonic() - saved > SAVE_SECONDS:
             run.save()
             saved = time.monotonic()
-        if time.monotonic() - exported > EXPORT_SECONDS:
+        if time.monotonic() - exported > EXPORT_SECONDS and processes.is_first():
             run.export(run)
             exported = time.monotonic()
     run.save()
-    run.export(run)
+    if processes.is_first():
+        run.export(run)
     return True

@@ -35,6 +35,7 @@ from lgcodec.models.families.masked.model import load
 from lgcodec.models.families.masked.network import FIRST, Graph
 from lgcodec.models.interface import ExplicitCoding
 from lgcodec.models.machines.choose import choose
+from lgcodec.models.training.options import seed_option
 from lgcodec.models.training.rates import net_bits
 from lgcodec.models.training.run import Run, train
 from lgcodec.models.weights import Weights
@@ -167,7 +168,7 @@ def exported(model: Trained, card: dict[str, Any]) -> Weights:
 @click.option("--rate", type=float, help="Likewise: learning rates, times the usual ones.")
 @click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint beside --out.")
-@click.option("--seed", default=0, show_default=True)
+@seed_option
 def command(
     name: str, data: Path, out: Path, minutes: float | None, batch: int | None, rate: float | None, threads: int,
     resume: bool, seed: int,

@@ -42,6 +42,7 @@ from lgcodec.models.families.vqvae.program import BaseProgram
 from lgcodec.models.interface import ExplicitCoding
 from lgcodec.models.layers import learning
 from lgcodec.models.machines.choose import choose
+from lgcodec.models.training import processes
 from lgcodec.models.training import run as train
 from lgcodec.models.training.images import Photograph, augment, cut, find, planes, read_images
 from lgcodec.models.training.losses import bits_per_dim
@@ -397,6 +398,8 @@ def command(
     if not train_pixels(stage, data, held, parts[1], spent[1], batch, crop, rate):
         return
     if not train_prior(stage, data, held, parts[2], spent[2], batch // 2, 2 * crop):
+        return
+    if not processes.is_first():
         return
     weights, _ = stage.integers()
     weights = replace(weights, card=card(stage, weights))

@@ -84,7 +84,7 @@ def load(name: str) -> Any:
     if name not in available():
         raise ModelError(f"no native library for {name!r} here: have {', '.join(available()) or 'none'}")
     library = ctypes.CDLL(str(build.path_of(name)))
-    library.lgcodec_bits.restype = ctypes.c_double
+    library.lgcodec_product.restype = ctypes.c_double
     for function in ("flow", "flow_room", "causal_room", "features_room", "coefficients_room", "coefficients_symbols"):
         getattr(library, f"lgcodec_{function}").restype = ctypes.c_int64
     return library

@@ -45,14 +45,17 @@ EXPORT int lgcodec_pop_rows(Stack *stack, const uint32_t *cdf, int64_t n, int64_
     return FINE;
 }
 
-/* The sum of log2(TOTAL / frequency): one logarithm for many, whose product stays below 2**1024. */
-EXPORT double lgcodec_bits(const uint32_t *frequencies, int64_t n) {
+/* The product of frequencies, as a mantissa and an exponent of two: 42 of them stay below 2**1024. Its logarithm is the
+ * caller's, since log2 would ask for a glibc of 2019. */
+EXPORT double lgcodec_product(const uint32_t *frequencies, int64_t n, int64_t *exponent) {
     enum { MANY = 42 };
-    double bits = (double)(PRECISION * n);
+    double product = 1;
+    *exponent = 0;
     for (int64_t start = 0; start < n; start += MANY) {
-        double product = 1;
+        int shift;
         for (int64_t i = start; i < start + MANY && i < n; i++) product *= frequencies[i];
-        bits -= log2(product);
+        product = frexp(product, &shift);
+        *exponent += shift;
     }
-    return bits;
+    return product;
 }

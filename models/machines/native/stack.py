@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.models.entropy.mixture import Mixture
 from lgcodec.models.errors import ModelError
-from lgcodec.models.interface import Distribution, IntArray, Intervals
+from lgcodec.models.interface import PRECISION, Distribution, IntArray, Intervals
 from lgcodec.models.machines.native import library
 from lgcodec.models.machines.native.library import SLACK, check, pointer
 from lgcodec.models.machines.native.mixtures import mixtures
@@ -96,5 +97,8 @@ class NativeStack:
 
 def ideal_bits(frequencies: NDArray[np.uint32]) -> float:
     """As Intervals.ideal_bits."""
-    bits: float = library.library().lgcodec_bits(pointer(frequencies, np.uint32), ctypes.c_int64(len(frequencies)))
-    return bits
+    n, exponent = len(frequencies), ctypes.c_int64()
+    product = library.library().lgcodec_product(
+        pointer(frequencies, np.uint32), ctypes.c_int64(n), ctypes.byref(exponent)
+    )
+    return PRECISION * n - exponent.value - math.log2(product)
