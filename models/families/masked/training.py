@@ -152,10 +152,11 @@ def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Ma
     return net, [net.masks, *others]
 
 
-def exported(model: Trained, card: dict[str, Any]) -> Weights:
+def exported(model: Trained, card: dict[str, Any], tile: Graph | None = None) -> Weights:
+    """tile: the graph that is written, if not the one that is trained."""
     if isinstance(model, Latents):
         return export_latents(model, card)
-    return export_flow(model, card) if isinstance(model, Flow) else export(model, card)
+    return export_flow(model, card) if isinstance(model, Flow) else export(model, card, tile)
 
 
 @click.command("zoo")
@@ -188,6 +189,7 @@ def command(
         graph = system.graph(0, images.shape[1:])
     except ModelError as e:
         raise click.ClickException(f"{data}: {e}") from e
+    tile = None if system.tile is None else system.graph(0, system.tile)
     classes = 0 if system.posterior else graph.given
     given, told = (one_hot(a, len(x), classes) for a, x in zip(labels, (images, test), strict=True))
     held, told = test_images(test, system.data)[:SHOWN], told[:SHOWN]
@@ -206,7 +208,8 @@ def command(
         card = dict(facts)
         if isinstance(model, Latents):
             card["bound_of_50_samples_bpd"] = round(float_rate(model, held, told, 50), 4)
-        run.report(weights := exported(model, card), float_rate(model, held, told), integer_rate(weights, held, told))
+        floats, integers = float_rate(model, held, told), integer_rate(exported(model, card), held, told)
+        run.report(exported(model, card, tile), floats, integers)
 
     peak = 3e-3 * (system.rate if rate is None else rate)
     batch = batch or system.batch
