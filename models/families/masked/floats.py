@@ -368,6 +368,39 @@ class Mixture(Latents):
         self.posterior.biases[last].data = (logits / 2 - F.softplus(logits)).sum(1) + TYPICAL
 
 
+class Bits(Latents):
+    """Latents of one bit, drawn: no gradient goes through a draw, so that the posterior learns by the score function,
+    each draw's cost less the mean of the others' (Mnih & Gregor 2014; Kool et al. 2019).
+    """
+
+    DRAWS = 4
+
+    def drawn(self, x: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
+        """log q(z), log p(z), [B samples, latents], and nats of x given z, [B samples]."""
+        given = self.likelihood.seen[x]
+        logit = self.posterior(given.new_zeros(len(x), self.likelihood.graph.given), given=given)[..., 0]
+        logit = logit.repeat_interleave(samples, 0)
+        z = torch.bernoulli(torch.sigmoid(logit.detach()))
+        prior = self.prior(z.long())[..., 0]  # type: ignore[misc]
+        log_q, log_p = (-F.binary_cross_entropy_with_logits(a, z, reduction="none") for a in (logit, prior))
+        x = x.repeat_interleave(samples, 0)
+        out = self.likelihood(x, given=torch.stack([1 - z, z], dim=-1).flatten(1))
+        return log_q, log_p, bits(self.likelihood.graph, out, x).sum(1) * math.log(2)
+
+    def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
+        log_q, log_p, likelihood = self.drawn(x, samples)
+        return log_q - log_p, likelihood
+
+    def loss(self, x: Tensor) -> Tensor:
+        log_q, log_p, likelihood = self.drawn(x, self.DRAWS)
+        cost = ((log_q - log_p).sum(1) + likelihood).view(-1, self.DRAWS)
+        others = (cost.sum(1, keepdim=True) - cost) / (self.DRAWS - 1)
+        score = (cost - others).detach() * log_q.sum(1).view_as(cost)
+        value = cost.mean() / (x.shape[1] * math.log(2))
+        gradient = (cost + score).mean() / (x.shape[1] * math.log(2))
+        return value.detach() + gradient - gradient.detach()
+
+
 def _normal(out: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and log precision of latents, [B, latents], from [B, latents, 2]."""
     return out[..., 0], out[..., 1].clamp(0, RATIO_LIMIT / RATIO_UNIT)

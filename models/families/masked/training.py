@@ -21,6 +21,7 @@ from lgcodec.models import zoo
 from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.floats import (
+    Bits,
     FloatGraph,
     Flow,
     Latents,
@@ -143,7 +144,7 @@ def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Ma
         prior = None if system.prior is None else system.prior()
         options: dict[str, Any] = system.objective
         posterior = system.posterior(graph.shape)
-        kind = Latents if posterior.head == "normal" else Mixture
+        kind = {"normal": Latents, "bernoulli": Bits, "categorical": Mixture}[posterior.head]
         return kind(prior, posterior, graph, seed, **options), []
     if system.flow is not None:
         return Flow(system.flow(graph.shape), graph, seed), []
