@@ -46,7 +46,7 @@ class Masks:
         self.graph = graph
         self.of: dict[tuple[int, int], Tensor] = {}  # [units, units of the input or offsets], by node and input
         self.dense: dict[int, Tensor | None] = {}  # [O, I] of dense layers' weights; None where all are read
-        self.sources: dict[int, Tensor] = {}
+        self.sources: dict[tuple[int, int], Tensor] = {}
         self.shared: dict[int, list[int] | None] = {}  # of windows whose mask is the same everywhere: what it leaves
         self.levels: dict[int, list[tuple[Int, Int]]] = {}  # of cells
         for i, node in enumerate(graph.nodes, FIRST):
@@ -58,15 +58,16 @@ class Masks:
                 mask = np.concatenate(read, axis=1).repeat(node.channels, axis=0)
                 self.dense[i] = None if mask.all() else torch.from_numpy(mask).to(device)
             if node.offsets:
-                sources = graph.sources(i)
-                inside = sources < len(own)
-                known = {j: np.append(graph.degree(j), 0)[sources] for j in (*node.inputs, i)}
-                self.sources[i] = torch.from_numpy(sources.reshape(-1)).to(device)
-                allowed = {j: inside & _allowed(j, known[j], own) for j in node.inputs}
+                sources = {j: graph.sources(i, j) for j in (*node.inputs, i)}
+                inside = {j: a < graph.units(j) for j, a in sources.items()}
+                known = {j: np.append(graph.degree(j), 0)[a] for j, a in sources.items()}
+                self.sources |= {(i, j): torch.from_numpy(a.reshape(-1)).to(device) for j, a in sources.items()}
+                allowed = {j: inside[j] & _allowed(j, known[j], own) for j in node.inputs}
                 if node.kind == "window":
-                    self.shared[i] = _shared(node.offsets, inside, list(allowed.values()))
+                    is_one = all(graph.units(j) == len(own) for j in node.inputs)
+                    self.shared[i] = _shared(node.offsets, inside[i], list(allowed.values())) if is_one else None
                 if node.kind == "cell":
-                    self.levels[i] = _levels(sources, inside & (known[i] < own))
+                    self.levels[i] = _levels(sources[i], inside[i] & (known[i] < own))
             self.of |= {(i, j): torch.from_numpy(a).to(device) for j, a in allowed.items()}
 
 
@@ -164,7 +165,7 @@ class FloatGraph(nn.Module):
         weight, bias, K = self.weights[str(i)], self.biases[str(i)], len(node.offsets)
         parts, some = weight.split([K * a.shape[1] for a in inputs], dim=1), masks.shared[i]
         if some is None:
-            rows = [self._near(a, masks.sources[i], masks.of[i, j]) for j, a in zip(node.inputs, inputs, strict=True)]
+            rows = [self._near(a, masks.sources[i, j], masks.of[i, j]) for j, a in zip(node.inputs, inputs, strict=True)]
             return F.linear(torch.cat(rows, dim=-1), weight, bias).transpose(1, 2)
         offsets = np.array([node.offsets[k] for k in some])
         (top, left), (bottom, right) = offsets.min(axis=0), offsets.max(axis=0)
@@ -193,7 +194,7 @@ class FloatGraph(nn.Module):
         return y.transpose(1, 2)
 
     def _table(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
-        bits = self._near(inputs[0], masks.sources[i], masks.of[i, SAMPLES]) > 0
+        bits = self._near(inputs[0], masks.sources[i, SAMPLES], masks.of[i, SAMPLES]) > 0
         index = (bits.long() << torch.arange(bits.shape[-1], device=bits.device)).sum(-1)
         return F.embedding(index, self.weights[str(i)]).transpose(1, 2)
 
