@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -267,6 +267,10 @@ class Layers(LayeredCoding):
             blocks = base.view(np.int32).reshape(C, -(-H // 4), -(-W // 4))
             pictures.append(blocks.repeat(4, axis=1).repeat(4, axis=2)[:, :H, :W].clip(-300, 300).astype(np.int16))
         return pictures
+
+    def draw(self, shape: Shape, pop: Callable[[Any], Any]) -> NDArray[np.int16]:
+        tile: NDArray[np.int16] = pop(Rows([shape], 0))[0]
+        return tile
 
     @staticmethod
     def _blocks(shape: Shape) -> int:

@@ -314,6 +314,14 @@ def test_net_bits_are_the_bound(name: str) -> None:
     net = likelihood.code_length(run.latent([tile.shape]), [tile], Stack(likelihood.noise(20000, 0))) / len(x)
     assert net == pytest.approx(elbo, rel=0.02)
     assert tight < elbo or name == "mixture"  # the more samples, the tighter; a mixture's is exact
+    least, most = training.information(model, x.reshape(-1, 5, 4).astype(np.uint8))
+    assert most > 0
+    with torch.inference_mode():
+        spent, rest = model.terms(torch.from_numpy(x))
+    assert (spent.sum(1) + rest).mean().item() / np.log(2) == pytest.approx(elbo, rel=0.05)
+    for p in model.posterior.parameters():
+        p.data *= 0
+    assert least is None or abs(training.information(model, x.reshape(-1, 5, 4).astype(np.uint8))[0]) < 1e-4
 
 
 @pytest.mark.parametrize("name", ["gated", "order_agnostic", "vae", "mixture"])

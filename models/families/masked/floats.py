@@ -338,6 +338,20 @@ class Latents(nn.Module):
         cost = self.beta * min(1.0, 0.1 + self.step / self.warm_up if self.warm_up else 1.0)
         return (cost * spent + likelihood.mean()) / size
 
+    def information(self, n: int = 500) -> float | None:
+        """Nats that the model's latents tell of its pictures, at least: log q(z|x) - log p(z) of n of its own pairs
+        (Barber & Agakov 2003). None where drawing pairs takes more than one step.
+        """
+        if self.prior is not None or len(set(self.likelihood.graph.degree(SAMPLES).tolist())) > 1:
+            return None
+        z = torch.randn(n, self.posterior.graph.units(SAMPLES))
+        none = z.new_zeros(n, self.likelihood.graph.units(SAMPLES)).long()
+        x = torch.bernoulli(torch.sigmoid(self.likelihood(none, given=2 * z)[..., 0])).long()
+        given = self.likelihood.seen[x]
+        mean, ratio = _normal(self.posterior(none.new_zeros(z.shape), given=given))
+        log_q = ratio - ((z - mean) * torch.exp(ratio)) ** 2 / 2
+        return float((log_q + z**2 / 2).sum(1).mean())
+
     def finish(self) -> None:
         """Computes what was not trained."""
 
@@ -361,6 +375,15 @@ class Mixture(Latents):
 
     def loss(self, x: Tensor) -> Tensor:
         return self.bound(x).mean() / (x.shape[1] * math.log(2))
+
+    def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
+        logits = self.components()
+        share = torch.softmax(x.float() @ logits.T - F.softplus(logits).sum(1), dim=1)  # p(k|x)
+        nats = (torch.xlogy(share, share) + share * math.log(len(logits))).sum(1, keepdim=True)
+        return nats, self.bound(x) - nats[:, 0]
+
+    def information(self, n: int = 500) -> float | None:
+        return None  # the posterior is the true one, so that its divergence is no bound but the information
 
     def finish(self) -> None:
         """p(k|x): logits linear in x, of which the posterior sees 2 x - 1; so much more that they are not clipped."""

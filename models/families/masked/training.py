@@ -123,6 +123,17 @@ def float_rate(model: Trained, x: NDArray[np.uint8], given: NDArray[np.float32],
     return sum(rate(torch.from_numpy(p), torch.from_numpy(g)) * len(p) for p, g in pairs) / len(x)
 
 
+@torch.inference_mode()
+def information(model: Latents, x: NDArray[np.uint8]) -> list[float | None]:
+    """Nats that latents tell of a picture: at least, of the model's own pictures (None where that is not cheap), and at
+    most, of images [N, H, W]: the divergence of posterior and prior.
+    """
+    torch.manual_seed(SEED)
+    least = model.information()
+    most = model.terms(torch.from_numpy(x.reshape(len(x), -1).astype(np.int64)))[0].sum(1).mean().item()
+    return [None if least is None else round(least, 2), round(most, 2)]
+
+
 def optimisers(model: Trained, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
     """Muon for the windows' and cells' matrices but the last one's, AdamW for all else; each with its peak rate."""
     nets = [module for module in model.modules() if isinstance(module, FloatGraph)]
@@ -209,6 +220,7 @@ def command(
         card = dict(facts)
         if isinstance(model, Latents):
             card["bound_of_50_samples_bpd"] = round(float_rate(model, held, told, 50), 4)
+            card["information_nats"] = information(model, held)
         floats, integers = float_rate(model, held, told), integer_rate(exported(model, card), held, told)
         run.report(exported(model, card, tile), floats, integers)
 
