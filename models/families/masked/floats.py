@@ -154,12 +154,16 @@ class FloatGraph(nn.Module):
             seen = 2 * x / (self.graph.levels - 1) - 1 if x.is_floating_point() else self.seen[x]
         arrays = {SAMPLES: seen[:, None], PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
         arrays[GIVEN] = (x.new_zeros(len(x), self.graph.given).float() if given is None else given)[:, None]
-        for i, node in enumerate(self.graph.nodes, FIRST):
+        for i, node in enumerate(self.graph.nodes[:-1], FIRST):
             y = getattr(self, f"_{node.kind}")(i, node, [arrays[j] for j in node.inputs], masks)
-            if node.kind in ("window", "dense", "add") and node is not self.graph.nodes[-1]:
-                y = y.clamp(node.low / ONE, node.high / ONE)
+            if node.kind in ("window", "dense", "add"):
+                y = _rounded(y.clamp(node.low / ONE, node.high / ONE))
             arrays[i] = y
-        return arrays[len(self.graph.nodes) + FIRST - 1].transpose(1, 2).float()
+        i, node = len(self.graph.nodes) + FIRST - 1, self.graph.nodes[-1]
+        with torch.autocast(x.device.type, enabled=False):  # what the head takes is finer than bfloat16
+            inputs = [arrays[j].float() for j in node.inputs]
+            arrays[i] = getattr(self, f"_{node.kind}")(i, node, inputs, masks)
+        return arrays[i].transpose(1, 2)
 
     def _window(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         weight, bias, K = self.weights[str(i)], self.biases[str(i)], len(node.offsets)
@@ -200,7 +204,7 @@ class FloatGraph(nn.Module):
 
     def _gate(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         a, b = inputs[0].chunk(2, dim=1)
-        return torch.tanh(a) * torch.sigmoid(b)
+        return _rounded(_rounded(torch.tanh(a)) * _rounded(torch.sigmoid(b)))
 
     def _add(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         return torch.stack(inputs).sum(0)
@@ -229,6 +233,11 @@ class FloatGraph(nn.Module):
             order.append(at)
         back = np.argsort(np.concatenate(order))
         return torch.cat(states, dim=1)[:, back].transpose(1, 2)
+
+
+def _rounded(y: Tensor) -> Tensor:
+    """Activations as integers have them, while training, so that nets learn to bear it; gradients pass by."""
+    return y + (torch.round(y.detach() * ONE) / ONE - y.detach()) if torch.is_grad_enabled() else y
 
 
 def _scales(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
