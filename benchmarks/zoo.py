@@ -6,7 +6,8 @@ FOLDER holds NAME.safetensors and NAME.checkpoint.pt for each system, as `lgcode
 --out FOLDER/NAME.safetensors` writes them. The first test images are compressed by one call, by numpy, as one image of
 all of them one below the other; the file is counted whole, decoded and compared. Systems that are told classes make a
 file of each class. Float rates are of the same images: of systems with latents -ELBO for one draw, and beside it, in
-nats, the bound of 50 draws, which is nearer to -log p(x) but not what a file takes. Rows of systems that are not asked
+nats, the bound of 50 draws, which is nearer to -log p(x) but not what a file takes; and the information that latents have
+about a picture, in nats, between its lower bound (of the model's own pictures) and the divergence. Rows of systems that are not asked
 for stay as they are in results/zoo.csv.
 """
 
@@ -32,7 +33,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "zoo.csv"
 HEAD = [
     "system", "data", "published", "float bits/dim", "integer bits/dim", "file bits/dim", "nats of the file",
-    "nats by 50 draws", "integer over float", "file over integer", "minutes trained", "compress s", "decompress s",
+    "nats by 50 draws", "nats in latents", "integer over float", "file over integer", "minutes trained", "compress s", "decompress s",
     "images",
 ]  # fmt: skip
 FACTS = ["name", "multiply-adds of a pixel", "parameters", "digest"]
@@ -74,9 +75,11 @@ def measure(name: str, folder: Path, x: np.ndarray, labels: np.ndarray | None) -
     given = training.one_hot(None if labels is None else labels[: len(x)], len(x), classes)
     model, _ = training.build(system, graph, 0)
     model.load_state_dict(torch.load(path.with_suffix(".checkpoint.pt"), weights_only=True)["model"])
-    floats, tight = training.float_rate(model, images, given), ""
+    floats, tight, told = training.float_rate(model, images, given), "", ""
     if system.posterior:
         tight = f"{training.float_rate(model, images, given, 50) * math.log(2) * images[0].size:.2f}"
+        least, most = training.information(model, images[:500])
+        told = f"{most:.1f}" if least is None else f"{least:.1f} to {most:.1f}"
     columns = [np.ascontiguousarray(some.reshape(-1, x.shape[2])) for _, some in training.by_class(images, given)]
     columns = [column.astype(bool) for column in columns] if system.data == "bits" else columns
     codec = lgcodec.Codec(registry.load(path, machine="numpy"), verify=False)
@@ -94,7 +97,7 @@ def measure(name: str, folder: Path, x: np.ndarray, labels: np.ndarray | None) -
     kind = system.data if x.shape[1:] == (28, 28) else f"{system.data}, {x.shape[1]} x {x.shape[2]}"
     row = [
         system.title, kind, system.published, f"{floats:.4f}", f"{ideal:.4f}", f"{bits:.4f}",
-        f"{bits * math.log(2) * images[0].size:.2f}", tight, f"{100 * (ideal / floats - 1):+.2f} %",
+        f"{bits * math.log(2) * images[0].size:.2f}", tight, told, f"{100 * (ideal / floats - 1):+.2f} %",
         f"{100 * (bits / ideal - 1):+.2f} %", f"{card['training_minutes']:.1f}", f"{middle - start:.1f}",
         f"{end - middle:.1f}", str(len(images)), name, f"{card['multiply_adds'] / images[0].size:.0f}",
         str(card["parameters"]), str(card["digest"]),

@@ -135,10 +135,11 @@ class Codec(Options):
         from lgcodec.coding import likelihood
 
         picture = self._read(image)
-        if not is_modelled(picture, self):
+        options = self.suited(picture)
+        if not is_modelled(picture, options):
             raise InputError(f"the model codes no images of mode {picture.mode.pillow}")
-        model, bits = self.load(), 0.0
-        plan, choice = modelled(picture, self), likelihood.choice_of(model, label)
+        model, bits = options.load(), 0.0
+        plan, choice = modelled(picture, options), likelihood.choice_of(model, label)
         for component, size in zip(plan.components, plan.tiles, strict=True):
             for box in tile_boxes(picture.width, picture.height, *size):
                 planes = colour.forward(component.take(picture.samples(box)), plan.transform)

@@ -63,6 +63,7 @@ def encode(
         from lgcodec import kept  # most files need neither parsers of JPEG nor what they stand on
 
         return kept.encode(picture, options, Meter(progress, picture.area, 1 + options.verify))
+    options = options.suited(picture)
     tried = plans(picture, options)
     latent = tried[-1].uses_model and isinstance(options.load().coding, LatentCoding)
     if latent and chain and len(tried) > 1:  # what is in a common chain cannot be left out again

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -25,8 +25,9 @@ Model = Union[str, "os.PathLike[str]", ImageModel]
 class Options:
     """Settings only, so they may be shared by threads and sent to worker processes.
 
-    model: a name that `lgcodec models` lists, a weights file's path, or an ImageModel. Decoding takes the model that a
-    file names, wherever it is found, and this one only if it is that one.
+    model: a name that `lgcodec models` lists, a weights file's path, or an ImageModel; "default" stands for `scan` where
+    images are of single bits. Decoding takes the model that a file names, wherever it is found, and this one only if it
+    is that one.
     device: "auto", "cpu" or "cuda". threads: of the model; None for all cores.
     effort: 1 to 9, encoding time for size; from 7 on the model is adapted to each image.
     verify: decode what was compressed and compare, before returning it.
@@ -64,6 +65,10 @@ class Options:
     def workers(self) -> int:
         """How many threads work on tiles."""
         return self.threads or os.cpu_count() or 1
+
+    def suited(self, picture: Picture) -> Options:
+        """These, with the model of single bits for images of them, where no model was chosen."""
+        return replace(self, model="scan") if picture.mode.levels == 2 and self.model == "default" else self
 
     def load(self) -> ImageModel:
         """The model that encodes. Raises ModelError."""

@@ -42,7 +42,7 @@ def plans(picture: Picture, options: Options) -> list[Plan]:
     palette = picture.palette()
     if palette is not None and not colour.is_reversible(_used(picture), palette):
         return [without]
-    promising = plain.is_promising(_sample(picture))
+    promising = picture.mode.levels > 2 and plain.is_promising(_sample(picture))  # packed bits say nothing
     if palette is not None:
         tries = [without, without_model(picture, in_colours=True)]
         return tries if promising else [*tries, modelled(picture, options)]

@@ -178,6 +178,10 @@ class LayeredCoding(ABC):
     def preview(self, shapes: Sequence[Shape], bases: Sequence[NDArray[np.uint32]]) -> list[Tile]:
         """What the bases tell of the tiles; may lie outside their ranges."""
 
+    @abstractmethod
+    def draw(self, shape: Shape, pop: Callable[[Any], Any]) -> Tile:
+        """A tile that the model imagines. pop: an interface.Explicit to a value of it, of random bits."""
+
 
 # of one component of a JPEG: int16 [R, C, 64], quantised, blocks row by row, frequencies 8 v + u
 Coefficients = NDArray[np.int16]

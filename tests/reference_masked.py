@@ -179,13 +179,20 @@ class Decoder:
         parts = [self.tensors[f"{number}.{part}"][rows] for part in ("weight", "bias", "shift")]
         return [(bias + product(weight, a)) >> shift for weight, bias, shift in zip(*parts, strict=True)]
 
-    def around(self, a: list[list[int]], node: dict[str, Any], u: int) -> list[list[int]]:
-        rows, columns = node["grid"]
-        result = []
+    def around(self, a: list[list[int]], node: dict[str, Any], u: int, i: int) -> list[list[int]]:
+        """a: the values of input i."""
+        (rows, columns), result = node["grid"], []
+        R, C = (rows, columns) if len(a) == rows * columns else self.grid(i)
         for dy, dx in node["offsets"]:
-            y, x = u // columns + dy, u % columns + dx
-            result.append(a[y * columns + x] if 0 <= y < rows and 0 <= x < columns else len(a[0]) * [0])
+            y, x = u // columns * R // rows + dy, u % columns * C // columns + dx
+            result.append(a[y * C + x] if 0 <= y < R and 0 <= x < C else len(a[0]) * [0])
         return result
+
+    def grid(self, i: int) -> tuple[int, int]:
+        if i < 3:
+            return self.rows, self.columns
+        node = self.nodes[i - 3]
+        return self.grid(node["inputs"][0]) if node["kind"] in ("gate", "add", "attend") else node["grid"]
 
     def ends(self, number: int, node: dict[str, Any]) -> list[tuple[int, int]]:
         K, n = self.config["components"], node["channels"]
@@ -206,13 +213,14 @@ class Decoder:
         T, s = self.tensors["table.gate.tanh"], self.tensors["table.gate.sigmoid"]
         ends = self.ends(number, node)
         if node["kind"] == "window":
-            y = self.layer(number, [v for a in inputs for near in self.around(a, node, u) for v in near])
+            near = [self.around(a, node, u, i) for a, i in zip(inputs, node["inputs"], strict=True)]
+            y = self.layer(number, [v for units in near for unit in units for v in unit])
             return [clip(v, *end) for v, end in zip(y, ends, strict=True)]
         if node["kind"] == "dense":
             y = self.layer(number, [v for a in inputs for unit in a for v in unit], slice(u * n, u * n + n))
             return [clip(v, *end) for v, end in zip(y, ends, strict=True)]
         if node["kind"] == "table":
-            index = sum((near[0] > 0) << k for k, near in enumerate(self.around(inputs[0], node, u)))
+            index = sum((near[0] > 0) << k for k, near in enumerate(self.around(inputs[0], node, u, 0)))
             entry: list[int] = self.tensors[f"{number}.table"][index]
             return entry
         if node["kind"] == "gate":
@@ -222,7 +230,7 @@ class Decoder:
             return [clip(sum(a[u][c] for a in inputs), *ends[0]) for c in range(n)]
         if node["kind"] == "attend":
             return self.attend(node, inputs, u)
-        C, p, before = n // 2, len(node["offsets"]), self.around(values[number], node, u)
+        C, p, before = n // 2, len(node["offsets"]), self.around(values[number], node, u, number)
         z = self.layer(number, inputs[0][u] + [v for state in before for v in state[:C]])
         g, o, i, *f = ([clip(v, -1023, 1023) + 1023 for v in z[k * C : k * C + C]] for k in range(3 + p))
         c = [p * T[g[k]] * s[i[k]] + sum(s[f[q][k]] * before[q][C + k] for q in range(p)) for k in range(C)]

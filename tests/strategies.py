@@ -270,6 +270,10 @@ class Layers(LayeredCoding):
             pictures.append(blocks.repeat(4, axis=1).repeat(4, axis=2)[:, :H, :W].clip(-300, 300).astype(np.int16))
         return pictures
 
+    def draw(self, shape: Shape, pop: Callable[[Any], Any]) -> NDArray[np.int16]:
+        tile: NDArray[np.int16] = pop(Rows([shape], 0))[0]
+        return tile
+
     @staticmethod
     def _blocks(shape: Shape) -> int:
         return shape[0] * -(-shape[1] // 4) * -(-shape[2] // 4)

@@ -47,7 +47,9 @@ def test_no_model_scores_one_bit_images() -> None:
         lgcodec.score(np.zeros((3, 3), bool))
 
 
-@pytest.mark.parametrize("model", ["default", FakeModel(), FakeLatent()], ids=["default", "explicit", "latent"])
+@pytest.mark.parametrize(
+    "model", ["default", "vqvae", FakeModel(), FakeLatent()], ids=["default", "vqvae", "explicit", "latent"]
+)
 def test_samples_are_reproducible_and_differ(model: str | FakeModel) -> None:
     pictures, again = (Codec(model).sample(3, (12, 9), seed=5) for _ in range(2))
     others = Codec(model).sample(3, (12, 9), seed=6)

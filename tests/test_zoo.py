@@ -174,7 +174,7 @@ FLOWS = [name for name in zoo.names() if zoo.system(name).flow]
 @pytest.mark.parametrize("name", zoo.names())
 def test_all_tiny_pictures_share_the_whole_line(name: str) -> None:
     """The shares of all pictures sum to 2**24 for each symbol, exactly: no bit is lost, and none is there twice."""
-    shape = {"pixelcnnpp": (2, 1), "pixelcnn_grey": (2, 2), **dict.fromkeys(FLOWS, (2, 1))}.get(name, (3, 3))
+    shape = {**dict.fromkeys(("pixelcnnpp", "pixelcnnpp_scales", "flowpp", *FLOWS), (2, 1)), "pixelcnn_grey": (2, 2)}.get(name, (3, 3))
     g = graph(name, shape, levels=3)
     every = np.array(list(product(range(g.levels), repeat=math.prod(shape))))
     tile = every.reshape(1, -1, shape[1]).astype(np.int16)
@@ -211,8 +211,8 @@ LATENT = [name for name in zoo.names() if zoo.system(name).posterior]
 def latents_of(name: str, shape: tuple[int, int]) -> floats.Latents:
     system = zoo.system(name)
     prior, posterior = system.prior and system.prior(**small(system.prior)), system.posterior
-    kind = floats.Mixture if name == "mixture" else floats.Latents
-    model = kind(prior, posterior(shape, **small(posterior)), graph(name, shape))
+    model, _ = training.build(replace(system, posterior=lambda shape: posterior(shape, **small(posterior)),
+                              prior=prior and (lambda: prior)), graph(name, shape), 0)  # fmt: skip
     torch.manual_seed(1)
     for p in model.parameters():
         p.data += 0.1 * torch.randn_like(p)
@@ -314,6 +314,14 @@ def test_net_bits_are_the_bound(name: str) -> None:
     net = likelihood.code_length(run.latent([tile.shape]), [tile], Stack(likelihood.noise(20000, 0))) / len(x)
     assert net == pytest.approx(elbo, rel=0.02)
     assert tight < elbo or name == "mixture"  # the more samples, the tighter; a mixture's is exact
+    least, most = training.information(model, x.reshape(-1, 5, 4).astype(np.uint8))
+    assert most > 0
+    with torch.inference_mode():
+        spent, rest = model.terms(torch.from_numpy(x))
+    assert (spent.sum(1) + rest).mean().item() / np.log(2) == pytest.approx(elbo, rel=0.05)
+    for p in model.posterior.parameters():
+        p.data *= 0
+    assert least is None or abs(training.information(model, x.reshape(-1, 5, 4).astype(np.uint8))[0]) < 1e-4
 
 
 @pytest.mark.parametrize("name", ["gated", "order_agnostic", "vae", "mixture"])

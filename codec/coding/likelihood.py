@@ -17,7 +17,7 @@ from lgcodec.coding import coder
 from lgcodec.coding.bits_back import Latent, Meter, Program, pop, push
 from lgcodec.errors import InputError
 from lgcodec.models.entropy.program import shape_of
-from lgcodec.models.interface import ExplicitCoding, ImageModel, LatentCoding, Stack, Tile, Words
+from lgcodec.models.interface import ExplicitCoding, ImageModel, LatentCoding, LayeredCoding, Stack, Tile, Words
 from lgcodec.models.ycocg import rgb_of
 
 T = TypeVar("T")
@@ -57,6 +57,8 @@ def sample(
     """
     # 32 bits a sample are more than any model takes
     random = model.stack(noise(n * int(np.prod(shape)) + 64, seed))
+    if isinstance(model.coding, LayeredCoding):
+        return _pictures(model, [model.coding.draw(shape, lambda program: pop(random, program)) for _ in range(n)])
     return _pictures(model, draw(random, _program(model, [shape] * n, choice)))
 
 

@@ -1,6 +1,6 @@
 """PixelCNN++ in small: grey values by a mixture of discretised logistics (Salimans et al. 2017), over gated stacks.
 
-Left out: its down-sampling, and short-cuts across it.
+Its down-sampling, and short-cuts across it, are in `pixelcnnpp_scales`.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Masks:
         self.graph = graph
         self.of: dict[tuple[int, int], Tensor] = {}  # [units, units of the input or offsets], by node and input
         self.dense: dict[int, Tensor | None] = {}  # [O, I] of dense layers' weights; None where all are read
-        self.sources: dict[int, Tensor] = {}
+        self.sources: dict[tuple[int, int], Tensor] = {}
         self.shared: dict[int, list[int] | None] = {}  # of windows whose mask is the same everywhere: what it leaves
         self.levels: dict[int, list[tuple[Int, Int]]] = {}  # of cells
         for i, node in enumerate(graph.nodes, FIRST):
@@ -58,15 +58,16 @@ class Masks:
                 mask = np.concatenate(read, axis=1).repeat(node.channels, axis=0)
                 self.dense[i] = None if mask.all() else torch.from_numpy(mask).to(device)
             if node.offsets:
-                sources = graph.sources(i)
-                inside = sources < len(own)
-                known = {j: np.append(graph.degree(j), 0)[sources] for j in (*node.inputs, i)}
-                self.sources[i] = torch.from_numpy(sources.reshape(-1)).to(device)
-                allowed = {j: inside & _allowed(j, known[j], own) for j in node.inputs}
+                sources = {j: graph.sources(i, j) for j in (*node.inputs, i)}
+                inside = {j: a < graph.units(j) for j, a in sources.items()}
+                known = {j: np.append(graph.degree(j), 0)[a] for j, a in sources.items()}
+                self.sources |= {(i, j): torch.from_numpy(a.reshape(-1)).to(device) for j, a in sources.items()}
+                allowed = {j: inside[j] & _allowed(j, known[j], own) for j in node.inputs}
                 if node.kind == "window":
-                    self.shared[i] = _shared(node.offsets, inside, list(allowed.values()))
+                    is_one = all(graph.units(j) == len(own) for j in node.inputs)
+                    self.shared[i] = _shared(node.offsets, inside[i], list(allowed.values())) if is_one else None
                 if node.kind == "cell":
-                    self.levels[i] = _levels(sources, inside & (known[i] < own))
+                    self.levels[i] = _levels(sources[i], inside[i] & (known[i] < own))
             self.of |= {(i, j): torch.from_numpy(a).to(device) for j, a in allowed.items()}
 
 
@@ -153,18 +154,22 @@ class FloatGraph(nn.Module):
             seen = 2 * x / (self.graph.levels - 1) - 1 if x.is_floating_point() else self.seen[x]
         arrays = {SAMPLES: seen[:, None], PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
         arrays[GIVEN] = (x.new_zeros(len(x), self.graph.given).float() if given is None else given)[:, None]
-        for i, node in enumerate(self.graph.nodes, FIRST):
+        for i, node in enumerate(self.graph.nodes[:-1], FIRST):
             y = getattr(self, f"_{node.kind}")(i, node, [arrays[j] for j in node.inputs], masks)
-            if node.kind in ("window", "dense", "add") and node is not self.graph.nodes[-1]:
-                y = y.clamp(node.low / ONE, node.high / ONE)
+            if node.kind in ("window", "dense", "add"):
+                y = _rounded(y.clamp(node.low / ONE, node.high / ONE))
             arrays[i] = y
-        return arrays[len(self.graph.nodes) + FIRST - 1].transpose(1, 2).float()
+        i, node = len(self.graph.nodes) + FIRST - 1, self.graph.nodes[-1]
+        with torch.autocast(x.device.type, enabled=False):  # what the head takes is finer than bfloat16
+            inputs = [arrays[j].float() for j in node.inputs]
+            arrays[i] = getattr(self, f"_{node.kind}")(i, node, inputs, masks)
+        return arrays[i].transpose(1, 2)
 
     def _window(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         weight, bias, K = self.weights[str(i)], self.biases[str(i)], len(node.offsets)
         parts, some = weight.split([K * a.shape[1] for a in inputs], dim=1), masks.shared[i]
         if some is None:
-            rows = [self._near(a, masks.sources[i], masks.of[i, j]) for j, a in zip(node.inputs, inputs, strict=True)]
+            rows = [self._near(a, masks.sources[i, j], masks.of[i, j]) for j, a in zip(node.inputs, inputs, strict=True)]
             return F.linear(torch.cat(rows, dim=-1), weight, bias).transpose(1, 2)
         offsets = np.array([node.offsets[k] for k in some])
         (top, left), (bottom, right) = offsets.min(axis=0), offsets.max(axis=0)
@@ -193,13 +198,13 @@ class FloatGraph(nn.Module):
         return y.transpose(1, 2)
 
     def _table(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
-        bits = self._near(inputs[0], masks.sources[i], masks.of[i, SAMPLES]) > 0
+        bits = self._near(inputs[0], masks.sources[i, SAMPLES], masks.of[i, SAMPLES]) > 0
         index = (bits.long() << torch.arange(bits.shape[-1], device=bits.device)).sum(-1)
         return F.embedding(index, self.weights[str(i)]).transpose(1, 2)
 
     def _gate(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         a, b = inputs[0].chunk(2, dim=1)
-        return torch.tanh(a) * torch.sigmoid(b)
+        return _rounded(_rounded(torch.tanh(a)) * _rounded(torch.sigmoid(b)))
 
     def _add(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         return torch.stack(inputs).sum(0)
@@ -228,6 +233,11 @@ class FloatGraph(nn.Module):
             order.append(at)
         back = np.argsort(np.concatenate(order))
         return torch.cat(states, dim=1)[:, back].transpose(1, 2)
+
+
+def _rounded(y: Tensor) -> Tensor:
+    """Activations as integers have them, while training, so that nets learn to bear it; gradients pass by."""
+    return y + (torch.round(y.detach() * ONE) / ONE - y.detach()) if torch.is_grad_enabled() else y
 
 
 def _scales(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -337,6 +347,20 @@ class Latents(nn.Module):
         cost = self.beta * min(1.0, 0.1 + self.step / self.warm_up if self.warm_up else 1.0)
         return (cost * spent + likelihood.mean()) / size
 
+    def information(self, n: int = 500) -> float | None:
+        """Nats that the model's latents tell of its pictures, at least: log q(z|x) - log p(z) of n of its own pairs
+        (Barber & Agakov 2003). None where drawing pairs takes more than one step.
+        """
+        if self.prior is not None or len(set(self.likelihood.graph.degree(SAMPLES).tolist())) > 1:
+            return None
+        z = torch.randn(n, self.posterior.graph.units(SAMPLES))
+        none = z.new_zeros(n, self.likelihood.graph.units(SAMPLES)).long()
+        x = torch.bernoulli(torch.sigmoid(self.likelihood(none, given=2 * z)[..., 0])).long()
+        given = self.likelihood.seen[x]
+        mean, ratio = _normal(self.posterior(none.new_zeros(z.shape), given=given))
+        log_q = ratio - ((z - mean) * torch.exp(ratio)) ** 2 / 2
+        return float((log_q + z**2 / 2).sum(1).mean())
+
     def finish(self) -> None:
         """Computes what was not trained."""
 
@@ -361,11 +385,53 @@ class Mixture(Latents):
     def loss(self, x: Tensor) -> Tensor:
         return self.bound(x).mean() / (x.shape[1] * math.log(2))
 
+    def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
+        logits = self.components()
+        share = torch.softmax(x.float() @ logits.T - F.softplus(logits).sum(1), dim=1)  # p(k|x)
+        nats = (torch.xlogy(share, share) + share * math.log(len(logits))).sum(1, keepdim=True)
+        return nats, self.bound(x) - nats[:, 0]
+
+    def information(self, n: int = 500) -> float | None:
+        return None  # the posterior is the true one, so that its divergence is no bound but the information
+
     def finish(self) -> None:
         """p(k|x): logits linear in x, of which the posterior sees 2 x - 1; so much more that they are not clipped."""
         logits, (last,) = self.components().detach(), self.posterior.weights
         self.posterior.weights[last].data = logits / 2
         self.posterior.biases[last].data = (logits / 2 - F.softplus(logits)).sum(1) + TYPICAL
+
+
+class Bits(Latents):
+    """Latents of one bit, drawn: no gradient goes through a draw, so that the posterior learns by the score function,
+    each draw's cost less the mean of the others' (Mnih & Gregor 2014; Kool et al. 2019).
+    """
+
+    DRAWS = 4
+
+    def drawn(self, x: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
+        """log q(z), log p(z), [B samples, latents], and nats of x given z, [B samples]."""
+        given = self.likelihood.seen[x]
+        logit = self.posterior(given.new_zeros(len(x), self.likelihood.graph.given), given=given)[..., 0]
+        logit = logit.repeat_interleave(samples, 0)
+        z = torch.bernoulli(torch.sigmoid(logit.detach()))
+        prior = self.prior(z.long())[..., 0]  # type: ignore[misc]
+        log_q, log_p = (-F.binary_cross_entropy_with_logits(a, z, reduction="none") for a in (logit, prior))
+        x = x.repeat_interleave(samples, 0)
+        out = self.likelihood(x, given=torch.stack([1 - z, z], dim=-1).flatten(1))
+        return log_q, log_p, bits(self.likelihood.graph, out, x).sum(1) * math.log(2)
+
+    def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
+        log_q, log_p, likelihood = self.drawn(x, samples)
+        return log_q - log_p, likelihood
+
+    def loss(self, x: Tensor) -> Tensor:
+        log_q, log_p, likelihood = self.drawn(x, self.DRAWS)
+        cost = ((log_q - log_p).sum(1) + likelihood).view(-1, self.DRAWS)
+        others = (cost.sum(1, keepdim=True) - cost) / (self.DRAWS - 1)
+        score = (cost - others).detach() * log_q.sum(1).view_as(cost)
+        value = cost.mean() / (x.shape[1] * math.log(2))
+        gradient = (cost + score).mean() / (x.shape[1] * math.log(2))
+        return value.detach() + gradient - gradient.detach()
 
 
 def _normal(out: Tensor) -> tuple[Tensor, Tensor]:

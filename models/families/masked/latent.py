@@ -4,8 +4,8 @@
     likelihood  a picture of samples given the latents          z -> x
     prior       a picture of latents, given nothing; without a graph all cells are as likely, which is standard normal
 
-A latent is a cell of the normal distribution, or one of a few categories: then the likelihood is given a number for
-each category, 1 for the one that it is. All three may be autoregressive. A prior that is is what others call an inverse
+A latent is a cell of the normal distribution, or one of a few categories, or a bit: then the likelihood is given a
+number for each category, 1 for the one that it is. All three may be autoregressive. A prior that is is what others call an inverse
 autoregressive flow in the posterior (Chen et al. 2017, section 3.2); a likelihood that sees pixels makes a PixelVAE of
 it, or a lossy autoencoder.
 """
@@ -100,7 +100,7 @@ class Latents:
         posterior, likelihood = self.graph("posterior"), self.graph("likelihood")
         self.is_normal = posterior.head == "normal"
         sizes = math.prod(likelihood.shape), math.prod(posterior.shape) * (1 if self.is_normal else posterior.levels)
-        fits = posterior.head in ("normal", "categorical") and (posterior.given, likelihood.given) == sizes
+        fits = posterior.head in ("normal", "categorical", "bernoulli") and (posterior.given, likelihood.given) == sizes
         if "prior" in self.run:
             prior = self.graph("prior")
             fits = fits and (prior.shape, prior.levels, prior.given) == (posterior.shape, posterior.levels, 0)

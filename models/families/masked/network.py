@@ -14,7 +14,7 @@ orders, stacks, fronts and caches:
 So a unit reads samples of degrees below its own and units up to its own; all else reads zero, whatever a graph says.
 Both directions run this loop. Arrays hold integers, in 1/128 where they are activations.
 
-    window   a layer over the units at some offsets (dilated, of any shape) on a grid of units
+    window   a layer over the units at some offsets (dilated, of any shape) on a grid of units, or a finer or coarser one
     dense    a layer over all units, with weights of its own for each unit
     table    an entry of a table, whose index are the bits of the samples at some offsets
     gate     tanh(a) sigmoid(b), of the first and second half of the channels
@@ -51,7 +51,7 @@ NORMAL_LIMIT, RATIO_LIMIT = 1023, 95  # 1/256; 1/16
 MEAN_LIMIT, SCALE_LIMIT = 32767, 160  # mixtures: 1/64 of a level around the middle one; 1/16
 EXPONENTS = 384
 SCORE_BITS = 10  # of q k, below 1/32
-MAX_UNITS, MAX_CHANNELS, MAX_NODES, MAX_OFFSETS, MAX_DEGREE = 1 << 14, 1 << 12, 256, 256, 1 << 20
+MAX_UNITS, MAX_CHANNELS, MAX_NODES, MAX_OFFSETS, MAX_DEGREE = 1 << 16, 1 << 12, 256, 256, 1 << 20
 MAX_MEMORY = 1 << 24  # activations of one picture
 MAX_WORK = 1 << 36  # multiply-adds of one picture
 KINDS = ("window", "dense", "table", "gate", "attend", "cell", "add")
@@ -161,7 +161,8 @@ class Graph:
             need(math.prod(node.grid) == units and min(node.grid) > 0, "a grid that does not hold its units")
             need(units * len(node.offsets) <= 1 << 22, "too many offsets")
         if node.kind in ("window", "table"):
-            need(all(self.units(j) == units for j in node.inputs), "inputs with other units")
+            fits = (self.units(j) in (units, math.prod(self.grid(j))) for j in node.inputs)
+            need(all(fits), "inputs with other units, on no grid")
         if node.kind == "table":
             need(node.inputs == (SAMPLES,) and self.levels == 2 and len(node.offsets) <= 16, "expected bits")
         if node.kind in ("gate", "attend", "cell", "add"):
@@ -281,13 +282,24 @@ class Graph:
         """Activations of one picture."""
         return sum(self.units(i) * node.channels for i, node in enumerate(self.nodes, FIRST) if not self.is_local(i))
 
-    def sources(self, i: int) -> Int:
-        """Which units of its inputs a unit reads, int64 [units, offsets]; `units`, one too many, beyond the grid."""
+    def grid(self, i: int) -> tuple[int, int]:
+        """Rows and columns of a node's units; (0, 0) where they lie on none."""
+        if i < FIRST:
+            return self.shape if i != GIVEN else (0, 0)
         node = self.nodes[i - FIRST]
-        rows, columns = node.grid
-        y, x = (a[:, None] + np.array(d) for a, d in zip(np.divmod(np.arange(rows * columns), columns),
-                                                         zip(*node.offsets, strict=True), strict=True))  # fmt: skip
-        return np.where((y >= 0) & (y < rows) & (x >= 0) & (x < columns), y * columns + x, rows * columns)
+        return self.grid(node.inputs[0]) if node.kind in ("gate", "add", "attend") else node.grid
+
+    def sources(self, i: int, j: int) -> Int:
+        """Which units of its input j a unit reads, int64 [units, offsets]; `units` of j, one too many, beyond its grid.
+        A grid of another size is as large as the node's own: finer, or coarser.
+        """
+        node = self.nodes[i - FIRST]
+        own = node.grid
+        grid = own if self.units(j) == math.prod(own) else self.grid(j)
+        places = np.divmod(np.arange(math.prod(own)), own[1])
+        y, x = (a[:, None] * n // m + np.array(d)
+                for a, n, m, d in zip(places, grid, own, zip(*node.offsets, strict=True), strict=True))  # fmt: skip
+        return np.where((y >= 0) & (y < grid[0]) & (x >= 0) & (x < grid[1]), y * grid[1] + x, math.prod(grid))
 
     def is_local(self, i: int) -> bool:
         """Whether a node is read in the step that computes it alone, so that no memory keeps it."""

@@ -91,7 +91,12 @@ class Schedule:
     def __init__(self, network: Network, executor: Executor) -> None:
         self.network, self.executor, graph = network, executor, network.graph
         self.local = [graph.is_local(i) for i in range(len(graph.nodes) + FIRST)]
-        self.sources = {i: graph.sources(i) for i, node in enumerate(graph.nodes, FIRST) if node.offsets}
+        self.sources = {
+            (i, j): graph.sources(i, j)
+            for i, node in enumerate(graph.nodes, FIRST)
+            if node.offsets
+            for j in ((i,) if node.kind == "cell" else node.inputs)
+        }
         self.tasks: dict[int, list[Task]] = {}
         for i, node in enumerate(graph.nodes, FIRST):
             whole = executor.load(network.layers[i]) if node.kind in ("window", "cell") else None
@@ -175,7 +180,7 @@ class Memory:
         """Input i at the task's offsets, [n, N, offsets * channels]."""
         if self.schedule.local[i]:
             return self.now[i][:, part]
-        near = self.nodes[i][self.schedule.sources[task.node][task.at], part]  # [n, offsets, N, channels]
+        near = self.nodes[i][self.schedule.sources[task.node, i][task.at], part]  # [n, offsets, N, channels]
         return near.swapaxes(1, 2).reshape(len(near), near.shape[2], -1)
 
     def _apply(self, layer: Any, parts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from lgcodec.models import zoo
 from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.floats import (
+    Bits,
     FloatGraph,
     Flow,
     Latents,
@@ -123,6 +124,17 @@ def float_rate(model: Trained, x: NDArray[np.uint8], given: NDArray[np.float32],
     return sum(rate(torch.from_numpy(p), torch.from_numpy(g)) * len(p) for p, g in pairs) / len(x)
 
 
+@torch.inference_mode()
+def information(model: Latents, x: NDArray[np.uint8]) -> list[float | None]:
+    """Nats that latents tell of a picture: at least, of the model's own pictures (None where that is not cheap), and at
+    most, of images [N, H, W]: the divergence of posterior and prior.
+    """
+    torch.manual_seed(SEED)
+    least = model.information()
+    most = model.terms(torch.from_numpy(x.reshape(len(x), -1).astype(np.int64)))[0].sum(1).mean().item()
+    return [None if least is None else round(least, 2), round(most, 2)]
+
+
 def optimisers(model: Trained, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
     """Muon for the windows' and cells' matrices but the last one's, AdamW for all else; each with its peak rate."""
     nets = [module for module in model.modules() if isinstance(module, FloatGraph)]
@@ -144,7 +156,7 @@ def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Ma
         prior = None if system.prior is None else system.prior()
         options: dict[str, Any] = system.objective
         posterior = system.posterior(graph.shape)
-        kind = Latents if posterior.head == "normal" else Mixture
+        kind = {"normal": Latents, "bernoulli": Bits, "categorical": Mixture}[posterior.head]
         return kind(prior, posterior, graph, seed, **options), []
     if system.flow is not None:
         return Flow(system.flow(graph.shape), graph, seed), []
@@ -153,10 +165,11 @@ def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Ma
     return net, [net.masks, *others]
 
 
-def exported(model: Trained, card: dict[str, Any]) -> Weights:
+def exported(model: Trained, card: dict[str, Any], tile: Graph | None = None) -> Weights:
+    """tile: the graph that is written, if not the one that is trained."""
     if isinstance(model, Latents):
         return export_latents(model, card)
-    return export_flow(model, card) if isinstance(model, Flow) else export(model, card)
+    return export_flow(model, card) if isinstance(model, Flow) else export(model, card, tile)
 
 
 @click.command("zoo")
@@ -189,6 +202,7 @@ def command(
         graph = system.graph(0, images.shape[1:])
     except ModelError as e:
         raise click.ClickException(f"{data}: {e}") from e
+    tile = None if system.tile is None else system.graph(0, system.tile)
     classes = 0 if system.posterior else graph.given
     given, told = (one_hot(a, len(x), classes) for a, x in zip(labels, (images, test), strict=True))
     held, told = test_images(test, system.data)[:SHOWN], told[:SHOWN]
@@ -207,7 +221,9 @@ def command(
         card = dict(facts)
         if isinstance(model, Latents):
             card["bound_of_50_samples_bpd"] = round(float_rate(model, held, told, 50), 4)
-        run.report(weights := exported(model, card), float_rate(model, held, told), integer_rate(weights, held, told))
+            card["information_nats"] = information(model, held)
+        floats, integers = float_rate(model, held, told), integer_rate(exported(model, card), held, told)
+        run.report(exported(model, card, tile), floats, integers)
 
     peak = 3e-3 * (system.rate if rate is None else rate)
     batch = batch or system.batch

@@ -115,6 +115,11 @@ class Layers(LayeredCoding):
 
         return each(self.threads, one, shapes, bases)
 
+    def draw(self, shape: Shape, pop: Callable[[Any], Any]) -> Tile:
+        side = self.network.side(pop(BaseProgram(self.network, shape)), shape)
+        tile: Tile = pop(self._program(shape, side))[0]
+        return tile
+
     def _side(self, shape: Shape, base: NDArray[np.uint32]) -> Side:
         return self.network.side(pop_stream(self.new(base), BaseProgram(self.network, shape)), shape)
 
