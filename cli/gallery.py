@@ -131,7 +131,7 @@ class Gallery:
         """A small JPEG file, of the preview where there is one."""
         data = self.items[place].data()
         with self._one:
-            if lgcodec.inspect(data).base_bytes:
+            if lgcodec.inspect(data).preview_bytes:
                 image = Image.fromarray(self.codec.preview(data))
             else:
                 image = self.codec.decode(data).image()

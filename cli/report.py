@@ -165,7 +165,7 @@ def restored(name: str, folder: Path, images: int, pixels: int, seconds: float) 
 def preview(name: str, target: Path | None, header: Header, seconds: float) -> None:
     """Prints the line of a preview: which part of the file it took, and how long."""
     where = "stdout" if target is None else files.shown(target)
-    used = header.size + header.chunks[0] + header.base_size
+    used = header.preview_size
     say(
         f"{name} -> {where}: {header.width}x{header.height}, from the first {used:,} of {header.file_size:,} bytes "
         f"({used / header.file_size:.1%}), {seconds:.2f} s"
@@ -199,9 +199,8 @@ def details(info: Info) -> str:
         )
         for name in ("transform", "origin", "metadata"):
             del facts[name]
-    if info.base_bytes:
-        first = info.header_bytes + info.chunk_bytes + info.base_bytes
-        facts["preview"] = f"from the first {first:,} bytes ({first / info.file_bytes:.1%})"
+    if info.preview_bytes:
+        facts["preview"] = f"from the first {info.preview_bytes:,} bytes ({info.preview_bytes / info.file_bytes:.1%})"
     if info.model_id is not None:
         over = 100 * (8 * info.model_bytes / max(info.ideal_bits, 1) - 1)
         facts["model"] = f"id {info.model_id}, digest {info.model_digest}, {info.adaptation_bytes:,} bytes adaptation"

@@ -238,11 +238,18 @@ def decode_chain(
 def preview(file: File, options: Options) -> NDArray[np.uint8]:
     """A picture from the bases alone, uint8 [H, W] or [H, W, 3]; tiles that no model coded are grey.
 
-    Raises InputError for a file without bases.
+    Of a JPEG file that is kept, an eighth as wide and high, from the DC coefficients.
+
+    Raises InputError for a file without either.
     """
     from lgcodec.coding import coder
 
     header = file.header
+    if header.kept is not None:
+        from lgcodec import kept
+
+        small = kept.preview(file, options)
+        return small[..., 0] if small.shape[2] == 1 else small
     if header.model is None or header.base_size == 0:
         raise InputError("the file has no preview: only models with a base make one (--model vqvae)")
     model, component = options.find(header.model), file.components()[0]

@@ -25,7 +25,7 @@ class Info:
     channels: samples a pixel. tile_sizes: (width, height) for each component. methods: how many streams use each.
     model_id, model_digest (the first 16 bytes, hexadecimal): None where no stream needs a model.
     ideal_bits: the exact code length of the model's streams; overhead of these is 8 * model_bytes - ideal_bits.
-    base_bytes: how many of the model_bytes a preview takes.
+    preview_bytes: from the file's start on, that a preview takes; 0 where there is none.
     origin: what the image was rendered from, None for most. Its parts count where streams do; model_id is the first
     one's. exceptions: pixels that are not as rendered. kept_bytes: of the image file that
     is kept byte for byte, 0 for others; its bands count as streams.
@@ -47,7 +47,7 @@ class Info:
     header_bytes: int
     chunk_bytes: int
     model_bytes: int
-    base_bytes: int
+    preview_bytes: int
     plain_bytes: int
     chunks: tuple[str, ...]
     origin: str | None = None
@@ -138,7 +138,7 @@ def _inspect(file: IO[bytes]) -> Info:
         header_bytes=own,
         chunk_bytes=header.chunks[0],
         model_bytes=lengths[True],
-        base_bytes=sum(part.base_size for part in parts),
+        preview_bytes=header.preview_size,
         plain_bytes=lengths[False],
         kept_bytes=0 if header.kept is None else header.kept.size,
         chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),

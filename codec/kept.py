@@ -21,7 +21,7 @@ from lgcodec import container, plain
 from lgcodec.boxes import Box
 from lgcodec.coding import coder
 from lgcodec.container import File, ModelReference
-from lgcodec.errors import FormatError, IntegrityError
+from lgcodec.errors import FormatError, InputError, IntegrityError
 from lgcodec.fields import Reader, varint
 from lgcodec.image import BY_PILLOW, NOTHING, Picture, Samples
 from lgcodec.jpeg import file as jpeg
@@ -131,6 +131,23 @@ def region(file: File, options: Options, box: Box, meter: Meter) -> Samples | No
     return shown.box(box) if shown.channels == header.mode.channels else None
 
 
+def preview(file: File, options: Options) -> Samples:
+    """The picture an eighth as wide and high, uint8 [ceil(H / 8), ceil(W / 8), channels], of DC coefficients alone.
+
+    Raises InputError where no model codes these, or pixels are not made of them.
+    """
+    header = file.header
+    if header.model is None:
+        raise InputError("the file has no preview: its JPEG is kept as it is")
+    rest = _whole(file.kept_rest(), options, header.width * header.height, _MOST_INNER)
+    quiet = Meter(None, header.width * header.height, 1)
+    _, values = _by_model(file, rest, header.model, options, quiet, is_preview=True)
+    try:
+        return Pixels(rest, values).small()
+    except JpegError as error:
+        raise InputError(f"the file has no preview: {error}") from error
+
+
 def _by_model(
     file: File,
     rest: bytes,
@@ -138,8 +155,11 @@ def _by_model(
     options: Options,
     meter: Meter,
     wanted: tuple[int, int] | None = None,
+    is_preview: bool = False,
 ) -> tuple[jpeg.Shape, list[Coefficients]]:
-    """The shape and its coefficients; wanted: of bands that have none of these rows of pixels, zeros."""
+    """The shape and its coefficients; of bands that have none of the `wanted` rows of pixels, zeros; of previews, DC's.
+    """
+    decode = coder.preview_band if is_preview else coder.decode_band
     header = file.header
     shape = jpeg.shape_of(rest)
     if (shape.width, shape.height) != (header.width, header.height):
@@ -156,17 +176,17 @@ def _by_model(
         raise FormatError(f"a kept JPEG of {len(bands)} bands has {count} streams")
     tallest = max(range(len(shape.planes)), key=lambda i: shape.planes[i].vertical)  # whose rows are those of the image
 
-    def decode(place: int) -> list[Coefficients]:
+    def decoded(place: int) -> list[Coefficients]:
         shapes, rows = bands[place]
         first, last = (8 * row for row in rows[tallest])
         if wanted is not None and (last <= wanted[0] or first >= wanted[1]):
             values = [np.zeros((of.rows, of.columns, 64), np.int16) for of in shapes]
         else:
-            values = coder.decode_band(model, shapes, words_of(file.band(place)))
+            values = decode(model, shapes, words_of(file.band(place)))
         meter.add(header.width * header.height / count)
         return values
 
-    parts = each(options.workers(), decode, range(count))
+    parts = each(options.workers(), decoded, range(count))
     return shape, [np.concatenate(values) for values in zip(*parts, strict=True)]
 
 

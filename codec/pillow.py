@@ -67,20 +67,22 @@ class LgcImageFile(ImageFile.ImageFile):
         file.seek(0)
         if self._scale == 1:
             return Codec().decode(file).image()
-        data = file.read(self._header.size + self._header.chunks[0] + self._header.base_size)
-        return Image.fromarray(Codec().preview(data)).reduce(self._scale)
+        data = file.read(self._header.preview_size)
+        shown = Image.fromarray(Codec().preview(data))
+        return shown if shown.size == self.size else shown.reduce(self._scale)
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, Any] | None:
         """Takes the preview, 4 or 8 times smaller, where `size` is still no larger than that.
 
         Returns the mode and the box of the whole image in it, or None for files without a preview of all channels.
         """
-        if not self.tile or size is None or self._scale > 1 or not self._header.base_size:
+        if not self.tile or size is None or self._scale > 1 or not self._header.preview_size:
             return None
         if self.mode not in ("L", "RGB"):
             return None
         width, height = self.size
-        fitting = [s for s in SCALES if width >= s * max(1, size[0]) and height >= s * max(1, size[1])]
+        scales = SCALES if self._header.kept is None else SCALES[:1]
+        fitting = [s for s in scales if width >= s * max(1, size[0]) and height >= s * max(1, size[1])]
         if not fitting:
             return None
         self._scale = fitting[0]

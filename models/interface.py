@@ -212,6 +212,18 @@ class BandCoder(Protocol):
 
     def decode(self, shapes: Sequence[ComponentShape], words: Words) -> list[Coefficients]: ...
 
+    def preview(self, shapes: Sequence[ComponentShape], words: Words) -> list[Coefficients]:
+        """The band's DC coefficients, which come first, and zeros for all others."""
+        ...
+
+
+class BandProgram(Explicit[list[Coefficients]], Protocol):
+    """The program of one band."""
+
+    def preview(self) -> Generator[Distribution, IntArray, list[Coefficients]]:
+        """As `steps`, of DC coefficients alone: what a decoder is asked to read first."""
+        ...
+
 
 @dataclass(frozen=True)
 class CoefficientCoding:
@@ -225,7 +237,7 @@ class CoefficientCoding:
     energy: Callable[[Coefficients], NDArray[np.uint8]]
     earliers: int
     earlier: Callable[[Coefficients, IntArray], bytes]
-    program: Callable[[Sequence[ComponentShape]], Explicit[list[Coefficients]]]
+    program: Callable[[Sequence[ComponentShape]], BandProgram]
     fast: BandCoder | None = None
 
 

@@ -280,8 +280,9 @@ def test_a_preview_needs_the_bases_alone(channels: int) -> None:
     image[..., :1] += np.arange(40, dtype=np.uint8)[:, None]  # colour
     data = LAYERED.compress(image)
     info = lgcodec.inspect(data)
-    end = info.header_bytes + info.chunk_bytes + info.base_bytes
-    assert 0 < info.base_bytes < info.model_bytes
+    end = info.preview_bytes
+    base = end - info.header_bytes - info.chunk_bytes
+    assert 0 < base < info.model_bytes
     shown = image[..., 0] if channels == 1 else image[..., :3]
     for cut in (data, data[:end], data[: end + 5]):
         picture = LAYERED.preview(cut)
@@ -289,8 +290,8 @@ def test_a_preview_needs_the_bases_alone(channels: int) -> None:
         assert np.abs(picture.astype(int) - shown).mean() < 12
     assert np.array_equal(LAYERED.decompress(data), image)
     with pytest.raises(FormatError):
-        LAYERED.preview(data[: end - info.base_bytes + 3])
-    for place in range(end - info.base_bytes, end, 7):
+        LAYERED.preview(data[: end - base + 3])
+    for place in range(end - base, end, 7):
         damaged = bytearray(data)
         damaged[place] ^= 1
         with pytest.raises(IntegrityError, match="base of stream"):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lgcodec.coding.explicit import pop_program, push_program
 from lgcodec.errors import FormatError, ModelError
 from lgcodec.models.entropy.mixture import Tables
+from lgcodec.models.entropy.program import popped
 from lgcodec.models.families import tile_coder
 from lgcodec.models.families.coefficients import companion, earlier
 from lgcodec.models.families.coefficients.network import (
@@ -142,6 +143,9 @@ class InNumpy:
     def decode(self, shapes: Sequence[ComponentShape], words: Words) -> list[Coefficients]:
         return pop_program(program_of(self.network, shapes), [words], Stack)
 
+    def preview(self, shapes: Sequence[ComponentShape], words: Words) -> list[Coefficients]:
+        return popped(Stack(words), program_of(self.network, shapes).preview())
+
 
 @functools.cache
 def known(layout: str, kind: str, name: str) -> tuple[list[ComponentShape], Band, Stream]:
@@ -211,6 +215,15 @@ def test_hostile_streams_are_refused_or_hold_another_band_on_both(instructions: 
 def coders(name: str) -> list[BandCoder]:
     network = network_of(*NETWORKS[name])
     return [InNumpy(network), *([NativeCoefficients(network)] if library.available() else [])]
+
+
+@pytest.mark.parametrize("layout", ["grey", "4:2:0, odd", "4:1:1", "all differ", "sizes that do not agree"])
+def test_dc_coefficients_come_first(layout: str) -> None:
+    shapes, band, stream = known(layout, "fine", "small")
+    for coder in coders("small"):
+        for x, shown in zip(band, coder.preview(shapes, stream.words), strict=True):
+            assert np.array_equal(shown[..., 0], x[..., 0])
+            assert not shown[..., 1:].any()
 
 
 def test_a_stream_that_holds_more_is_refused() -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from strategies import Cli
 
 import lgcodec
+import lgcodec.pillow
 from lgcodec import container, readers
 from lgcodec.errors import FormatError, InputError, LgcodecError
 from lgcodec.models.families.coefficients import earlier
@@ -278,6 +279,32 @@ def test_what_shows_nothing_is_kept_as_well(cli: Cli, data: bytes) -> None:
     assert cli("inspect", "a.lgc").exit_code == 0
     assert cli("decompress", "-q", "--rm", "a.lgc").exit_code == 0
     assert Path("a.jpg").read_bytes() == data
+
+
+@pytest.mark.parametrize("kind", ["4:2:0", "4:4:4", "4:2:2", "progressive", "grey", "odd"])
+def test_previews_are_the_blocks_means(cli: Cli, kind: str) -> None:
+    """As libjpeg makes a file an eighth of its size; where chroma is smaller, it takes that from finer blocks."""
+    options = {"4:4:4": {"subsampling": 0}, "4:2:2": {"subsampling": 1}, "progressive": {"progressive": True}}
+    shown = photo((113, 91) if kind == "odd" else (160, 96))
+    data = jpeg(shown.convert("L") if kind == "grey" else shown, **options.get(kind, {}))
+    packed = lgcodec.compress(data)
+    wanted = Image.open(io.BytesIO(data))
+    wanted.draft(None, (1, 1))
+    assert wanted.size == (-(-shown.width // 8), -(-shown.height // 8))
+    difference = np.abs(lgcodec.preview(packed).astype(int) - np.asarray(wanted))
+    assert difference.max() == 0 if kind in ("4:4:4", "grey") else difference.mean() < 12
+    Path("a.lgc").write_bytes(packed)
+    assert cli("preview", "-q", "a.lgc").exit_code == 0
+    assert np.array_equal(np.asarray(Image.open("a.preview.png")), lgcodec.preview(packed))
+
+
+def test_pillow_drafts_by_previews() -> None:
+    data = jpeg(photo((160, 96)))
+    with Image.open(io.BytesIO(lgcodec.compress(data))) as image:
+        image.thumbnail((15, 15))
+        assert image.size == (15, 9)
+    with Image.open(io.BytesIO(lgcodec.compress(jpeg(photo(), quality=85)[:-700]))) as image:  # kept as it is
+        assert image.draft("RGB", (10, 10)) is None
 
 
 def test_pixels_do_not_become_jpegs(cli: Cli) -> None:

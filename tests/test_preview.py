@@ -41,7 +41,7 @@ def test_a_preview_is_near_the_image_and_takes_the_start_of_the_file(packed: Pat
     info, shown = lgcodec.inspect(packed), np.asarray(Image.open(packed.with_name("a.preview.png")))
     error = np.mean((shown.astype(float) - photograph(90, 130)) ** 2)
     assert 10 * np.log10(255**2 / error) > 20
-    used = info.header_bytes + info.chunk_bytes + info.base_bytes
+    used = info.preview_bytes
     assert f"from the first {used:,} of {info.file_bytes:,} bytes" in result.stderr
     assert f"from the first {used:,} bytes" in run("info", packed).stdout
     cut = packed.with_name("cut.lgc")

@@ -246,9 +246,9 @@ def _preview(data: bytes, pixels: Pixels, contender: Learned, threads: int) -> P
     import numpy as np
 
     info = lgcodec.inspect(data)
-    if not info.base_bytes:
+    used = info.preview_bytes
+    if not used:
         return None
-    used = info.header_bytes + info.chunk_bytes + info.base_bytes
     start = time.perf_counter()
     shown = contender.preview(data[:used], threads)
     seconds = time.perf_counter() - start

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lgcodec.coding import explicit
 from lgcodec.errors import FormatError, ModelError
+from lgcodec.models.entropy.program import popped
 from lgcodec.models.interface import (
     CoefficientCoding,
     Coefficients,
@@ -90,6 +91,17 @@ def decode_band(model: ImageModel, shapes: Sequence[ComponentShape], words: Word
         if coding.fast is not None:
             return coding.fast.decode(shapes, words)
         return explicit.pop_program(coding.program(shapes), [words], model.stack)
+    except ModelError as e:
+        raise FormatError(str(e)) from e
+
+
+def preview_band(model: ImageModel, shapes: Sequence[ComponentShape], words: Words) -> list[Coefficients]:
+    """The DC coefficients of a band, all others 0. Raises FormatError for shapes that no JPEG has."""
+    coding = coefficients(model)
+    try:
+        if coding.fast is not None:
+            return coding.fast.preview(shapes, words)
+        return popped(model.stack(words), coding.program(shapes).preview())
     except ModelError as e:
         raise FormatError(str(e)) from e
 

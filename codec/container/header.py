@@ -121,6 +121,13 @@ class Header:
         """Bytes of all bases."""
         return sum(entry.base[0] for entry in self.index if entry.base is not None)
 
+    @property
+    def preview_size(self) -> int:
+        """Bytes from the file's start on that a preview takes; 0 where there is none."""
+        if self.kept is not None:
+            return self.file_size if self.model is not None else 0
+        return self.size + self.chunks[0] + self.base_size if self.base_size else 0
+
     def spans(self) -> Iterator[tuple[int, int]]:
         """Where the file has each stream's base, and then each stream: the first byte, and the one after the last."""
         place = self.size + self.chunks[0]

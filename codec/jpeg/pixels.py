@@ -63,6 +63,20 @@ class Pixels:
             out[top:bottom] = self.box((0, top, self.width, bottom))
         return out
 
+    def small(self) -> Samples:
+        """An eighth of the picture's width and height, rounded up, of DC coefficients alone: each block's mean.
+
+        uint8 [ceil(height / 8), ceil(width / 8), channels].
+        """
+        planes = []
+        for of, blocks in zip(self._planes, self._coefficients, strict=True):
+            means = np.clip((blocks[..., 0].astype(np.int32) * int(of.steps[0]) + 4 >> 3) + 128, 0, 255)
+            wide = means.repeat(self._down // of.vertical, 0).repeat(self._across // of.horizontal, 1)
+            planes.append(wide[: -(-self.height // 8), : -(-self.width // 8)].astype(np.uint8))
+        if self.channels == 1 or self._is_rgb:
+            return np.stack(planes, -1)
+        return CONVERSIONS[_JPEG].make().convert(*planes)
+
     def box(self, box: Box) -> Samples:
         """The pixels of a box that is within the picture: uint8 [h, w, channels]."""
         planes = [self._plane(i, box) for i in range(self.channels)]

@@ -48,7 +48,11 @@ def push_value(stack: interface.Stack, program: Explicit[T], value: T) -> float:
 
 def pop_value(stack: interface.Stack, program: Explicit[T]) -> T:
     """The inverse of `push_value`; any stack gives some value."""
-    steps = program.steps()
+    return popped(stack, program.steps())
+
+
+def popped(stack: interface.Stack, steps: Generator[Distribution, IntArray, T]) -> T:
+    """What a program's steps return, of symbols popped."""
     try:
         distribution = next(steps)
         while True:

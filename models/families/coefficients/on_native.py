@@ -121,26 +121,38 @@ class NativeCoefficients:
         parts, net = _parts(shapes, band, self.tables), ctypes.byref(self.net)
         count = library.library().lgcodec_coefficients_symbols(net, parts, ctypes.c_int64(len(parts)))
         shares, stack = np.empty((2, count), np.uint32), NativeStack()
-        self._run(parts, shares, None)
+        self._run(parts, shares, None, False)
         stack.push(Intervals(shares[0], shares[1], np.array([count])))
         return Stream(stack.words(), ideal_bits(shares[1]))
 
     def decode(self, shapes: Sequence[ComponentShape], words: Words) -> list[Coefficients]:
         """Raises ModelError where a stream is not exactly one band of these shapes."""
+        return self._decoded(shapes, words, False)
+
+    def preview(self, shapes: Sequence[ComponentShape], words: Words) -> list[Coefficients]:
+        """Raises ModelError for impossible shapes."""
+        return self._decoded(shapes, words, True)
+
+    def _decoded(self, shapes: Sequence[ComponentShape], words: Words, is_dc: bool) -> list[Coefficients]:
         check(shapes)
         band = [np.zeros((shape.rows, shape.columns, 64), np.int16) for shape in shapes]
-        self._run(_parts(shapes, band, self.tables), None, NativeStack(words))
+        self._run(_parts(shapes, band, self.tables), None, NativeStack(words), is_dc)
         return band
 
     def _run(
-        self, parts: ctypes.Array[_Part], shares: NDArray[np.uint32] | None, stack: NativeStack | None
+        self,
+        parts: ctypes.Array[_Part],
+        shares: NDArray[np.uint32] | None,
+        stack: NativeStack | None,
+        is_dc: bool,
     ) -> None:
         native, given = library.library(), (ctypes.byref(self.net), parts, ctypes.c_int64(len(parts)))
         block = np.zeros(native.lgcodec_coefficients_room(*given), np.uint8)
         starts, frequencies = (None, None) if shares is None else (pointer(part, np.uint32) for part in shares)
         room = ctypes.c_int64(0 if shares is None else shares.shape[1])
         popped = stack and ctypes.byref(stack.struct)
-        library.check(native.lgcodec_coefficients(*given, starts, frequencies, room, popped, pointer(block, np.uint8)))
+        to = (starts, frequencies, room, popped, ctypes.c_int(is_dc), pointer(block, np.uint8))
+        library.check(native.lgcodec_coefficients(*given, *to))
 
 
 def _parts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ from lgcodec.models.layers.integer import Executor
 
 Int = NDArray[np.int64]
 NOT_AS_COUNTED = "a stream's blocks do not have as many coefficients as it says"
+Edges = Mapping[int, NDArray[np.int32]]
 Found = Generator[tuple[mixture.Mixture, IntArray], IntArray, Any]
 
 
@@ -167,36 +168,35 @@ class Program:
         check(self.shapes)
         return program.steps(self._run(None))
 
-    def _run(self, truth: Sequence[Coefficients] | None) -> Found:
-        known: list[Known] = []
-        for i, shape in enumerate(self.shapes):
-            this = Known(shape)
-            yield from self._component(
-                "chroma" if i else "luma",
-                this,
-                beside(known[0] if i else None, this),
-                beside(known[1] if i == 2 else None, this),
-                i,
-                None if truth is None else truth[i],
-            )
-            known.append(this)
+    def preview(self) -> Generator[Distribution, IntArray, list[Coefficients]]:
+        """As `steps`, but ends with DC coefficients; all others are 0."""
+        check(self.shapes)
+        return program.steps(self._run(None, of=("dc",)))
+
+    def _run(self, truth: Sequence[Coefficients] | None, of: Sequence[str] = ("dc", "ac")) -> Found:
+        known = [Known(shape) for shape in self.shapes]
+        for part in of:
+            for i, this in enumerate(known):
+                kind = "chroma" if i else "luma"
+                luma, first = beside(known[0] if i else None, this), beside(known[1] if i == 2 else None, this)
+                looks = Looking(self.compand, kind, this, luma, first, i)
+                edges = earlier.edges(this.shape, self.tables)
+                flat = np.zeros_like(this.quantised)
+                if truth is not None:
+                    flat[:, this.inside] = truth[i].transpose(2, 0, 1)
+                yield from (self._fronts if part == "dc" else self._frequencies)(kind, this, looks, flat, edges)
         return [part.quantised[:, part.inside].transpose(1, 2, 0) for part in known]
 
-    def _component(
-        self, kind: str, this: Known, luma: Beside, first: Beside, place: int, truth: Coefficients | None
-    ) -> Found:
-        flat = np.zeros_like(this.quantised)
-        counts = np.zeros_like(this.counts)
-        if truth is not None:
-            flat[:, this.inside] = truth.transpose(2, 0, 1)
-            counts[this.inside] = np.count_nonzero(truth[..., 1:], axis=-1)
-        looks = Looking(self.compand, kind, this, luma, first, place)
-        edges = earlier.edges(this.shape, self.tables)
+    def _fronts(self, kind: str, this: Known, looks: Looking, truth: NDArray[np.int16], edges: Edges) -> Found:
+        """Counts and DC coefficients."""
+        counts = np.count_nonzero(truth[1:], axis=0)
         for at, near in looks.fronts():
             x = yield from self._code(kind, looks.count(at, near), counts[at])
             this.counts[at] = this.left[at] = x
-            x = yield from self._code(kind, looks.dc(at, near), flat[0, at], edges.get(0))
+            x = yield from self._code(kind, looks.dc(at, near), truth[0, at], edges.get(0))
             this.put(0, at, x)
+
+    def _frequencies(self, kind: str, this: Known, looks: Looking, truth: NDArray[np.int16], edges: Edges) -> Found:
         for z in range(1, 64):
             k = ZIGZAG[z]
             cells, phases = this.phases
@@ -209,7 +209,7 @@ class Program:
                 at = cells[phases == phase]
                 if len(at) == 0:
                     continue
-                x = yield from self._code(kind, looks.frequency(z, phase, at), flat[k, at], edges.get(k))
+                x = yield from self._code(kind, looks.frequency(z, phase, at), truth[k, at], edges.get(k))
                 this.put(k, at, x)
                 this.left[at] -= x != 0
                 if (this.left[at] > 63 - z).any():

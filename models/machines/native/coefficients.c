@@ -476,6 +476,25 @@ static int factor_of(int64_t larger, int64_t smaller) {
     return -1;
 }
 
+/* As `reduce`, of DC coefficients alone, which nothing else goes into. */
+static void reduce_dc(const Coder *c, const Known *other, int v, int h, int64_t row, int64_t column, const Beside *to,
+                      int64_t cell) {
+    const Part *part = other->part;
+    const int32_t half = 1 << (COMPANION_BITS - 1), down = c->net->companions[v][0], across = c->net->companions[h][0];
+    int32_t counts = 0, sum = half;
+    for (int b = 0; b < 1 << h; b++) {
+        int32_t column_sum = half;
+        for (int a = 0; a < 1 << v; a++) {
+            const int64_t y = lesser((row << v) + a, part->rows - 1), x = lesser((column << h) + b, part->columns - 1);
+            const int64_t at = (y + PAD) * other->stride + x + PAD;
+            counts += other->counts[at], column_sum += down * other->values[at];
+        }
+        sum += (column_sum >> COMPANION_BITS) * across;
+    }
+    to->values[cell] = (int16_t)limited(sum >> COMPANION_BITS);
+    to->counts[cell] = (int16_t)(16 * counts >> (v + h));
+}
+
 /* companion.reduced and meant of the blocks that the block at `row`, `column` stands for. */
 static void reduce(const Coder *c, const Known *other, int v, int h, int64_t row, int64_t column, const Beside *to,
                    int64_t cell) {
@@ -512,8 +531,8 @@ static void reduce(const Coder *c, const Known *other, int v, int h, int64_t row
     to->counts[cell] = (int16_t)(16 * counts >> (v + h));
 }
 
-/* program.beside */
-static void set_beside(Coder *c, const Known *other, int o) {
+/* program.beside; is_dc: of DC coefficients alone. */
+static void set_beside(Coder *c, const Known *other, int o, int is_dc) {
     const Known *here = c->here;
     Beside *to = &c->others[o];
     const Part *part = here->part;
@@ -524,21 +543,23 @@ static void set_beside(Coder *c, const Known *other, int o) {
     c->beside[o] = to;
     to->plane = here->plane;
     if (v + h == 0 && other->part->rows == part->rows && other->part->columns == part->columns) {
-        memcpy(to->values, other->values, (size_t)(FREQUENCIES * here->plane) * sizeof(int16_t));
+        memcpy(to->values, other->values, (size_t)((is_dc ? 1 : FREQUENCIES) * here->plane) * sizeof(int16_t));
         for (int64_t i = 0; i < here->cells; i++) to->counts[i] = (int16_t)(16 * other->counts[i]);
         return;
     }
     memset(to->values, 0, (size_t)(FREQUENCIES * here->plane) * sizeof(int16_t));
     memset(to->counts, 0, (size_t)here->cells * sizeof(int16_t));
     for (int64_t y = 0; y < part->rows; y++)
-        for (int64_t x = 0; x < part->columns; x++) reduce(c, other, v, h, y, x, to, (y + PAD) * here->stride + x + PAD);
+        for (int64_t x = 0; x < part->columns; x++)
+            (is_dc ? reduce_dc : reduce)(c, other, v, h, y, x, to, (y + PAD) * here->stride + x + PAD);
 }
 
 static int are_alike(const Part *a, const Part *b) {
     return a->rows == b->rows && a->columns == b->columns && a->vertical == b->vertical && a->horizontal == b->horizontal;
 }
 
-static int code_part(Coder *c, const Part *parts, int64_t i) {
+/* is_dc: counts and DC coefficients, or all others. */
+static int code_part(Coder *c, const Part *parts, int64_t i, int is_dc) {
     Known *here = c->here = &c->known[i];
     c->is_chroma = i > 0, c->is_second = i == 2;
     c->heads = c->net->heads + c->is_chroma * HEADS;
@@ -547,11 +568,10 @@ static int code_part(Coder *c, const Part *parts, int64_t i) {
         c->log_steps[k] = 8 * length + ((step << 8 >> length) >> 4);
     }
     if (i) {
-        if (i < 2 || !are_alike(parts + i, parts + i - 1)) set_beside(c, &c->known[0], 0);
-        set_beside(c, i == 2 ? &c->known[1] : NULL, 1);
+        if (i < 2 || !are_alike(parts + i, parts + i - 1)) set_beside(c, &c->known[0], 0, is_dc);
+        set_beside(c, i == 2 ? &c->known[1] : NULL, 1, is_dc);
     }
-    int failed = code_fronts(c);
-    return failed ? failed : code_frequencies(c);
+    return is_dc ? code_fronts(c) : code_frequencies(c);
 }
 
 static int is_head(const Head *head, int64_t inputs, int64_t seen, int64_t fixed, int64_t components) {
@@ -667,18 +687,19 @@ EXPORT int64_t lgcodec_coefficients_symbols(const Net *net, const Part *parts, i
 }
 
 /* Encodes the components of a band, their symbols' shares to starts and frequencies, which have room for `room`; or decodes them
- * from a stack. block: zeros.
+ * from a stack, all or DC coefficients alone. block: zeros.
  */
 EXPORT int lgcodec_coefficients(const Net *net, const Part *parts, int64_t count, uint32_t *starts, uint32_t *frequencies,
-                                int64_t room, Stack *stack, void *block) {
+                                int64_t room, Stack *stack, int is_dc, void *block) {
     Coder coder = {.stack = stack, .starts = starts, .frequencies = frequencies, .room = room};
     if (!is_sound(net, parts, count)) return WRONG_SIZES;
     lay_out(&coder, net, parts, count, (uintptr_t)block);
     for (int64_t n = 0; n < FREQUENCIES; n++) coder.left_sizes[n] = net->compand[16 * n];
-    for (int64_t i = 0; i < count; i++) {
-        int failed = code_part(&coder, parts, i);
+    for (int64_t i = 0; i < (is_dc ? count : 2 * count); i++) {
+        int failed = code_part(&coder, parts, i % count, i < count);
         if (failed) return failed;
     }
+    if (is_dc) return FINE;
     if (stack) return stack->state || stack->left ? NOT_ITS_TILE : FINE;
     return coder.at == room ? FINE : WRONG_SIZES;
 }
