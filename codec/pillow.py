@@ -92,11 +92,7 @@ class LgcImageFile(ImageFile.ImageFile):
         file = _file(self)
         file.seek(0)
         try:
-            contents = container.read(file.read(), max_pixels=self.width * self.height)
-            for place in range(len(contents.streams)):
-                contents.base(place)
-                contents.stream(place)
-            contents.chain()
+            container.read(file.read(), max_pixels=self.width * self.height).check()
         except LgcodecError as error:
             raise OSError(str(error)) from error
         super().verify()
