@@ -35,13 +35,14 @@ SUFFIXES = (PNG, *_PILLOWS, *TIFF, *PNM)
 
 def own_suffix(source: Source) -> str:
     """What a restored file is called where nothing else is said: .jpg where it keeps a JPEG file, .png otherwise."""
+    from lgcodec.container import KeptReference
     from lgcodec.info import read_start
 
     if source.is_stdin:  # which is read once
         return PNG
     try:
         with source.opened() as file:
-            return PNG if read_start(file)[0].kept is None else JPEG[0]
+            return JPEG[0] if isinstance(read_start(file)[0].content, KeptReference) else PNG
     except (LgcodecError, OSError):  # which the work on the file will say
         return PNG
 

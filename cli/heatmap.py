@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lgcodec.container import Header
+from lgcodec.container import Header, KeptReference, OriginReference
 from lgcodec.errors import InputError
 
 SIDE = 1024  # pixels of the longer side
@@ -22,15 +22,15 @@ def rates(header: Header) -> NDArray[np.float64]:
     Header and metadata are not counted. Raises InputError for a file whose tiles are one chain, that has
     an origin, or keeps a JPEG file.
     """
-    if header.origin is not None:
+    if isinstance(header.content, OriginReference):
         raise InputError("the file holds planes that its pixels are rendered from: a map of these is not drawn")
-    if header.kept is not None:
+    if isinstance(header.content, KeptReference):
         raise InputError("the file keeps a JPEG file, frequency by frequency: a map of pixels is not drawn")
-    if header.chain is not None:
+    if header.content.chain is not None:
         raise InputError("the tiles of the file are one chain: which bits are whose is not said")
     scale = max(1.0, max(header.width, header.height) / SIDE)
     bits = np.zeros((max(1, round(header.height / scale)), max(1, round(header.width / scale))))
-    for (_, (x0, y0, x1, y1)), entry in zip(header.boxes(), header.index, strict=True):
+    for (_, (x0, y0, x1, y1)), entry in zip(header.boxes(), header.content.index, strict=True):
         length = entry.length + (entry.base[0] if entry.base else 0)
         left, top = int(x0 / scale), int(y0 / scale)
         bits[top : max(top + 1, round(y1 / scale)), left : max(left + 1, round(x1 / scale))] += (

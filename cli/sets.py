@@ -93,7 +93,7 @@ def _without_grown(data: bytes, packed: dict[Source, Any]) -> tuple[bytes, bool]
     from lgcodec import container, sets
 
     parts = sets.read(data)
-    if any(container.read_header(part, max_pixels=1 << 62).chain is not None for part in parts.values()):
+    if any(container.read_header(part, max_pixels=1 << 62).is_chained for part in parts.values()):
         sizes = [size + SLACK for _, size, _ in packed.values()]
         refuse_growth(sum(sizes), len(data), "")
         return data, False

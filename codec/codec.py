@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lgcodec import colour, container, readers, sets
 from lgcodec.boxes import Box, tile_boxes
-from lgcodec.container import File
+from lgcodec.container import File, KeptReference
 from lgcodec.decode import check_region, decode, preview, rescue
 from lgcodec.encode import encode
 from lgcodec.errors import InputError, MetadataWarning
@@ -97,7 +97,7 @@ class Codec(Options):
     def decode_set(self, data: Data) -> dict[str, Picture]:
         """The inverse of `compress_set`; raises before anything is returned where any image is damaged."""
         files = {name: self._parse(part) for name, part in sets.read(bytes_of(data)).items()}
-        images = {name: file for name, file in files.items() if file.header.kept is None}
+        images = {name: file for name, file in files.items() if not isinstance(file.header.content, KeptReference)}
         samples = run([decode(file, self, None, None) for file in images.values()], chain=True)
         found = {name: _picture(file, part) for (name, file), part in zip(images.items(), samples, strict=True)}
         return {name: found[name] if name in found else self._kept(file) for name, file in files.items()}
@@ -105,7 +105,7 @@ class Codec(Options):
     def decode(self, data: Data, *, progress: Progress | None = None) -> Picture:
         """As `decompress`, with all that belongs to the image: `Picture.image()` and `Picture.write_png(file)`."""
         file = self._parse(data)
-        if file.header.kept is not None:
+        if isinstance(file.header.content, KeptReference):
             return self._kept(file, progress)
         return _picture(file, run([decode(file, self, None, progress)])[0])
 

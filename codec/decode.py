@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from lgcodec import colour, container, origins, plain, readers
 from lgcodec.boxes import Box, area_of, intersection
 from lgcodec.colour import Component
-from lgcodec.container import ChainReference, File, ModelReference, digest_of
+from lgcodec.container import ChainReference, File, KeptReference, ModelReference, OriginReference, digest_of
 from lgcodec.errors import FormatError, InputError, IntegrityError
 from lgcodec.image import Samples
 from lgcodec.models.interface import ImageModel, Shape, Tile
 from lgcodec.models.parallel import each
 from lgcodec.options import Options
 from lgcodec.origins import exceptions
-from lgcodec.origins.origin import Given, Origin
+from lgcodec.origins.origin import Given
 from lgcodec.work import Coded, Decode, DecodeChain, Meter, Progress, Request, batches, words_of
 
 Give = Callable[[Component, Box, Samples], None]  # takes the samples of a component's tile
@@ -55,14 +55,15 @@ def rescue(file: File, options: Options) -> tuple[Samples, list[Box]]:
 
     Raises FormatError for a chain, which is decoded all or not at all, and where tiles pass for whole that are not.
     """
-    header, parts = file.header, file.components()
-    if header.kept is not None:
+    header = file.header
+    if isinstance(header.content, KeptReference):
         raise FormatError("of a JPEG file that is kept as such all comes back or nothing")
-    if header.chain is not None:
+    tiles, parts = header.tiles(), file.components()
+    if tiles.chain is not None:
         raise FormatError("the tiles of a chain cannot be told apart: where one is damaged, all are")
     grey = 128 if header.depth >= 8 and not header.mode.has_palette else 0
     samples = np.full((header.height, header.width, header.mode.channels), grey, np.uint8)
-    model = options.find(header.model) if header.model is not None else None
+    model = options.find(tiles.model) if tiles.model is not None else None
     damaged = []
     for place, (component, box) in enumerate(header.boxes()):
         job = Job(place, parts[component], component == 0, box)
@@ -80,16 +81,16 @@ def rescue(file: File, options: Options) -> tuple[Samples, list[Box]]:
 
 def _tile(file: File, model: ImageModel | None, job: Job) -> Samples:
     """The samples of one tile. Raises FormatError where it is damaged."""
-    header = file.header
-    method, stream = header.index[job.place].method, file.stream(job.place)
+    tiles = file.header.tiles()
+    method, stream = tiles.index[job.place].method, file.stream(job.place)
     if method != plain.MODEL:
         return job.component.give(plain.decode(method, stream, job.tile_shape))
-    if model is None or header.model is None:
+    if model is None or tiles.model is None:
         raise FormatError("a model's stream without a model")
-    adaptation = header.model.adaptation if job.is_first else b""
+    adaptation = tiles.model.adaptation if job.is_first else b""
     item = Coded(job.planes_shape, stream, file.base(job.place))
     (planes,) = Decode(model, adaptation, [item]).answer([item])
-    return job.component.give(colour.inverse(planes, header.transform))
+    return job.component.give(colour.inverse(planes, tiles.transform))
 
 
 def decode(
@@ -101,7 +102,7 @@ def decode(
     """
     header = file.header
     x0, y0, x1, y1 = region or (0, 0, header.width, header.height)
-    if header.kept is not None:
+    if isinstance(header.content, KeptReference):
         from lgcodec import kept
 
         meter = Meter(progress, header.width * header.height, 1)
@@ -109,7 +110,7 @@ def decode(
         if part is None:
             part = readers.kept(kept.restore(file, options, meter)).samples((x0, y0, x1, y1))
         return np.ascontiguousarray(part)
-    if header.origin is not None:
+    if isinstance(header.content, OriginReference):
         samples = yield from render(file, options, (x0, y0, x1, y1), Meter(progress, header.width * header.height, 1))
         return _checked(samples, file, region)
     samples = np.zeros((y1 - y0, x1 - x0, header.mode.channels), np.uint8)
@@ -131,21 +132,22 @@ def _checked(samples: Samples, file: File, region: Box | None) -> Samples:
 
 def render(file: File, options: Options, box: Box, meter: Meter) -> Generator[Request, Any, Samples]:
     """The samples of a box of an image that has an origin: from those of its parts, which are files, and exceptions."""
-    header = file.header
-    origin = origin_of(file)
+    header, reference = file.header, origin_of(file)
+    origin = origins.read(reference.data, header.mode.pillow, header.width, header.height)
     wanted = origin.parts()
-    if len(wanted) != len(file.parts):
-        raise FormatError(f"an origin of {len(wanted)} parts in a file that has {len(file.parts)}")
+    if len(wanted) != len(reference.parts):
+        raise FormatError(f"an origin of {len(wanted)} parts in a file that has {len(reference.parts)}")
     parts: list[Given] = []
-    for what, needed, data in zip(wanted, origin.needs(box), file.parts, strict=True):
+    for what, needed, data in zip(wanted, origin.needs(box), file.pieces[1:], strict=True):
         if needed is None:
             parts.append(None)
             continue
         part = container.read(data, max_pixels=what.width * what.height)
         at = part.header
-        if (at.mode.pillow, at.width, at.height) != (what.mode, what.width, what.height) or at.origin is not None:
+        is_origin, is_kept = (isinstance(at.content, kind) for kind in (OriginReference, KeptReference))
+        if (at.mode.pillow, at.width, at.height) != (what.mode, what.width, what.height) or is_origin:
             raise FormatError(f"a part is not an image of mode {what.mode}, {what.width} x {what.height} pixels")
-        if (at.kept is not None) != what.is_jpeg:
+        if is_kept != what.is_jpeg:
             raise FormatError("a part is a kept file where it should be an image, or the other way round")
         if what.is_jpeg:
             parts.append(_coefficients(part, options))
@@ -155,7 +157,8 @@ def render(file: File, options: Options, box: Box, meter: Meter) -> Generator[Re
         parts.append((yield from decode(part, options, None if whole else needed, None)))
         meter.add(area_of(box) / len(wanted))
     samples = origin.render(parts, box)
-    places, residuals = exceptions.unpack(file.exceptions(), header.width * header.height, header.mode.channels)
+    stored, area = file.exceptions(reference), header.width * header.height
+    places, residuals = exceptions.unpack(stored, area, header.mode.channels)
     exceptions.apply(samples, places, residuals, header.width, box[0], box[1])
     return samples
 
@@ -166,20 +169,19 @@ def _coefficients(part: File, options: Options) -> Given:
     return kept.planes(part, options, Meter(None, 1, 1))
 
 
-def origin_of(file: File) -> Origin:
-    """What the file's image is rendered from. Raises FormatError where it has none, or one that is not well-formed."""
-    header = file.header
-    if header.origin is None:
+def origin_of(file: File) -> OriginReference:
+    """What the file's image is rendered from. Raises FormatError where it has no origin."""
+    if not isinstance(file.header.content, OriginReference):
         raise FormatError("the file has no origin")
-    return origins.read(header.origin.data, header.mode.pillow, header.width, header.height)
+    return file.header.content
 
 
 def decode_tiles(
     file: File, options: Options, region: Box | None, give: Give, meter: Meter
 ) -> Generator[Request, Any, None]:
     """Decodes the tiles under the region (None for all) and passes their samples to `give`."""
-    header, parts = file.header, file.components()
-    model = options.find(header.model) if header.model is not None else None
+    header, tiles, parts = file.header, file.header.tiles(), file.components()
+    model = options.find(tiles.model) if tiles.model is not None else None
     jobs = [
         Job(place, parts[component], component == 0, box)
         for place, (component, box) in enumerate(header.boxes())
@@ -187,22 +189,22 @@ def decode_tiles(
     ]
 
     def finish(job: Job, planes: Tile) -> None:
-        give(job.component, job.box, job.component.give(colour.inverse(planes, header.transform)))
+        give(job.component, job.box, job.component.give(colour.inverse(planes, tiles.transform)))
 
     for job in jobs:
-        method = header.index[job.place].method
+        method = tiles.index[job.place].method
         if method != plain.MODEL:
             tile = plain.decode(method, file.stream(job.place), job.tile_shape)
             give(job.component, job.box, job.component.give(tile))
             meter.add(job.work(header.mode.channels))
-    if model is None or header.model is None:
+    if model is None or tiles.model is None:
         return
-    if header.chain is not None:
-        yield from decode_chain(file, options, model, header.chain, region, give, meter)
+    if tiles.chain is not None:
+        yield from decode_chain(file, options, model, tiles.chain, region, give, meter)
         return
-    modelled = [job for job in jobs if header.index[job.place].method == plain.MODEL]
+    modelled = [job for job in jobs if tiles.index[job.place].method == plain.MODEL]
     for first in (True, False):
-        adaptation = header.model.adaptation if first else b""
+        adaptation = tiles.model.adaptation if first else b""
         for batch in batches([job for job in modelled if job.is_first == first], model.batch):
             items = [Coded(job.planes_shape, file.stream(job.place), file.base(job.place)) for job in batch]
             each(options.workers(), finish, batch, (yield Decode(model, adaptation, items)))
@@ -223,15 +225,15 @@ def decode_chain(
     header, parts = file.header, file.components()
     jobs = [
         Job(0, parts[place], place == 0, box)
-        for entry, (place, box) in zip(header.index, header.boxes(), strict=True)
+        for entry, (place, box) in zip(header.tiles().index, header.boxes(), strict=True)
         if entry.method == plain.MODEL
     ]
     seed = options.find(ModelReference(chain.seed_id, chain.seed_digest, b"", 0))
     shapes = [job.planes_shape for job in jobs]
-    tiles = yield DecodeChain(model, seed, shapes, chain.seeds, words_of(file.chain()))
+    tiles = yield DecodeChain(model, seed, shapes, chain.seeds, words_of(file.chain(chain)))
     for job, planes in zip(jobs, tiles, strict=True):
         if region is None or area_of(intersection(job.box, region)) > 0:
-            give(job.component, job.box, job.component.give(colour.inverse(planes, header.transform)))
+            give(job.component, job.box, job.component.give(colour.inverse(planes, header.tiles().transform)))
         meter.add(job.work(header.mode.channels))
 
 
@@ -245,7 +247,7 @@ def preview(file: File, options: Options) -> NDArray[np.uint8]:
     from lgcodec.coding import coder
 
     header = file.header
-    if header.kept is not None:
+    if isinstance(header.content, KeptReference):
         from lgcodec import kept
 
         small = kept.preview(file, options)
@@ -254,12 +256,13 @@ def preview(file: File, options: Options) -> NDArray[np.uint8]:
         raise InputError("the file has no preview: only models with a base make one (--model vqvae)")
     model, component = options.find(header.model), file.components()[0]
     picture = np.full((header.height, header.width, component.planes), 128, np.uint8)
-    jobs = [(i, box) for i, (place, box) in enumerate(header.boxes()) if place == 0 and header.index[i].base]
+    tiles = header.tiles()
+    jobs = [(i, box) for i, (place, box) in enumerate(header.boxes()) if place == 0 and tiles.index[i].base]
     for batch in batches(jobs, model.batch):
         shapes = [(component.planes, y1 - y0, x1 - x0) for _, (x0, y0, x1, y1) in batch]
         bases = [words_of(file.base(i) or b"") for i, _ in batch]
         for (_, (x0, y0, x1, y1)), planes in zip(batch, coder.preview(model, shapes, bases), strict=True):
-            picture[y0:y1, x0:x1] = colour.inverse(planes, header.transform, clip=True)
+            picture[y0:y1, x0:x1] = colour.inverse(planes, tiles.transform, clip=True)
     return picture[..., 0] if component.planes == 1 else picture
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from lgcodec import boxes, colour, container, decode, origins, plain
 from lgcodec.boxes import Box, tile_boxes
 from lgcodec.colour import Component
-from lgcodec.container import ChainReference, ModelReference, digest_of
+from lgcodec.container import ChainReference, ModelReference, OriginReference, digest_of
 from lgcodec.errors import IntegrityError
 from lgcodec.image import BY_PILLOW, Picture, Samples
 from lgcodec.models.interface import ImageModel, LatentCoding, Stream, Tile
@@ -126,7 +126,7 @@ def _pictures(found: Inverted) -> list[Picture]:
 
 def _gains_by_effort(data: bytes, options: Options) -> bool:
     """Whether the file of an origin, made with effort 1, may be smaller: models are fitted, or plain methods chosen."""
-    parts = (container.read_header(part, max_pixels=_ANY) for part in container.read(data, max_pixels=_ANY).parts)
+    parts = (container.read_header(part, max_pixels=_ANY) for part in container.read(data, max_pixels=_ANY).pieces[1:])
     return options.effort >= _ADAPT_EFFORT or (options.effort > 1 and any(part.model is None for part in parts))
 
 
@@ -304,7 +304,7 @@ def check(picture: Picture, data: bytes, options: Options, meter: Meter) -> Gene
         if not np.array_equal(part, picture.samples(box)[..., component.first : component.stop]):
             raise IntegrityError(f"the pixels at {box[:2]} would not come back: please report this")
 
-    if file.header.origin is not None:
+    if isinstance(file.header.content, OriginReference):
         box = (0, 0, picture.width, picture.height)
         if not np.array_equal((yield from decode.render(file, options, box, meter)), picture.samples(box)):
             raise IntegrityError("the pixels would not come back: please report this")

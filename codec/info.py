@@ -8,9 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import IO, Any
 
-from lgcodec import colour, container, plain
-from lgcodec.container import Header
-from lgcodec.decode import origin_of
+from lgcodec import colour, container, origins, plain
+from lgcodec.container import Header, KeptReference, OriginReference, Tiles
 from lgcodec.fields import Reader
 from lgcodec.files import Data, bytes_of, opened
 from lgcodec.metadata import Chunk
@@ -103,23 +102,34 @@ def _inspect(file: IO[bytes]) -> Info:
     header, chunks, read = read_start(file)
     size = file.seek(0, os.SEEK_END) if file.seekable() else read + len(file.read())
     container.check_size(header, size)
-    parts, origin, exceptions, own = [header], None, b"", header.size
-    if header.origin is not None:
-        file.seek(0)
-        whole = container.read(file.read(), max_pixels=1 << 62)
-        parts = [_part(part) for part in whole.parts]
-        origin, exceptions = origin_of(whole).name, whole.exceptions()
-        own += header.origin.exceptions[0] + sum(part.size for part in parts)
+    parts, kept_bytes, own = [header], 0, header.size
+    transform, origin, exceptions = colour.NAMES[colour.PLAIN], None, b""
+    match header.content:
+        case Tiles():
+            transform = colour.NAMES[header.content.transform]
+        case KeptReference():
+            kept_bytes = header.content.size
+        case OriginReference():
+            file.seek(0)
+            whole = container.read(file.read(), max_pixels=1 << 62)
+            parts = [_part(part) for part in whole.pieces[1:]]
+            transform, exceptions = "origin", whole.exceptions(header.content)
+            origin = origins.read(header.content.data, header.mode.pillow, header.width, header.height).name
+            own += header.content.exceptions[0] + sum(part.size for part in parts)
     methods, lengths = Counter[str](), Counter[bool]()  # bytes by whether a model made them
+    tiles: tuple[tuple[int, int], ...] = ()
     for part in parts:
-        for entry in part.index:
-            methods[plain.NAMES[entry.method]] += 1
-            lengths[entry.method == plain.MODEL] += entry.length
-        lengths[True] += part.base_size + (0 if part.chain is None else part.chain.length)
-        if part.kept is not None:
-            methods["as it is" if part.model is None else plain.NAMES[plain.MODEL]] += len(part.kept.bands) or 1
-            lengths[True] += sum(length for length, _ in part.kept.bands)
-            lengths[False] += part.kept.rest[0]
+        match part.content:
+            case Tiles(index=index, chain=chain, sizes=sizes):
+                for entry in index:
+                    methods[plain.NAMES[entry.method]] += 1
+                    lengths[entry.method == plain.MODEL] += entry.length
+                lengths[True] += part.base_size + (0 if chain is None else chain.length)
+                tiles += sizes
+            case KeptReference(rest=rest, bands=bands):
+                methods[plain.NAMES[plain.MODEL] if bands else "as it is"] += len(bands) or 1
+                lengths[True] += sum(length for length, _ in bands)
+                lengths[False] += rest[0]
     models = [part.model for part in parts if part.model is not None]
     return Info(
         width=header.width,
@@ -127,8 +137,8 @@ def _inspect(file: IO[bytes]) -> Info:
         mode=header.mode.pillow,
         channels=header.mode.subpixels,
         depth=header.depth,
-        transform=colour.NAMES[header.transform] if origin is None else "origin",
-        tile_sizes=tuple(tile for part in parts for tile in part.tiles),
+        transform=transform,
+        tile_sizes=tiles,
         methods=dict(methods),
         model_id=models[0].wire_id if models else None,
         model_digest=models[0].digest.hex() if models else None,
@@ -140,7 +150,7 @@ def _inspect(file: IO[bytes]) -> Info:
         model_bytes=lengths[True],
         preview_bytes=header.preview_size,
         plain_bytes=lengths[False],
-        kept_bytes=0 if header.kept is None else header.kept.size,
+        kept_bytes=kept_bytes,
         chunks=tuple(kind.decode() for kind, _ in chunks if kind != b"IDAT"),
         origin=origin,
         exceptions=Reader(memoryview(exceptions), 0).varint() if exceptions else 0,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lgcodec import container, plain
 from lgcodec.boxes import Box
 from lgcodec.coding import coder
-from lgcodec.container import File, ModelReference
+from lgcodec.container import File, KeptReference, ModelReference
 from lgcodec.errors import FormatError, InputError, IntegrityError
 from lgcodec.fields import Reader, varint
 from lgcodec.image import BY_PILLOW, NOTHING, Picture, Samples
@@ -86,13 +86,11 @@ def components(data: bytes) -> tuple[list[ComponentShape], list[Coefficients]]:
 
 def restore(file: File, options: Options, meter: Meter, *, nests: bool = True) -> bytes:
     """The kept file. nests: it may hold others. Raises FormatError where it is damaged."""
-    header, kept = file.header, file.header.kept
-    if kept is None:
-        raise FormatError("the file keeps an image, not an image file")
-    data = file.kept_rest()
-    if header.model is not None:
+    header, kept = file.header, _kept_by(file)
+    data = file.rest(kept)
+    if kept.model is not None:
         rest = _whole(data, options, header.width * header.height, _MOST_INNER if nests else 0)
-        _, planes = _by_model(file, rest, header.model, options, meter)
+        _, planes = _by_model(file, rest, kept.model, options, meter)
         data = jpeg.write(rest, planes, limit=kept.size)
     elif len(data) < kept.size:
         data = plain.inflate(data, kept.size)
@@ -103,10 +101,11 @@ def restore(file: File, options: Options, meter: Meter, *, nests: bool = True) -
 
 def planes(file: File, options: Options, meter: Meter) -> tuple[jpeg.Plane, ...]:
     """The coefficients of the kept file, which is not written. Raises FormatError where it is damaged."""
-    if file.header.model is None:
+    kept = _kept_by(file)
+    if kept.model is None:
         return jpeg.parse(restore(file, options, meter), check=False).planes
-    rest = _whole(file.kept_rest(), options, file.header.width * file.header.height, 0)
-    shape, values = _by_model(file, rest, file.header.model, options, meter)
+    rest = _whole(file.rest(kept), options, file.header.width * file.header.height, 0)
+    shape, values = _by_model(file, rest, kept.model, options, meter)
     return tuple(
         jpeg.Plane(of.horizontal, of.vertical, of.steps, blocks)
         for of, blocks in zip(shape.planes, values, strict=True)
@@ -118,13 +117,13 @@ def region(file: File, options: Options, box: Box, meter: Meter) -> Samples | No
 
     Raises FormatError where what is needed is damaged.
     """
-    header = file.header
-    if header.model is None:
+    header, kept = file.header, _kept_by(file)
+    if kept.model is None:
         return None
-    rest = _whole(file.kept_rest(), options, header.width * header.height, _MOST_INNER)
+    rest = _whole(file.rest(kept), options, header.width * header.height, _MOST_INNER)
     rows = (box[1] - _MARGIN, box[3] + _MARGIN)
     try:
-        _, values = _by_model(file, rest, header.model, options, meter, rows)
+        _, values = _by_model(file, rest, kept.model, options, meter, rows)
         shown = Pixels(rest, values)
     except JpegError:
         return None
@@ -136,12 +135,11 @@ def preview(file: File, options: Options) -> Samples:
 
     Raises InputError where no model codes these, or pixels are not made of them.
     """
-    header = file.header
-    if header.model is None:
+    kept, area = _kept_by(file), file.header.width * file.header.height
+    if kept.model is None:
         raise InputError("the file has no preview: its JPEG is kept as it is")
-    rest = _whole(file.kept_rest(), options, header.width * header.height, _MOST_INNER)
-    quiet = Meter(None, header.width * header.height, 1)
-    _, values = _by_model(file, rest, header.model, options, quiet, is_preview=True)
+    rest = _whole(file.rest(kept), options, area, _MOST_INNER)
+    _, values = _by_model(file, rest, kept.model, options, Meter(None, area, 1), is_preview=True)
     try:
         return Pixels(rest, values).small()
     except JpegError as error:
@@ -160,12 +158,12 @@ def _by_model(
     """The shape and its coefficients; of bands that have none of the `wanted` rows of pixels, zeros; of previews, DC's.
     """
     decode = coder.preview_band if is_preview else coder.decode_band
-    header = file.header
+    header, kept = file.header, _kept_by(file)
     shape = jpeg.shape_of(rest)
     if (shape.width, shape.height) != (header.width, header.height):
         raise FormatError("a kept JPEG is of another size than the header says")
     side = np.frombuffer(reference.adaptation, np.uint8)
-    count = len(header.kept.bands) if header.kept is not None else 0
+    count = len(kept.bands)
     model = options.find(reference)
     coding, n = coder.coefficients(model), len(shape.planes)
     energies, rest_of_side = side[: coding.energies * n], side[coding.energies * n :].tobytes()
@@ -182,7 +180,7 @@ def _by_model(
         if wanted is not None and (last <= wanted[0] or first >= wanted[1]):
             values = [np.zeros((of.rows, of.columns, 64), np.int16) for of in shapes]
         else:
-            values = decode(model, shapes, words_of(file.band(place)))
+            values = decode(model, shapes, words_of(file.band(kept, place)))
         meter.add(header.width * header.height / count)
         return values
 
@@ -268,7 +266,7 @@ def _whole(data: bytes, options: Options, area: int, most: int) -> bytes:
 
 def _inner_back(data: bytes, options: Options, area: int) -> bytes:
     file = container.read(data, max_pixels=area)
-    if file.header.kept is None or file.header.kept.size > _LONGEST_INNER:
+    if not isinstance(file.header.content, KeptReference) or file.header.content.size > _LONGEST_INNER:
         raise FormatError("a JPEG file within a JPEG file is none that is kept")
     return restore(file, options, Meter(None, area, 1), nests=False)
 
@@ -343,6 +341,12 @@ def _bands(
     if all(last > first for _, rows in bands for first, last in rows):
         return bands
     return _bands(shape, energies, earlier, 1)
+
+
+def _kept_by(file: File) -> KeptReference:
+    if not isinstance(file.header.content, KeptReference):
+        raise FormatError("the file keeps an image, not an image file")
+    return file.header.content
 
 
 def _digest(data: bytes) -> bytes:

@@ -81,7 +81,7 @@ class LgcImageFile(ImageFile.ImageFile):
         if self.mode not in ("L", "RGB"):
             return None
         width, height = self.size
-        scales = SCALES if self._header.kept is None else SCALES[:1]
+        scales = SCALES[:1] if isinstance(self._header.content, container.KeptReference) else SCALES
         fitting = [s for s in scales if width >= s * max(1, size[0]) and height >= s * max(1, size[1])]
         if not fitting:
             return None
@@ -94,11 +94,7 @@ class LgcImageFile(ImageFile.ImageFile):
         file = _file(self)
         file.seek(0)
         try:
-            contents = container.read(file.read(), max_pixels=self.width * self.height)
-            for place in range(len(contents.streams)):
-                contents.base(place)
-                contents.stream(place)
-            contents.chain()
+            container.read(file.read(), max_pixels=self.width * self.height).check()
         except LgcodecError as error:
             raise OSError(str(error)) from error
         super().verify()

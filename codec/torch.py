@@ -73,7 +73,7 @@ class ImageFolder:
         with item.path.open("rb") as file:
             file.seek(item.start)
             data = file.read() if item.end is None else file.read(item.end - item.start)
-        if item.end is not None and container.read_header(data, max_pixels=1 << 62).chain is not None:
+        if item.end is not None and container.read_header(data, max_pixels=1 << 62).is_chained:
             self._chained = item.path, self.codec.decode_set(item.path)
             return self._chained[1][item.name]
         return self.codec.decode(data)

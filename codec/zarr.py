@@ -20,7 +20,7 @@ from zarr.abc.store import RangeByteRequest
 from lgcodec import container, sets, stacks
 from lgcodec.boxes import Box, area_of, intersection
 from lgcodec.codec import Codec
-from lgcodec.container import File
+from lgcodec.container import File, Tiles
 from lgcodec.decode import decode
 from lgcodec.errors import FormatError
 from lgcodec.image import array_of
@@ -183,20 +183,20 @@ async def _file(get: Get, place: int, region: Box) -> File:
     end = header.size + header.chunks[0]
     if end > len(start):
         start += await get(place + len(start), place + end)
-    spans = list(header.spans())
-    if header.chain is not None or header.origin is not None:
+    tiles, spans = header.content, list(header.spans())
+    if not isinstance(tiles, Tiles) or tiles.chain is not None:
         return container.read(await get(place, place + header.file_size), max_pixels=1 << 62)
-    count = len(header.index)
+    count = len(tiles.index)
     under = [i for i, (_, box) in enumerate(header.boxes()) if area_of(intersection(box, region)) > 0]
-    wanted = sorted([i for i in under if header.index[i].base] + [count + i for i in under])
-    pieces: list[bytes | memoryview] = [b""] * (2 * count)
+    wanted = sorted([i for i in under if tiles.index[i].base] + [count + i for i in under])
+    pieces: list[bytes | memoryview] = [b""] * len(spans)
     runs = list(_runs([(i, spans[i]) for i in wanted]))
     found = await asyncio.gather(*(get(place + r[0][1][0], place + r[-1][1][1]) for r in runs))
     for run_of, data in zip(runs, found, strict=True):
         first = run_of[0][1][0]
         for i, (begin, stop) in run_of:
             pieces[i] = memoryview(data)[begin - first : stop - first]
-    return File(header, container.read_chunks(header, start), pieces[count:], pieces[:count], b"", b"", ())
+    return File(header, container.read_chunks(header, start), pieces)
 
 
 def _runs(spans: Iterable[tuple[int, Range]]) -> Iterable[list[tuple[int, Range]]]:

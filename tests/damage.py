@@ -136,16 +136,17 @@ def rebuilt(data: bytes, chance: random.Random) -> bytes:
     """A well-formed file of changed contents."""
     file = container.read(data)
     header = file.header
-    if header.origin is not None:
+    if isinstance(header.content, container.OriginReference):
         return rebuilt_origin(file, chance)
-    if header.kept is not None:
+    if isinstance(header.content, container.KeptReference):
         return rebuilt_kept(file, chance)
-    streams = [(entry.method, bytes(part)) for entry, part in zip(header.index, file.streams, strict=True)]
-    bases = {i: bytes(part) for i, part in enumerate(file.bases) if header.index[i].base is not None}
+    index, pieces = header.content.index, [bytes(piece) for piece in file.pieces]
+    streams = [(entry.method, piece) for entry, piece in zip(index, pieces[len(index) : -1], strict=True)]
+    bases = {i: pieces[i] for i, entry in enumerate(index) if entry.base is not None}
     chunks, model, chain = file.chunks, header.model, None
-    if header.chain is not None:
-        chain = (header.chain, bytes(file.chained))
-    size, transform, mode = (header.width, header.height), header.transform, header.mode
+    if header.content.chain is not None:
+        chain = (header.content.chain, pieces[-1])
+    size, transform, mode = (header.width, header.height), header.content.transform, header.mode
     place = chance.randrange(len(streams))
     what = chance.randrange(8)
     if what == 0 and streams[place][1]:
@@ -168,7 +169,7 @@ def rebuilt(data: bytes, chance: random.Random) -> bytes:
         size = (max(1, size[0] + chance.randint(-3, 3)), max(1, size[1] + chance.randint(-3, 3)))
     else:
         mode, transform = chance.choice(list(MODES.values())), chance.choice((transform, chance.randrange(9)))
-    tiles = [(min(w, size[0]), min(h, size[1])) for w, h in header.tiles]
+    tiles = [(min(w, size[0]), min(h, size[1])) for w, h in header.content.sizes]
     return container.write(
         mode=mode,
         depth=mode.depths[-1],
@@ -186,10 +187,8 @@ def rebuilt(data: bytes, chance: random.Random) -> bytes:
 
 def rebuilt_kept(file: container.File, chance: random.Random) -> bytes:
     """The same of a file that keeps a JPEG: its side information, its own part, a band, its size or mode are others."""
-    header, rest, bands = file.header, bytes(file.rest), [bytes(band) for band in file.bands]
-    model, size, mode, length = header.model, (header.width, header.height), header.mode, len(rest)
-    if header.kept is not None:
-        length = header.kept.size
+    header, (rest, *bands) = file.header, [bytes(piece) for piece in file.pieces]
+    model, size, mode, length = header.model, (header.width, header.height), header.mode, header.content.size
     what = chance.randrange(6)
     if what == 0:
         rest = flipped(rest, chance, 0, len(rest))
@@ -211,9 +210,9 @@ def rebuilt_kept(file: container.File, chance: random.Random) -> bytes:
 
 def rebuilt_origin(file: container.File, chance: random.Random) -> bytes:
     """The same of a file that holds planes: what they are rendered by, the exceptions or a plane are other ones."""
-    header, origin = file.header, file.header.origin
-    what, exceptions = bytearray(origin.data if origin is not None else b""), file.exceptions()
-    parts = [bytes(part) for part in file.parts]
+    header = file.header
+    what, exceptions = bytearray(header.content.data), file.exceptions(header.content)
+    parts = [bytes(part) for part in file.pieces[1:]]
     kind = chance.randrange(4)
     if kind == 0 and what:
         what = bytearray(flipped(bytes(what), chance, 0, len(what)))

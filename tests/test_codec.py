@@ -389,7 +389,7 @@ def test_a_chain_pays_its_first_bits_once() -> None:
 def test_a_region_of_a_chain() -> None:
     image = texture(30, 40, 3)
     data = CHAINED.compress(image)
-    assert container.read(data).header.chain is not None
+    assert container.read(data).header.content.chain is not None
     assert np.array_equal(CHAINED.decompress(data, region=(9, 3, 31, 20)), image[3:20, 9:31])
 
 
@@ -397,7 +397,7 @@ def test_a_region_of_a_chain() -> None:
 def test_damaged_chains_are_refused() -> None:
     image = texture(20, 20, 3)
     data = CHAINED.compress(image)
-    assert container.read(data).header.chain is not None
+    assert container.read(data).header.content.chain is not None
     for place in range(len(data)):
         damaged = bytearray(data)
         damaged[place] ^= 1 << place % 8

@@ -257,7 +257,7 @@ def sealed(file: container.File, origin: bytes, parts: list[bytes]) -> bytes:
         digest=header.digest,
         chunks=(),
         origin=origin,
-        exceptions=file.exceptions(),
+        exceptions=file.exceptions(header.content),
         parts=parts,
     )
 
@@ -265,21 +265,21 @@ def sealed(file: container.File, origin: bytes, parts: list[bytes]) -> bytes:
 @given(st.data())
 def test_no_parameters_are_more_than_refused(grey: bytes, draw: st.DataObject) -> None:
     file = container.read(grey)
-    assert file.header.origin is not None
-    assert file.header.origin.data[0] == coefficients.KIND
-    changed = bytearray(file.header.origin.data)
+    assert isinstance(file.header.content, container.OriginReference)
+    assert file.header.content.data[0] == coefficients.KIND
+    changed = bytearray(file.header.content.data)
     changed[draw.draw(st.integers(0, len(changed) - 1))] = draw.draw(st.integers(0, 255))
     try:
-        lgcodec.decompress(sealed(file, bytes(changed), [bytes(part) for part in file.parts]))
+        lgcodec.decompress(sealed(file, bytes(changed), [bytes(part) for part in file.pieces[1:]]))
     except LgcodecError:
         return
-    assert bytes(changed) == file.header.origin.data
+    assert bytes(changed) == file.header.content.data
 
 
 def test_hostile_parts_are_refused(grey: bytes) -> None:
     file = container.read(grey)
-    assert file.header.origin is not None
-    origin, part = file.header.origin.data, bytes(file.parts[0])
+    assert isinstance(file.header.content, container.OriginReference)
+    origin, part = file.header.content.data, bytes(file.pieces[1])
     image = np.zeros((56, 72), np.uint8)
     colours, _ = decoded(scene((72, 56)), quality=80)
     small, _ = decoded(scene((64, 56)).convert("L"), quality=80)

@@ -65,16 +65,16 @@ def written(**changes: Any) -> bytes:
 
 def read_all(data: bytes) -> list[bytes]:
     file = container.read(data)
-    return [file.stream(i) for i in range(len(file.streams))]
+    return [file.stream(i) for i in range(len(file.header.content.index))]
 
 
 def test_what_is_written_is_read() -> None:
     file = container.read(written())
     header = file.header
     assert (header.mode, header.depth, header.width, header.height) == (RGB, 8, 5, 3)
-    assert (header.transform, header.digest, header.model) == (STANDARD, b"01234567", REFERENCE)
-    assert header.tiles == ((3, 2),)
-    assert [entry.method for entry in header.index] == [0, 2, 1, 0]
+    assert (header.content.transform, header.digest, header.model) == (STANDARD, b"01234567", REFERENCE)
+    assert header.content.sizes == ((3, 2),)
+    assert [entry.method for entry in header.content.index] == [0, 2, 1, 0]
     assert [file.stream(i) for i in range(4)] == [b"word" * 2, b"rgb", b"x", b""]
     assert file.chunks == ((b"gAMA", b"\0\0\xb1\x8f"), (b"tEXt", b"a\0b" * 50))
     assert list(header.boxes()) == [(0, (0, 0, 3, 2)), (0, (3, 0, 5, 2)), (0, (0, 2, 3, 3)), (0, (3, 2, 5, 3))]
@@ -114,8 +114,8 @@ def test_any_file_comes_back(
     )
     assert file.chunks == tuple(chunks)
     assert file.header.model == model
-    assert file.header.tiles == tuple(tiles)
-    assert [(entry.method, file.stream(i)) for i, entry in enumerate(file.header.index)] == streams
+    assert file.header.content.sizes == tuple(tiles)
+    assert [(entry.method, file.stream(i)) for i, entry in enumerate(file.header.content.index)] == streams
 
 
 def test_the_smallest_header_is_written_as_the_format_says() -> None:

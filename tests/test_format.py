@@ -84,7 +84,7 @@ def test_pixels_give_the_golden_bytes_again(path: Path, machine: str) -> None:
     header = container.read_header(data)
     assert header.model is not None
     model = registry.load(named(path), machine=machine, threads=1)
-    again = file_of(model, pixels_of(path), header.transform, header.tiles[0], header.model.adaptation)
+    again = file_of(model, pixels_of(path), header.content.transform, header.content.sizes[0], header.model.adaptation)
     assert again == data
 
 
@@ -93,7 +93,7 @@ def test_compress_gives_the_golden_bytes_again(machine: str, monkeypatch: pytest
     """In that file's order of channels, whichever an encoder would choose."""
     monkeypatch.setattr("lgcodec.colour.MIDDLES", (2,))
     path = GOLDEN / "model-tiles.lgc"
-    tile = container.read_header(path.read_bytes()).tiles[0]
+    tile = container.read_header(path.read_bytes()).content.sizes[0]
     codec = Codec(registry.load(WEIGHTS, machine=machine, threads=1), tile=tile, effort=2)
     assert codec.compress(pixels_of(path)) == path.read_bytes()
 

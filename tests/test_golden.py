@@ -87,22 +87,25 @@ def test_golden_files_cover_the_format() -> None:
     found = headers()
     models = {header.model.wire_id for header in found.values() if header.model is not None}
     assert models == {OWN, *(record.wire_id for record in registry.RECORDS)}
-    assert {entry.method for header in found.values() for entry in header.index} == {plain.MODEL, *plain.METHODS}
+    tiled = {name: header for name, header in found.items() if isinstance(header.content, container.Tiles)}
+    methods = {entry.method for header in tiled.values() for entry in header.content.index}
+    assert methods == {plain.MODEL, *plain.METHODS}
     assert {header.mode.wire_id for header in found.values()} == set(MODES)
-    assert {header.transform for header in found.values()} == set(colour.NAMES)
+    assert {header.content.transform for header in tiled.values()} == set(colour.NAMES)
     assert {header.depth for header in found.values()} >= {1, 4, 8, 16}
     by_model = [header for header in found.values() if header.model is not None]
     assert {header.mode.pillow for header in by_model} == {"1", "L", "LA", "P", "RGB", "RGBA"}
     assert any(header.base_size for header in found.values())
-    assert {header.model is None for header in found.values() if header.kept is not None} == {True, False}
-    assert {header.origin.data[0] for header in found.values() if header.origin is not None} == {0, 1, 2}
+    others = [header.content for name, header in found.items() if name not in tiled]
+    assert {part.model is None for part in others if isinstance(part, container.KeptReference)} == {True, False}
+    assert {part.data[0] for part in others if isinstance(part, container.OriginReference)} == {0, 1, 2}
     assert any(header.chunks[0] for header in found.values())
-    sizes = [(x1 - x0, y1 - y0) for header in by_model for _, (x0, y0, x1, y1) in header.boxes()]
+    sizes = [(x1 - x0, y1 - y0) for header in tiled.values() if header.model for _, (x0, y0, x1, y1) in header.boxes()]
     assert any(width == 1 < height for width, height in sizes)
     assert any(height == 1 < width for width, height in sizes)
-    chained = [header.chain for name, header in found.items() if name.startswith("set-") and header.chain is not None]
+    chained = [header.content.chain for name, header in tiled.items() if name.startswith("set-") and header.is_chained]
     assert [chain.length > 0 for chain in chained] == [True, False, False]
-    assert any(header.chain is not None for name, header in found.items() if "/" not in name)
+    assert any(header.is_chained for name, header in found.items() if "/" not in name)
 
 
 def test_adaptations_of_golden_files_cover_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +116,7 @@ def test_adaptations_of_golden_files_cover_the_format(monkeypatch: pytest.Monkey
         if header.model is None or not header.model.adaptation:
             continue
         model = registry.load(registry.find(header.model.wire_id, header.model.digest), machine="numpy")
-        if header.kept is not None:  # what its side information is says `kept`
+        if isinstance(header.content, container.KeptReference):  # what its side information is says `kept`
             continue
         network, side = model.network, header.model.adaptation
         adapted = network.adapted(side)

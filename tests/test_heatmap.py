@@ -22,7 +22,7 @@ def test_rates_are_those_of_the_index() -> None:
     header = container.read_header(data)
     rates = heatmap.rates(header)
     assert rates.shape == (40, 64)
-    payload = sum(entry.length for entry in header.index)
+    payload = sum(entry.length for entry in header.content.index)
     assert rates.sum() == pytest.approx(8 * payload)
     assert rates[3, 3] == rates.max() > 2 * rates[20, 40]
 

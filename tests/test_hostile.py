@@ -107,7 +107,7 @@ def test_header_changed_behind_a_right_checksum(name: str) -> None:
 def test_streams_changed_behind_right_checksums(name: str, data: st.DataObject) -> None:
     file = container.read(FILES[name])
     header = file.header
-    streams = [(entry.method, file.stream(i)) for i, entry in enumerate(header.index)]
+    streams = [(entry.method, file.stream(i)) for i, entry in enumerate(header.content.index)]
     place = data.draw(st.integers(0, len(streams) - 1))
     method, old = streams[place]
     new = data.draw(st.one_of(st.binary(max_size=len(old) + 4), st.permutations(list(old[:40])).map(bytes)))
@@ -118,11 +118,11 @@ def test_streams_changed_behind_right_checksums(name: str, data: st.DataObject) 
         mode=header.mode,
         depth=header.depth,
         size=(header.width, header.height),
-        transform=header.transform,
+        transform=header.content.transform,
         digest=header.digest,
         chunks=file.chunks,
         model=header.model,
-        tiles=header.tiles,
+        tiles=header.content.sizes,
         streams=streams,
     )
     decodes_or_refuses(name, written)

@@ -82,7 +82,7 @@ def test_golden_files_decode_by_the_text_alone(path: Path) -> None:
 
 
 def test_golden_files_cover_conversions_and_axes() -> None:
-    seen = [container.read(path.read_bytes()).header.origin.data for path in GOLDEN]  # type: ignore[union-attr]
+    seen = [container.read(path.read_bytes()).header.content.data for path in GOLDEN]  # type: ignore[union-attr]
     renderings = [data for data in seen if data[0] == rendered.KIND]
     assert {data[1] for data in renderings} == set(range(len(CONVERSIONS)))
     assert {axis for data in renderings for axis in data[2:4]} == set(range(len(AXES)))
@@ -107,8 +107,8 @@ def test_no_parameters_are_more_than_refused(path: Path, draw: st.DataObject) ->
     """An origin of other bytes is refused or renders something: nothing but our errors."""
     file = container.read(path.read_bytes())
     header = file.header
-    assert header.origin is not None
-    changed = bytearray(header.origin.data)
+    assert isinstance(header.content, container.OriginReference)
+    changed = bytearray(header.content.data)
     changed[draw.draw(st.integers(0, len(changed) - 1))] = draw.draw(st.integers(0, 255))
     data = container.write_origin(
         mode=header.mode,
@@ -117,14 +117,14 @@ def test_no_parameters_are_more_than_refused(path: Path, draw: st.DataObject) ->
         digest=header.digest,
         chunks=(),
         origin=bytes(changed),
-        exceptions=file.exceptions(),
-        parts=[bytes(part) for part in file.parts],
+        exceptions=file.exceptions(header.content),
+        parts=[bytes(part) for part in file.pieces[1:]],
     )
     try:
         lgcodec.decompress(data)
     except LgcodecError:
         return
-    assert bytes(changed) == header.origin.data or header.origin.data[0] == rendered.KIND
+    assert bytes(changed) == header.content.data or header.content.data[0] == rendered.KIND
 
 
 def test_an_origin_within_an_origin_is_refused() -> None:
@@ -132,16 +132,16 @@ def test_an_origin_within_an_origin_is_refused() -> None:
     file = container.read(path.read_bytes())
     grey = next(path for path in GOLDEN if path.stem == "origin-levels-grey").read_bytes()
     header = file.header
-    assert header.origin is not None
+    assert isinstance(header.content, container.OriginReference)
     data = container.write_origin(
         mode=header.mode,
         depth=8,
         size=(header.width, header.height),
         digest=header.digest,
         chunks=(),
-        origin=header.origin.data,
+        origin=header.content.data,
         exceptions=b"",
-        parts=[grey, *(bytes(part) for part in file.parts[1:])],
+        parts=[grey, *(bytes(part) for part in file.pieces[2:])],
     )
     with pytest.raises(FormatError, match="part"):
         lgcodec.decompress(data)

@@ -142,6 +142,20 @@ def test_damage_is_an_oserror() -> None:
         Image.open(io.BytesIO(b"\x89LGX\r\n\x1a\n" + data[8:]))
 
 
+KINDS = ["kept-444.lgc", "kept-as-it-is.lgc", "origin-jpeg-444.lgc", "origin-coefficients.lgc"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_damage_is_found_whatever_a_file_holds(name: str) -> None:
+    data = (GOLDEN / name).read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        image.verify()
+    for place in (len(data) - 1, len(data) // 2):
+        broken = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        with Image.open(io.BytesIO(broken)) as image, pytest.raises(OSError, match="checksum"):
+            image.verify()
+
+
 def test_importing_lgcodec_registers_nothing() -> None:
     code = "import PIL.Image as I; I.init(); n = len(I.ID); import lgcodec, lgcodec.codec; assert len(I.ID) == n"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -77,7 +77,7 @@ def test_images_come_back_from_a_set(model: str | FakeLatent) -> None:
 def test_a_chain_may_begin_with_tiles_of_several_images() -> None:
     codec, digit = Codec("vae-mnist"), np.add.outer(np.arange(28) ** 2 % 50, np.arange(28) * 7).astype(np.uint8)
     data = codec.compress_set({str(i): digit + np.uint8(i) for i in range(9)})
-    first = container.read_header(sets.read(data)["0"])
+    first = container.read_header(sets.read(data)["0"]).content
     assert first.chain is not None
     assert len(first.chain.seeds) > len(first.index) == 1
     for name, picture in codec.decode_set(data).items():

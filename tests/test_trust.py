@@ -193,7 +193,7 @@ def test_what_is_whole_of_a_damaged_file_comes_back(codec: Codec, model_alone: N
     image = texture(24, 40, 3)
     data = bytearray(codec.compress(image))
     header = container.read_header(data)
-    lengths = [entry.length for entry in header.index]
+    lengths = [entry.length for entry in header.content.index]
     start = header.size + sum(lengths[:7])
     data[start] ^= 1
     with pytest.raises(FormatError):

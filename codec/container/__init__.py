@@ -24,12 +24,13 @@ from lgcodec.container.header import (
     KeptReference,
     ModelReference,
     OriginReference,
+    Tiles,
 )
 from lgcodec.container.reading import default_max_pixels, header_size, read_header
 from lgcodec.container.writing import digest_of, write, write_kept, write_origin
 
 __all__ = [
     "DIGEST_SIZE", "MAGIC", "MODEL_DIGEST_SIZE", "MODEL_TILE_AREA", "ChainReference", "Data", "Entry", "File", "Header",
-    "KeptReference", "ModelReference", "OriginReference", "check_size", "default_max_pixels", "digest_of",
+    "KeptReference", "ModelReference", "OriginReference", "Tiles", "check_size", "default_max_pixels", "digest_of",
     "header_size", "read", "read_chunks", "read_header", "write", "write_kept", "write_origin",
 ]  # fmt: skip

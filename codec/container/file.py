@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lgcodec.colour import Component, components
-from lgcodec.container.header import Data, Header
+from lgcodec.container.header import ChainReference, Data, Header, KeptReference, OriginReference, Tiles
 from lgcodec.container.reading import read_header
 from lgcodec.errors import FormatError, IntegrityError, TruncatedError
 from lgcodec.fields import Reader
@@ -18,60 +18,65 @@ from lgcodec.plain import inflate
 
 @dataclass(frozen=True)
 class File:
-    """A file's contents.
+    """A file's contents. pieces: the bytes of all that the header's content announces, in the order of its `lengths`.
 
-    streams, bases: the bytes of each entry in the header's index; chained: those of the chain. They are unchecked until
-    `stream`, `base` or `chain` is called. excepted, parts: those of an origin; `exceptions` checks the first, the
-    others are files. rest, bands: those of a kept file.
+    They are unchecked until the methods give them, which raise TruncatedError, or IntegrityError where a checksum is
+    wrong.
     """
 
     header: Header
     chunks: tuple[Chunk, ...]
-    streams: Sequence[Data]
-    bases: Sequence[Data]
-    chained: Data
-    excepted: Data
-    parts: Sequence[Data]
-    rest: Data = b""
-    bands: Sequence[Data] = ()
+    pieces: Sequence[Data]
 
     def components(self) -> tuple[Component, ...]:
-        mode, transform = self.header.mode, self.header.transform
-        palette = palette_of(self.chunks) if mode.has_palette else None
-        return components(mode, transform, palette)
+        palette = palette_of(self.chunks) if self.header.mode.has_palette else None
+        return components(self.header.mode, self.header.tiles().transform, palette)
 
     def stream(self, place: int) -> bytes:
-        """The bytes of one stream. Raises TruncatedError, or IntegrityError where their checksum is wrong."""
-        entry = self.header.index[place]
-        return checked(self.streams[place], entry.length, entry.crc, f"stream {place}")
+        """The bytes of one stream."""
+        index = self.header.tiles().index
+        return checked(self.pieces[len(index) + place], index[place].length, index[place].crc, f"stream {place}")
 
     def base(self, place: int) -> bytes | None:
-        """The bytes of one stream's base, None where it has none. Raises as `stream` does."""
-        announced = self.header.index[place].base
-        return None if announced is None else checked(self.bases[place], *announced, f"the base of stream {place}")
+        """The bytes of one stream's base, None where it has none."""
+        announced = self.header.tiles().index[place].base
+        return None if announced is None else checked(self.pieces[place], *announced, f"the base of stream {place}")
 
-    def exceptions(self) -> bytes:
-        """An origin's exceptions, unpacked. Raises as `stream` does."""
-        if self.header.origin is None:
-            return b""
-        stored, size, crc = self.header.origin.exceptions
-        packed = checked(self.excepted, stored, crc if stored else 0, "the exceptions")
+    def chain(self, reference: ChainReference) -> bytes:
+        """The bytes of the chain."""
+        return checked(self.pieces[-1], reference.length, reference.crc, "the chain")
+
+    def exceptions(self, origin: OriginReference) -> bytes:
+        """An origin's exceptions, unpacked."""
+        stored, size, crc = origin.exceptions
+        packed = checked(self.pieces[0], stored, crc if stored else 0, "the exceptions")
         return packed if stored == size else inflate(packed, size)
 
-    def kept_rest(self) -> bytes:
-        """The bytes of a kept file that no stream holds. Raises as `stream` does."""
-        kept = self.header.kept
-        return b"" if kept is None else checked(self.rest, *kept.rest, "the kept file's own part")
+    def rest(self, kept: KeptReference) -> bytes:
+        """The bytes of a kept file that no stream holds."""
+        return checked(self.pieces[0], *kept.rest, "the kept file's own part")
 
-    def band(self, place: int) -> bytes:
-        """The bytes of one band of a kept file. Raises as `stream` does."""
-        kept = self.header.kept
-        return b"" if kept is None else checked(self.bands[place], *kept.bands[place], f"band {place}")
+    def band(self, kept: KeptReference, place: int) -> bytes:
+        """The bytes of one band of a kept file."""
+        return checked(self.pieces[1 + place], *kept.bands[place], f"band {place}")
 
-    def chain(self) -> bytes:
-        """The bytes of the chain, none where there is none. Raises as `stream` does."""
-        chain = self.header.chain
-        return b"" if chain is None else checked(self.chained, chain.length, chain.crc, "the chain")
+    def check(self) -> None:
+        """Checks every checksum, those of an origin's parts too. Raises FormatError."""
+        match self.header.content:
+            case Tiles(index=index, chain=chain):
+                for place in range(len(index)):
+                    self.base(place)
+                    self.stream(place)
+                if chain is not None:
+                    self.chain(chain)
+            case OriginReference() as origin:
+                self.exceptions(origin)
+                for part in self.pieces[1:]:
+                    read(part, max_pixels=1 << 62).check()
+            case KeptReference() as kept:
+                self.rest(kept)
+                for place in range(len(kept.bands)):
+                    self.band(kept, place)
 
 
 def checked(data: Data, length: int, crc: int, name: str) -> bytes:
@@ -83,10 +88,10 @@ def checked(data: Data, length: int, crc: int, name: str) -> bytes:
 
 
 def read(data: Data, *, max_pixels: int | None = None, partial: bool = False, rescue: bool = False) -> File:
-    """The contents of a file. Streams are cut out, but neither checked nor decoded.
+    """The contents of a file. Its pieces are cut out, but neither checked nor decoded.
 
     max_pixels: the largest image accepted; None for `default_max_pixels()`. partial: the file may end early, and what
-    is missing is found by `File.stream` and `File.base`. rescue: it may go on after its end, and damaged metadata
+    is missing is found by the methods of `File`. rescue: it may go on after its end, and damaged metadata
     count as none.
     Raises FormatError (its subclasses say how the bytes are wrong) and LimitError.
     """
@@ -94,30 +99,13 @@ def read(data: Data, *, max_pixels: int | None = None, partial: bool = False, re
     header = read_header(view, max_pixels=max_pixels)
     if not rescue and (not partial or len(view) > header.file_size):
         check_size(header, len(view))
-    parts = [view[start:end] for start, end in header.spans()]
-    bases, streams = parts[: len(header.index)], parts[len(header.index) :]
     try:
         chunks = read_chunks(header, view)
     except FormatError:
         if not rescue or header.mode.has_palette:  # whose indices say nothing without it
             raise
         chunks = ()
-    place = header.size + header.chunks[0] + sum(map(len, parts))
-    excepted, files, bands = view[place:place], [], []
-    chained = rest = view[place : header.file_size]
-    if header.kept is not None:
-        rest, chained = view[place : place + header.kept.rest[0]], view[place:place]
-        place += len(rest)
-        for length, _ in header.kept.bands:
-            bands.append(view[place : place + length])
-            place += length
-    if header.origin is not None:
-        excepted, chained = view[place : place + header.origin.exceptions[0]], view[place:place]
-        place += header.origin.exceptions[0]
-        for length in header.origin.parts:
-            files.append(view[place : place + length])
-            place += length
-    return File(header, chunks, streams, bases, chained, excepted, files, rest, bands)
+    return File(header, chunks, [view[start:end] for start, end in header.spans()])
 
 
 def check_size(header: Header, size: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lgcodec.boxes import Box, tile_boxes
+from lgcodec.errors import FormatError
 from lgcodec.image import Mode
 
 MAGIC = b"\x89LGC\r\n\x1a\n"
@@ -59,16 +60,25 @@ class OriginReference:
     exceptions: tuple[int, int, int]
     parts: tuple[int, ...]
 
+    def lengths(self) -> list[int]:
+        """Of the exceptions, and of each part."""
+        return [self.exceptions[0], *self.parts]
+
 
 @dataclass(frozen=True)
 class KeptReference:
     """An image file that is kept byte for byte. size: its bytes; rest: bytes and CRC-32 of all of it but what the
-    model's streams hold. bands: bytes and CRC-32 of these streams; none where `rest` is the file.
+    model's streams hold. bands: bytes and CRC-32 of these streams; none, nor a model, where `rest` is the file.
     """
 
     size: int
     rest: tuple[int, int]
+    model: ModelReference | None
     bands: tuple[tuple[int, int], ...]
+
+    def lengths(self) -> list[int]:
+        """Of the rest, and of each band."""
+        return [self.rest[0], *(length for length, _ in self.bands)]
 
 
 @dataclass(frozen=True)
@@ -85,58 +95,82 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Header:
-    """All of a file but its chunks' and streams' bytes.
+class Tiles:
+    """An image as streams. transform: `colour`'s wire id. sizes: (width, height) of each component's tiles.
 
-    transform: `colour`'s wire id. digest: the first 8 bytes of the SHA-256 of the samples, row by row.
-    tiles: (width, height) of each component's tiles. index: the streams, component by component, tiles in raster order.
-    chunks: lengths of the PNG chunks as stored and unpacked, and their CRC-32.
+    index: the streams, component by component, tiles in raster order. chain: of the model's, which are then empty.
+    """
+
+    transform: int
+    model: ModelReference | None
+    chain: ChainReference | None
+    sizes: tuple[tuple[int, int], ...]
+    index: tuple[Entry, ...]
+
+    def lengths(self) -> list[int]:
+        """Of all streams' bases, of all streams, and of the chain."""
+        bases = [entry.base[0] if entry.base else 0 for entry in self.index]
+        return [*bases, *(entry.length for entry in self.index), 0 if self.chain is None else self.chain.length]
+
+
+@dataclass(frozen=True)
+class Header:
+    """All of a file but its chunks and what they are followed by.
+
+    digest: the first 8 bytes of the SHA-256 of the samples, row by row; of a kept file, of its bytes. chunks: lengths
+    of the PNG chunks as stored and unpacked, and their CRC-32. size: bytes, with its CRC.
     """
 
     mode: Mode
     depth: int
     width: int
     height: int
-    transform: int
     digest: bytes
-    model: ModelReference | None
-    chain: ChainReference | None
-    origin: OriginReference | None
-    tiles: tuple[tuple[int, int], ...]
-    index: tuple[Entry, ...]
     chunks: tuple[int, int, int]
-    size: int  # bytes, with its CRC
-    kept: KeptReference | None = None
+    size: int
+    content: Tiles | OriginReference | KeptReference
+
+    @property
+    def model(self) -> ModelReference | None:
+        """The model that is needed, which of an origin its parts say."""
+        return None if isinstance(self.content, OriginReference) else self.content.model
+
+    @property
+    def is_chained(self) -> bool:
+        """Whether tiles are in a chain, which may go on from another file."""
+        return isinstance(self.content, Tiles) and self.content.chain is not None
 
     @property
     def file_size(self) -> int:
-        chain = 0 if self.chain is None else self.chain.length
-        origin = 0 if self.origin is None else self.origin.exceptions[0] + sum(self.origin.parts)
-        kept = 0 if self.kept is None else self.kept.rest[0] + sum(length for length, _ in self.kept.bands)
-        streams = self.base_size + sum(entry.length for entry in self.index)
-        return self.size + self.chunks[0] + streams + chain + origin + kept
+        return self.size + self.chunks[0] + sum(self.content.lengths())
 
     @property
     def base_size(self) -> int:
         """Bytes of all bases."""
-        return sum(entry.base[0] for entry in self.index if entry.base is not None)
+        return sum(self.content.lengths()[: len(self.content.index)]) if isinstance(self.content, Tiles) else 0
+
+    def tiles(self) -> Tiles:
+        """The content. Raises FormatError where this is something else than tiles."""
+        if not isinstance(self.content, Tiles):
+            raise FormatError("the file has an origin, or keeps an image file, where tiles are expected")
+        return self.content
 
     @property
     def preview_size(self) -> int:
         """Bytes from the file's start on that a preview takes; 0 where there is none."""
-        if self.kept is not None:
-            return self.file_size if self.model is not None else 0
+        if isinstance(self.content, KeptReference):
+            return 0 if self.content.model is None else self.file_size
         return self.size + self.chunks[0] + self.base_size if self.base_size else 0
 
     def spans(self) -> Iterator[tuple[int, int]]:
-        """Where the file has each stream's base, and then each stream: the first byte, and the one after the last."""
+        """Where the file has each piece of its content: the first byte, and the one after the last."""
         place = self.size + self.chunks[0]
-        for length in [e.base[0] if e.base else 0 for e in self.index] + [e.length for e in self.index]:
+        for length in self.content.lengths():
             yield place, place + length
             place += length
 
     def boxes(self) -> Iterator[tuple[int, Box]]:
-        """The component and the place of each stream in the index."""
-        for component, (width, height) in enumerate(self.tiles):
+        """The component and the place of each stream in the index. Raises as `tiles`."""
+        for component, (width, height) in enumerate(self.tiles().sizes):
             for box in tile_boxes(self.width, self.height, width, height):
                 yield component, box

@@ -29,6 +29,7 @@ from lgcodec.container.header import (
     KeptReference,
     ModelReference,
     OriginReference,
+    Tiles,
 )
 from lgcodec.errors import FormatError, IntegrityError, LimitError, TruncatedError, VersionError
 from lgcodec.fields import Reader
@@ -113,18 +114,11 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
         origin = _read_origin(reader, width * height)
         if reader.left() or transform != PLAIN:
             raise FormatError("a file with an origin has no streams of its own")
-        return Header(mode, depth, width, height, transform, digest, None, None, origin, (), (), chunks, size)
+        return Header(mode, depth, width, height, digest, chunks, size, origin)
     if features & IS_KEPT:
         if transform != PLAIN or chunks[0]:
             raise FormatError("a kept file has neither a transform nor metadata beside it")
-        kept = KeptReference(reader.varint(1), (reader.varint(1), reader.crc()), ())
-        model = _read_model(reader) if has_model else None
-        if model is not None:
-            bands = [(reader.varint(), reader.crc()) for _ in range(reader.varint(1, reader.left()))]
-            kept = replace(kept, bands=tuple(bands))
-        if reader.left() or any(length % 4 for length, _ in kept.bands):
-            raise FormatError("the header of a kept file is not well-formed")
-        return Header(mode, depth, width, height, transform, digest, model, None, None, (), (), chunks, size, kept)
+        return Header(mode, depth, width, height, digest, chunks, size, _read_kept(reader, has_model))
     model = _read_model(reader) if has_model else None
     chain = _read_chain(reader) if features & HAS_CHAIN else None
     parts = components(mode, transform)
@@ -138,7 +132,17 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
         raise FormatError(f"the header goes on for {reader.left()} bytes after its end")
     if any(entry.method == MODEL for entry in index) != has_model or (has_model and transform == PLAIN):
         raise FormatError("a file names a model if, and only if, it holds streams of that model")
-    return Header(mode, depth, width, height, transform, digest, model, chain, None, tiles, index, chunks, size)
+    return Header(mode, depth, width, height, digest, chunks, size, Tiles(transform, model, chain, tiles, index))
+
+
+def _read_kept(reader: Reader, has_model: bool) -> KeptReference:
+    size, rest = reader.varint(1), (reader.varint(1), reader.crc())
+    model = _read_model(reader) if has_model else None
+    count = reader.varint(1, reader.left()) if has_model else 0
+    bands = tuple((reader.varint(), reader.crc()) for _ in range(count))
+    if reader.left() or any(length % 4 for length, _ in bands):
+        raise FormatError("the header of a kept file is not well-formed")
+    return KeptReference(size, rest, model, bands)
 
 
 def _read_chunk_sizes(reader: Reader) -> tuple[int, int, int]:
