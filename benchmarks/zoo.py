@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import time
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from lgcodec.models.families.masked import training
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "zoo.csv"
+LECTURES = HERE / "lectures.csv"  # every system, technique and use that the lectures name
 HEAD = [
     "system", "data", "published", "float bits/dim", "integer bits/dim", "file bits/dim", "nats of the file",
     "nats by 50 draws", "nats in latents", "integer over float", "file over integer", "minutes trained", "compress s", "decompress s",
@@ -64,8 +66,26 @@ def main(data: Path, folder: Path, systems: str | None, images: int, page: Path)
         row[0], row[2] = zoo.system(name).title, zoo.system(name).published
     ordered = sorted(rows.values(), key=lambda row: (row[1], float(row[5])))
     lines = [HEAD, ["---"] * len(HEAD), *(row[: len(HEAD)] for row in ordered)]
-    block = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    page.write_text(replaced(page.read_text(), "zoo", block))
+    text = replaced(page.read_text(), "zoo", table(lines))
+    page.write_text(replaced(text, "rows", table(lectures(rows))))
+
+
+def table(lines: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def lectures(rows: dict[str, list[str]]) -> list[list[str]]:
+    """The lines of lectures.csv, with the figures of systems and of the models of digits in {braces}."""
+    figures = {name: f"{row[6]} nats" if row[1] == "bits" else f"{row[5]} bits/dim" for name, row in rows.items()}
+    with (RESULTS.parent / "mnist.csv").open(newline="") as file:
+        figures |= {f"mnist:{row['model']}": f"{row['coded bpsp']} bits/dim" for row in csv.DictReader(file)}
+    with LECTURES.open(newline="") as file:
+        entries = list(csv.DictReader(file))
+    lines = [[*entries[0]], ["---"] * len(entries[0])]
+    for entry in entries:
+        found = re.sub(r"{([\w:-]+)}", lambda m: figures.get(m[1], "tested, not trained"), entry["figure"])
+        lines.append([*list(entry.values())[:-1], found])
+    return lines
 
 
 def measure(name: str, folder: Path, x: np.ndarray, labels: np.ndarray | None) -> list[str]:
