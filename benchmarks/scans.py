@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from lgcodec import Codec, inspect
 from lgcodec.cli import files
@@ -93,7 +93,7 @@ def size(image: Image.Image, form: str, **options: Any) -> int:
 def g4(image: Image.Image) -> int:
     file = io.BytesIO()
     image.save(file, "TIFF", compression="group4", strip_size=1 << 30)
-    with Image.open(file) as again:
+    with TiffImagePlugin.TiffImageFile(file) as again:
         return sum(again.tag_v2[279])  # StripByteCounts
 
 

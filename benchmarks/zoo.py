@@ -6,9 +6,9 @@ FOLDER holds NAME.safetensors and NAME.checkpoint.pt for each system, as `lgcode
 --out FOLDER/NAME.safetensors` writes them. The first test images are compressed by one call, by numpy, as one image of
 all of them one below the other; the file is counted whole, decoded and compared. Systems that are told classes make a
 file of each class. Float rates are of the same images: of systems with latents -ELBO for one draw, and beside it, in
-nats, the bound of 50 draws, which is nearer to -log p(x) but not what a file takes; and the information that latents have
-about a picture, in nats, between its lower bound (of the model's own pictures) and the divergence. Rows of systems that are not asked
-for stay as they are in results/zoo.csv.
+nats, the bound of 50 draws, which is nearer to -log p(x) but not what a file takes; and the information that latents
+have about a picture, in nats, between its lower bound (of the model's own pictures) and the divergence. Rows of systems
+that are not asked for stay as they are in results/zoo.csv.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from lgcodec.cli.bench import measure as bench
 from lgcodec.cli.bench.tables import replaced
 from lgcodec.models import registry, zoo
 from lgcodec.models.families.masked import training
+from lgcodec.models.families.masked.floats import Latents
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "zoo.csv"
 LECTURES = HERE / "lectures.csv"  # every system, technique and use that the lectures name
 HEAD = [
     "system", "data", "published", "float bits/dim", "integer bits/dim", "file bits/dim", "nats of the file",
-    "nats by 50 draws", "nats in latents", "integer over float", "file over integer", "minutes trained", "compress s", "decompress s",
-    "images",
+    "nats by 50 draws", "nats in latents", "integer over float", "file over integer", "minutes trained", "compress s",
+    "decompress s", "images",
 ]  # fmt: skip
 FACTS = ["name", "multiply-adds of a pixel", "parameters", "digest"]
 
@@ -96,7 +97,7 @@ def measure(name: str, folder: Path, x: np.ndarray, labels: np.ndarray | None) -
     model, _ = training.build(system, graph, 0)
     model.load_state_dict(torch.load(path.with_suffix(".checkpoint.pt"), weights_only=True)["model"])
     floats, tight, told = training.float_rate(model, images, given), "", ""
-    if system.posterior:
+    if isinstance(model, Latents):
         tight = f"{training.float_rate(model, images, given, 50) * math.log(2) * images[0].size:.2f}"
         least, most = training.information(model, images[:500])
         told = f"{most:.1f}" if least is None else f"{least:.1f} to {most:.1f}"

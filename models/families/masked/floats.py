@@ -169,7 +169,8 @@ class FloatGraph(nn.Module):
         weight, bias, K = self.weights[str(i)], self.biases[str(i)], len(node.offsets)
         parts, some = weight.split([K * a.shape[1] for a in inputs], dim=1), masks.shared[i]
         if some is None:
-            rows = [self._near(a, masks.sources[i, j], masks.of[i, j]) for j, a in zip(node.inputs, inputs, strict=True)]
+            pairs = zip(node.inputs, inputs, strict=True)
+            rows = [self._near(a, masks.sources[i, j], masks.of[i, j]) for j, a in pairs]
             return F.linear(torch.cat(rows, dim=-1), weight, bias).transpose(1, 2)
         offsets = np.array([node.offsets[k] for k in some])
         (top, left), (bottom, right) = offsets.min(axis=0), offsets.max(axis=0)
