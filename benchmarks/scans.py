@@ -3,9 +3,8 @@
 Usage: python benchmarks/scans.py FOLDER [--jbig2 PROGRAM]
 
 G4 is libtiff's, the bytes of its one strip. JBIG2 is what the program `jbig2` makes (github.com/agl/jbig2enc; without
-options it writes one generic region), if there is one. Each lgcodec file is decoded and compared; times are of one call
-in one thread, beside those of the model alone, without the plain methods that are tried as well. CSV into
-results/scans.csv, the table into docs/results.md.
+options it writes one generic region), if there is one. Each lgcodec file is decoded and compared; speeds are of
+CPU time, in one thread. CSV into results/scans.csv, the table into docs/results.md.
 """
 
 from __future__ import annotations
@@ -23,15 +22,13 @@ import click
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from lgcodec import Codec, inspect
+from lgcodec import Codec
 from lgcodec.cli import files
 from lgcodec.cli.bench import measure as bench
 from lgcodec.cli.bench.tables import replaced
-from lgcodec.coding import coder
-from lgcodec.models import registry
 
 HERE = Path(__file__).parent
-HEAD = ["page", "MP", "black", "PNG", "WebP", "G4", "JBIG2", "lgcodec", "of JBIG2", "model MP/s in", "model MP/s out"]
+HEAD = ["page", "MP", "black", "PNG", "WebP", "G4", "JBIG2", "lgcodec", "of JBIG2", "MP/s in", "MP/s out"]
 
 
 @click.command()
@@ -57,31 +54,19 @@ def main(folder: Path, program: str, out: Path, page: Path) -> None:
 
 def measure(name: str, image: Image.Image, program: str) -> list[Any]:
     pixels, codec = np.asarray(image), Codec(verify=False, threads=1)
-    data, area = codec.compress(pixels), image.width * image.height / 1e6
-    if not np.array_equal(codec.decompress(data), pixels):
+    start = time.process_time()
+    data = codec.compress(pixels)
+    middle = time.process_time()
+    again = codec.decompress(data)
+    end = time.process_time()
+    if not np.array_equal(again, pixels):
         raise click.ClickException(f"{name}: the pixels did not come back")
-    speeds: list[Any] = ["", ""]
-    if inspect(data).model_id is not None:
-        speeds = [f"{area / seconds:.2f}" for seconds in times(codec, pixels, data)]
+    area = image.width * image.height / 1e6
+    speeds = [f"{area / seconds:.2f}" for seconds in (middle - start, end - middle)]
     sizes = [size(image, "PNG", optimize=True), size(image.convert("L"), "WEBP", lossless=True, method=6), g4(image)]
     other = jbig2(image, program)
     ratio = "" if other is None else f"{len(data) / other:.3f}"
     return [name, f"{area:.1f}", f"{1 - pixels.mean():.3f}", *sizes, other, len(data), ratio, *speeds]
-
-
-def times(codec: Codec, pixels: np.ndarray, data: bytes) -> tuple[float, float]:
-    """Seconds in which the model codes the page, and decodes the file."""
-    model = registry.load("scan", threads=1)
-    width, height = model.tile
-    height = min(height, pixels.shape[0])
-    corners = [(y, x) for y in range(0, pixels.shape[0], height) for x in range(0, pixels.shape[1], width)]
-    tiles = [pixels[None, y : y + height, x : x + width].astype(np.int16) for y, x in corners]
-    start = time.perf_counter()
-    for tile in tiles:
-        coder.encode(model, [tile])
-    middle = time.perf_counter()
-    codec.decompress(data)
-    return middle - start, time.perf_counter() - middle
 
 
 def size(image: Image.Image, form: str, **options: Any) -> int:

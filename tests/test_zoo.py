@@ -29,6 +29,7 @@ from lgcodec.models.interface import ImageModel
 from lgcodec.models.machines.choose import choose
 from lgcodec.models.machines.numpy.stack import Stack
 from lgcodec.models.weights import Weights
+from lgcodec.models.zoo import vae
 
 SMALL = {"width": 8, "hidden": 20, "depth": 2, "mixed": 3, "latents": 5, "components": 16}
 
@@ -341,6 +342,23 @@ def test_pictures_are_completed(name: str, tmp_path: Path) -> None:
         codec.complete(images[0], known[1:])
 
 
+def test_options_of_the_objective() -> None:
+    """What latents cost decides how much they say."""
+    x, spent = torch.from_numpy(np.random.default_rng(2).integers(0, 2, (100, 20))), {}
+    for option in ({}, {"beta": 8.0}, {"free_bits": 2.0}, {"rate": 12.0}):
+        system = replace(zoo.system("vae"), objective=option, posterior=lambda shape: vae.posterior(shape, 20, 5))
+        model, _ = training.build(system, graph("vae", (5, 4)), 0)
+        descent = torch.optim.Adam(model.parameters(), 3e-3)
+        for _ in range(150):
+            descent.zero_grad()
+            model.loss(x).backward()
+            descent.step()
+        with torch.inference_mode():
+            spent[next(iter(option), "")] = model.terms(x)[0].sum(1).mean().item()
+    assert spent["beta"] < spent[""] < spent["free_bits"]
+    assert spent["rate"] == pytest.approx(12, abs=2)
+
+
 def test_what_is_between_two_pictures(tmp_path: Path) -> None:
     training.exported(made("vae", (6, 5)), {}).write(tmp_path / "own.safetensors")
     codec = lgcodec.Codec(registry.load(tmp_path / "own.safetensors", machine="numpy"))
@@ -473,6 +491,15 @@ def test_hostile_graphs_are_refused() -> None:
         Network.of(changed(good, **{"table.bernoulli": good.tensors["table.bernoulli"] * 0}))
     with pytest.raises(ModelError):
         Network.of(Weights(good.family, good.config, {k: a for k, a in good.tensors.items() if k != "4.bias"}, {}))
+
+
+def test_inputs_of_other_units_lie_on_a_grid() -> None:
+    g = graph("pixelcnnpp_scales", (6, 6))
+    coarse = next(i for i, node in enumerate(g.nodes) if node.grid == (3, 3))
+    for change in ({"grid": (3, 4)}, {"kind": "dense", "grid": (0, 0), "offsets": ()}):
+        nodes = (*g.nodes[:coarse], replace(g.nodes[coarse], **change), *g.nodes[coarse + 1 :])
+        with pytest.raises(ModelError, match="grid"):
+            replace(g, nodes=nodes)
 
 
 def test_graphs_that_need_too_much_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

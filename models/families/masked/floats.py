@@ -300,17 +300,18 @@ class Latents(nn.Module):
 
     samples: of the importance-weighted bound (Burda et al. 2016); beta: what a divergence costs (Higgins et al. 2017);
     free_bits: of each latent that cost nothing, averaged over a batch (Kingma et al. 2016); warm_up: steps until they
-    cost what they will cost (Sønderby et al. 2016).
+    cost what they will cost (Sønderby et al. 2016); rate: nats that a picture's latents are held at, instead of costing
+    what they take (Guu et al. 2018), so that a strong likelihood cannot do without them.
     """
 
     def __init__(
         self, prior: Graph | None, posterior: Graph, likelihood: Graph, seed: int = 0, *, samples: int = 1,
-        beta: float = 1.0, free_bits: float = 0.0, warm_up: int = 0,
+        beta: float = 1.0, free_bits: float = 0.0, warm_up: int = 0, rate: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.prior = None if prior is None else FloatGraph(prior, seed)
         self.posterior, self.likelihood = FloatGraph(posterior, seed + 1), FloatGraph(likelihood, seed + 2)
-        self.samples, self.beta, self.free_bits, self.warm_up, self.step = samples, beta, free_bits, warm_up, 0
+        self.samples, self.beta, self.free_bits, self.warm_up, self.rate, self.step = samples, beta, free_bits, warm_up, rate, 0
 
     def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
         """For so many draws of the latents: nats of log q(z) - log p(z) of each, [B samples, latents], and of x given
@@ -345,6 +346,7 @@ class Latents(nn.Module):
             return self.bound(x, self.samples).mean() / size
         nats, likelihood = self.terms(x)
         spent = nats.mean(0).clamp(min=self.free_bits * math.log(2)).sum()
+        spent = spent if self.rate is None else torch.abs(spent - self.rate)
         cost = self.beta * min(1.0, 0.1 + self.step / self.warm_up if self.warm_up else 1.0)
         return (cost * spent + likelihood.mean()) / size
 
