@@ -78,6 +78,7 @@ def size(image: Image.Image, form: str, **options: Any) -> int:
 def g4(image: Image.Image) -> int:
     file = io.BytesIO()
     image.save(file, "TIFF", compression="group4", strip_size=1 << 30)
+    file.seek(0)
     with TiffImagePlugin.TiffImageFile(file) as again:
         return sum(again.tag_v2[279])  # StripByteCounts
 

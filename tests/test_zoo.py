@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import reference_masked
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 import lgcodec
 from lgcodec import container
@@ -421,6 +423,31 @@ def test_files_of_own_weights(name: str, tmp_path: Path) -> None:
         assert lgcodec.inspect(lgcodec.Codec(verify=False, effort=1).compress(image)).model_id is None
         with pytest.raises(lgcodec.errors.ModelError, match="bits"):
             codec.compress(noise * 255)
+
+
+def page_of_text() -> np.ndarray:
+    """Slanted, with rough edges: bool [300, 400]."""
+    sheet = Image.new("L", (400, 300), 255)
+    for y in range(10, 280, 24):
+        words = "".join(chr(97 + (y * i * i + 7 * i) % 26) if i % 6 else " " for i in range(1, 40))
+        ImageDraw.Draw(sheet).text((12, y), words, fill=0, font=ImageFont.load_default(16))
+    noise = np.random.default_rng(0).normal(128, 25, (300, 400))
+    turned: np.ndarray = np.asarray(sheet.rotate(0.7, Image.Resampling.BICUBIC, fillcolor=255))
+    return turned > noise
+
+
+def test_pages_of_text_go_by_their_own_model() -> None:
+    """Without being asked to, in fewer bytes than CCITT G4 and PNG; parts of them come back, too."""
+    page, g4, png = page_of_text(), io.BytesIO(), io.BytesIO()
+    Image.fromarray(page).save(g4, "TIFF", compression="group4")
+    Image.fromarray(page).save(png, "PNG", optimize=True)
+    data = lgcodec.compress(page)
+    assert lgcodec.inspect(data).model_id == registry.RECORDS[13].wire_id == 14
+    assert len(data) < 0.75 * min(g4.tell(), png.tell())
+    assert np.array_equal(lgcodec.decompress(data), page)
+    assert np.array_equal(lgcodec.decompress(data, region=(250, 20, 300, 290)), page[20:290, 250:300])
+    icon = np.indices((16, 16)).sum(axis=0) % 2 == 0
+    assert lgcodec.inspect(lgcodec.compress(icon)).model_id is None
 
 
 HOSTILE = [

@@ -311,7 +311,8 @@ class Latents(nn.Module):
         super().__init__()
         self.prior = None if prior is None else FloatGraph(prior, seed)
         self.posterior, self.likelihood = FloatGraph(posterior, seed + 1), FloatGraph(likelihood, seed + 2)
-        self.samples, self.beta, self.free_bits, self.warm_up, self.rate, self.step = samples, beta, free_bits, warm_up, rate, 0
+        self.samples, self.beta, self.free_bits, self.rate = samples, beta, free_bits, rate
+        self.warm_up, self.step = warm_up, 0
 
     def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
         """For so many draws of the latents: nats of log q(z) - log p(z) of each, [B samples, latents], and of x given
