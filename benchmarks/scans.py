@@ -27,7 +27,7 @@ from lgcodec.cli.bench import measure as bench
 from lgcodec.cli.bench.tables import replaced
 
 HERE = Path(__file__).parent
-HEAD = ["page", "MP", "black", "PNG", "WebP", "G4", "JBIG2", "lgcodec", "of JBIG2"]
+HEAD = ["page", "MP", "black", "PNG", "WebP", "G4", "JBIG2", "ours", "of JBIG2"]
 
 
 @click.command()
