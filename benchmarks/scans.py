@@ -3,9 +3,8 @@
 Usage: python benchmarks/scans.py FOLDER [--jbig2 PROGRAM]
 
 G4 is libtiff's, the bytes of its one strip. JBIG2 is what the program `jbig2` makes (github.com/agl/jbig2enc; without
-options it writes one generic region), if there is one. Each lgcodec file is decoded and compared; times are of one call
-in one thread, beside those of the model alone, without the plain methods that are tried as well. CSV into
-results/scans.csv, the table into docs/results.md.
+options it writes one generic region), if there is one. Each lgcodec file is decoded and compared.
+CSV into results/scans.csv, whose pages are not measured again; the table into docs/results.md.
 """
 
 from __future__ import annotations
@@ -15,23 +14,20 @@ import io
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from lgcodec import Codec, inspect
+from lgcodec import Codec
 from lgcodec.cli import files
 from lgcodec.cli.bench import measure as bench
 from lgcodec.cli.bench.tables import replaced
-from lgcodec.coding import coder
-from lgcodec.models import registry
 
 HERE = Path(__file__).parent
-HEAD = ["page", "MP", "black", "PNG", "WebP", "G4", "JBIG2", "lgcodec", "of JBIG2", "model MP/s in", "model MP/s out"]
+HEAD = ["page", "MP", "black", "PNG", "WebP", "G4", "JBIG2", "ours", "of JBIG2"]
 
 
 @click.command()
@@ -41,47 +37,47 @@ HEAD = ["page", "MP", "black", "PNG", "WebP", "G4", "JBIG2", "lgcodec", "of JBIG
 @click.option("--page", type=click.Path(path_type=Path), default=HERE.parent / "docs" / "results.md")
 def main(folder: Path, program: str, out: Path, page: Path) -> None:
     where, rows = vars(bench.environment(None, "cpu")), []
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in files.IMAGES):
+    if out.is_file():
+        with out.open(newline="") as file:
+            rows = [[row[key] for key in HEAD] for row in csv.DictReader(file)]
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in files.IMAGES]
+    for path in sorted(paths, key=lambda path: path.stat().st_size):
         with Image.open(path) as image:
-            if image.mode != "1":
+            if image.mode != "1" or path.stem in [row[0] for row in rows]:
                 continue
             rows.append(measure(path.stem, Image.fromarray(np.asarray(image)), program))
-        click.echo("  ".join(map(str, rows[-1])))
-    with out.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*HEAD, *where])
-        writer.writerows([*row, *where.values()] for row in rows)
-    lines = [HEAD, ["---"] * len(HEAD), *map(shown, rows), shown(total(rows))]
-    page.write_text(replaced(page.read_text(), "scans", "\n".join(f"| {' | '.join(line)} |" for line in lines)))
+        click.echo("  ".join(rows[-1]))
+        with out.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([*HEAD, *where])
+            writer.writerows([*row, *map(str, where.values())] for row in rows)
+        lines = [HEAD, ["---"] * len(HEAD), *map(shown, sorted(rows)), shown(total(rows))]
+        text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        page.write_text(replaced(page.read_text(), "scans", text))
 
 
-def measure(name: str, image: Image.Image, program: str) -> list[Any]:
+def measure(name: str, image: Image.Image, program: str) -> list[str]:
     pixels, codec = np.asarray(image), Codec(verify=False, threads=1)
-    data, area = codec.compress(pixels), image.width * image.height / 1e6
+    data = codec.compress(pixels)
     if not np.array_equal(codec.decompress(data), pixels):
         raise click.ClickException(f"{name}: the pixels did not come back")
-    speeds: list[Any] = ["", ""]
-    if inspect(data).model_id is not None:
-        speeds = [f"{area / seconds:.2f}" for seconds in times(codec, pixels, data)]
-    sizes = [size(image, "PNG", optimize=True), size(image.convert("L"), "WEBP", lossless=True, method=6), g4(image)]
-    other = jbig2(image, program)
-    ratio = "" if other is None else f"{len(data) / other:.3f}"
-    return [name, f"{area:.1f}", f"{1 - pixels.mean():.3f}", *sizes, other, len(data), ratio, *speeds]
+    sizes = [size(image, "PNG", optimize=True), size(image.convert("L"), "WEBP", lossless=True), g4(image)]
+    sizes += [jbig2(image, program) or 0, len(data)]
+    area = image.width * image.height / 1e6
+    return [name, f"{area:.1f}", f"{1 - pixels.mean():.3f}", *map(str, sizes), ratios(sizes)]
 
 
-def times(codec: Codec, pixels: np.ndarray, data: bytes) -> tuple[float, float]:
-    """Seconds in which the model codes the page, and decodes the file."""
-    model = registry.load("scan", threads=1)
-    width, height = model.tile
-    height = min(height, pixels.shape[0])
-    corners = [(y, x) for y in range(0, pixels.shape[0], height) for x in range(0, pixels.shape[1], width)]
-    tiles = [pixels[None, y : y + height, x : x + width].astype(np.int16) for y, x in corners]
-    start = time.perf_counter()
-    for tile in tiles:
-        coder.encode(model, [tile])
-    middle = time.perf_counter()
-    codec.decompress(data)
-    return middle - start, time.perf_counter() - middle
+def ratios(sizes: list[int]) -> str:
+    return f"{sizes[-1] / sizes[-2]:.3f}" if sizes[-2] else ""
+
+
+def total(rows: list[list[str]]) -> list[str]:
+    sums = [sum(int(row[i]) for row in rows) for i in range(3, 8)]
+    return [f"all {len(rows)}", f"{sum(float(row[1]) for row in rows):.1f}", "", *map(str, sums), ratios(sums)]
+
+
+def shown(row: list[str]) -> list[str]:
+    return [f"{int(cell):,}" if 3 <= i < 8 else cell for i, cell in enumerate(row)]
 
 
 def size(image: Image.Image, form: str, **options: Any) -> int:
@@ -93,7 +89,8 @@ def size(image: Image.Image, form: str, **options: Any) -> int:
 def g4(image: Image.Image) -> int:
     file = io.BytesIO()
     image.save(file, "TIFF", compression="group4", strip_size=1 << 30)
-    with Image.open(file) as again:
+    file.seek(0)
+    with TiffImagePlugin.TiffImageFile(file) as again:
         return sum(again.tag_v2[279])  # StripByteCounts
 
 
@@ -105,16 +102,6 @@ def jbig2(image: Image.Image, program: str) -> int | None:
         image.save(path := Path(folder) / "page.png")
         done = subprocess.run([found, path], capture_output=True, check=True)
     return len(done.stdout)
-
-
-def total(rows: list[list[Any]]) -> list[Any]:
-    sums = [sum(row[i] or 0 for row in rows) for i in range(3, 8)]
-    ratio = f"{sums[4] / sums[3]:.3f}" if sums[3] else ""
-    return [f"all {len(rows)}", f"{sum(float(row[1]) for row in rows):.1f}", "", *sums, ratio, "", ""]
-
-
-def shown(row: list[Any]) -> list[str]:
-    return [f"{cell:,}" if isinstance(cell, int) else str(cell if cell is not None else "") for cell in row]
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ FOLDER holds NAME.safetensors and NAME.checkpoint.pt for each system, as `lgcode
 --out FOLDER/NAME.safetensors` writes them. The first test images are compressed by one call, by numpy, as one image of
 all of them one below the other; the file is counted whole, decoded and compared. Systems that are told classes make a
 file of each class. Float rates are of the same images: of systems with latents -ELBO for one draw, and beside it, in
-nats, the bound of 50 draws, which is nearer to -log p(x) but not what a file takes; and the information that latents have
-about a picture, in nats, between its lower bound (of the model's own pictures) and the divergence. Rows of systems that are not asked
-for stay as they are in results/zoo.csv.
+nats, the bound of 50 draws, which is nearer to -log p(x) but not what a file takes; and the information that latents
+have about a picture, in nats, between its lower bound (of the model's own pictures) and the divergence. Rows of systems
+that are not asked for stay as they are in results/zoo.csv.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import time
 from pathlib import Path
+from unittest import mock
 
 import click
 import numpy as np
@@ -28,13 +30,15 @@ from lgcodec.cli.bench import measure as bench
 from lgcodec.cli.bench.tables import replaced
 from lgcodec.models import registry, zoo
 from lgcodec.models.families.masked import training
+from lgcodec.models.families.masked.floats import Latents
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "zoo.csv"
+LECTURES = HERE / "lectures.csv"  # every system, technique and use that the lectures name
 HEAD = [
     "system", "data", "published", "float bits/dim", "integer bits/dim", "file bits/dim", "nats of the file",
-    "nats by 50 draws", "nats in latents", "integer over float", "file over integer", "minutes trained", "compress s", "decompress s",
-    "images",
+    "nats by 50 draws", "nats in latents", "integer over float", "file over integer", "minutes trained", "compress s",
+    "decompress s", "images",
 ]  # fmt: skip
 FACTS = ["name", "multiply-adds of a pixel", "parameters", "digest"]
 
@@ -50,22 +54,53 @@ def main(data: Path, folder: Path, systems: str | None, images: int, page: Path)
     with np.load(data) as file:
         x, labels = file["test"][:images], file.get("test_labels")
     where = vars(bench.environment(None, "auto"))
-    head, rows = [*HEAD, *FACTS, *where], {}
-    if RESULTS.is_file():
-        with RESULTS.open(newline="") as old:
-            rows = {row["name"]: [row.get(key, "") for key in head] for row in csv.DictReader(old)}
+    head, rows = [*HEAD, *FACTS, *where], known([*HEAD, *FACTS, *where])
     for name in found if systems is None else filter(None, systems.split(",")):
-        rows[name] = [*measure(name, folder, x, labels), *map(str, where.values())]
+        row = [*measure(name, folder, x, labels), *map(str, where.values())]
+        rows = known(head) | {name: row}  # another call may have added some
         with RESULTS.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(head)
-            writer.writerows(rows[known] for known in zoo.names() if known in rows)
+            writer.writerows(rows[name] for name in zoo.names() if name in rows)
     for name, row in rows.items():
         row[0], row[2] = zoo.system(name).title, zoo.system(name).published
     ordered = sorted(rows.values(), key=lambda row: (row[1], float(row[5])))
     lines = [HEAD, ["---"] * len(HEAD), *(row[: len(HEAD)] for row in ordered)]
-    block = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    page.write_text(replaced(page.read_text(), "zoo", block))
+    text = replaced(page.read_text(), "zoo", table(lines))
+    page.write_text(replaced(text, "rows", table(lectures(rows))))
+
+
+def alone(codec: lgcodec.Codec, image: np.ndarray) -> bytes:
+    """The file that the model makes, even where plain methods would be shorter."""
+    without = mock.patch("lgcodec.encode.may_be_smaller", return_value=False)
+    with without, mock.patch("lgcodec.plain.is_promising", return_value=False):
+        return codec.compress(image)
+
+
+def known(head: list[str]) -> dict[str, list[str]]:
+    """The rows of results/zoo.csv by name."""
+    if not RESULTS.is_file():
+        return {}
+    with RESULTS.open(newline="") as file:
+        return {row["name"]: [row.get(key, "") for key in head] for row in csv.DictReader(file)}
+
+
+def table(lines: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def lectures(rows: dict[str, list[str]]) -> list[list[str]]:
+    """The lines of lectures.csv, with the figures of systems and of the models of digits in {braces}."""
+    figures = {name: f"{row[6]} nats" if row[1] == "bits" else f"{row[5]} bits/dim" for name, row in rows.items()}
+    with (RESULTS.parent / "mnist.csv").open(newline="") as file:
+        figures |= {f"mnist:{row['model']}": f"{row['coded bpsp']} bits/dim" for row in csv.DictReader(file)}
+    with LECTURES.open(newline="") as file:
+        entries = list(csv.DictReader(file))
+    lines = [[*entries[0]], ["---"] * len(entries[0])]
+    for entry in entries:
+        found = re.sub(r"{([\w:-]+)}", lambda m: figures.get(m[1], "tested, not trained"), entry["figure"])
+        lines.append([*list(entry.values())[:-1], found])
+    return lines
 
 
 def measure(name: str, folder: Path, x: np.ndarray, labels: np.ndarray | None) -> list[str]:
@@ -76,16 +111,16 @@ def measure(name: str, folder: Path, x: np.ndarray, labels: np.ndarray | None) -
     model, _ = training.build(system, graph, 0)
     model.load_state_dict(torch.load(path.with_suffix(".checkpoint.pt"), weights_only=True)["model"])
     floats, tight, told = training.float_rate(model, images, given), "", ""
-    if system.posterior:
+    if isinstance(model, Latents):
         tight = f"{training.float_rate(model, images, given, 50) * math.log(2) * images[0].size:.2f}"
         least, most = training.information(model, images[:500])
         told = f"{most:.1f}" if least is None else f"{least:.1f} to {most:.1f}"
     columns = [np.ascontiguousarray(some.reshape(-1, x.shape[2])) for _, some in training.by_class(images, given)]
     columns = [column.astype(bool) for column in columns] if system.data == "bits" else columns
     codec = lgcodec.Codec(registry.load(path, machine="numpy"), verify=False)
-    codec.decompress(codec.compress(columns[0][: 2 * x.shape[1]]))  # loads
+    codec.decompress(alone(codec, columns[0][: 2 * x.shape[1]]))  # loads
     start = time.perf_counter()
-    data = [codec.compress(column) for column in columns]
+    data = [alone(codec, column) for column in columns]
     middle = time.perf_counter()
     again = [codec.decompress(part) for part in data]
     end = time.perf_counter()

@@ -25,9 +25,9 @@ Model = Union[str, "os.PathLike[str]", ImageModel]
 class Options:
     """Settings only, so they may be shared by threads and sent to worker processes.
 
-    model: a name that `lgcodec models` lists, a weights file's path, or an ImageModel; "default" stands for `scan` where
-    images are of single bits. Decoding takes the model that a file names, wherever it is found, and this one only if it
-    is that one.
+    model: a name that `lgcodec models` lists, a weights file's path, or an ImageModel; "default" stands for `scan`
+    where images are of single bits. Decoding takes the model that a file names, wherever it is found, and this one only
+    if it is that one.
     device: "auto", "cpu" or "cuda". threads: of the model; None for all cores.
     effort: 1 to 9, encoding time for size; from 7 on the model is adapted to each image.
     verify: decode what was compressed and compare, before returning it.

@@ -37,7 +37,7 @@ class Plan:
 def plans(picture: Picture, options: Options) -> list[Plan]:
     """The ways worth trying: without any model, with one, or both where neither is sure to win."""
     without = without_model(picture)
-    if not is_modelled(picture, options) or _is_solid(picture):
+    if _is_solid(picture) or not is_modelled(picture, options):
         return [without]
     palette = picture.palette()
     if palette is not None and not colour.is_reversible(_used(picture), palette):

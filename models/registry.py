@@ -60,6 +60,7 @@ RECORDS = (
     Record("flow-cifar", 11, "flow", "456ffedba2ddc98cfc772bcc570bcbf95887e02581d166629424a611d1535527"),
     Record("masked-mnist", 12, "masked", "15f02214b96c6a5834c7b7b5c10aefcb55d72dcdee1fa9340191db75db3f7e7c"),
     Record("jpeg", 13, "coefficients", "7942e531fcac98ad1151be2006da72e944609df77669fc7520119d2e5cb120e1"),
+    Record("scan", 14, "masked", "b1f98509134684af3d2ec9756bed1c0ae65b4454b8ba716668c88a0d93a86984"),
 )
 NAMES = tuple(record.name for record in RECORDS)
 _loaded: dict[tuple[bytes, str, int], ImageModel] = {}

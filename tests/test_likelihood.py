@@ -42,9 +42,15 @@ def test_a_score_is_the_ideal_rate_of_the_file() -> None:
         assert rate == pytest.approx(info.ideal_bits / image.size, abs=1e-3)
 
 
-def test_no_model_scores_one_bit_images() -> None:
+def test_bits_are_scored_by_their_own_model() -> None:
+    """And by no other."""
+    page = np.ones((60, 70), bool)
+    page[20:30, 10:60] = False
+    rate = lgcodec.score(page)
+    assert rate == Codec("scan").score(page) < 0.1
+    assert lgcodec.score(np.random.default_rng(0).random((60, 70)) < 0.5) > 1
     with pytest.raises(InputError, match="mode 1"):
-        lgcodec.score(np.zeros((3, 3), bool))
+        Codec("fast").score(page)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import reference_masked
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 import lgcodec
 from lgcodec import container
@@ -29,6 +31,7 @@ from lgcodec.models.interface import ImageModel
 from lgcodec.models.machines.choose import choose
 from lgcodec.models.machines.numpy.stack import Stack
 from lgcodec.models.weights import Weights
+from lgcodec.models.zoo import vae
 
 SMALL = {"width": 8, "hidden": 20, "depth": 2, "mixed": 3, "latents": 5, "components": 16}
 
@@ -174,7 +177,8 @@ FLOWS = [name for name in zoo.names() if zoo.system(name).flow]
 @pytest.mark.parametrize("name", zoo.names())
 def test_all_tiny_pictures_share_the_whole_line(name: str) -> None:
     """The shares of all pictures sum to 2**24 for each symbol, exactly: no bit is lost, and none is there twice."""
-    shape = {**dict.fromkeys(("pixelcnnpp", "pixelcnnpp_scales", "flowpp", *FLOWS), (2, 1)), "pixelcnn_grey": (2, 2)}.get(name, (3, 3))
+    of_two = dict.fromkeys(("pixelcnnpp", "pixelcnnpp_scales", "flowpp", *FLOWS), (2, 1))
+    shape = {**of_two, "pixelcnn_grey": (2, 2)}.get(name, (3, 3))
     g = graph(name, shape, levels=3)
     every = np.array(list(product(range(g.levels), repeat=math.prod(shape))))
     tile = every.reshape(1, -1, shape[1]).astype(np.int16)
@@ -340,6 +344,23 @@ def test_pictures_are_completed(name: str, tmp_path: Path) -> None:
         codec.complete(images[0], known[1:])
 
 
+def test_options_of_the_objective() -> None:
+    """What latents cost decides how much they say."""
+    x, spent = torch.from_numpy(np.random.default_rng(2).integers(0, 2, (100, 20))), {}
+    for option in ({}, {"beta": 8.0}, {"free_bits": 2.0}, {"rate": 12.0}):
+        system = replace(zoo.system("vae"), objective=option, posterior=lambda shape: vae.posterior(shape, 20, 5))
+        model, _ = training.build(system, graph("vae", (5, 4)), 0)
+        descent = torch.optim.Adam(model.parameters(), 3e-3)
+        for _ in range(150):
+            descent.zero_grad()
+            model.loss(x).backward()
+            descent.step()
+        with torch.inference_mode():
+            spent[next(iter(option), "")] = model.terms(x)[0].sum(1).mean().item()
+    assert spent["beta"] < spent[""] < spent["free_bits"]
+    assert spent["rate"] == pytest.approx(12, abs=2)
+
+
 def test_what_is_between_two_pictures(tmp_path: Path) -> None:
     training.exported(made("vae", (6, 5)), {}).write(tmp_path / "own.safetensors")
     codec = lgcodec.Codec(registry.load(tmp_path / "own.safetensors", machine="numpy"))
@@ -402,6 +423,31 @@ def test_files_of_own_weights(name: str, tmp_path: Path) -> None:
         assert lgcodec.inspect(lgcodec.Codec(verify=False, effort=1).compress(image)).model_id is None
         with pytest.raises(lgcodec.errors.ModelError, match="bits"):
             codec.compress(noise * 255)
+
+
+def page_of_text() -> np.ndarray:
+    """Slanted, with rough edges: bool [300, 400]."""
+    sheet = Image.new("L", (400, 300), 255)
+    for y in range(10, 280, 24):
+        words = "".join(chr(97 + (y * i * i + 7 * i) % 26) if i % 6 else " " for i in range(1, 40))
+        ImageDraw.Draw(sheet).text((12, y), words, fill=0, font=ImageFont.load_default(16))
+    noise = np.random.default_rng(0).normal(128, 25, (300, 400))
+    turned: np.ndarray = np.asarray(sheet.rotate(0.7, Image.Resampling.BICUBIC, fillcolor=255))
+    return turned > noise
+
+
+def test_pages_of_text_go_by_their_own_model() -> None:
+    """Without being asked to, in fewer bytes than CCITT G4 and PNG; parts of them come back, too."""
+    page, g4, png = page_of_text(), io.BytesIO(), io.BytesIO()
+    Image.fromarray(page).save(g4, "TIFF", compression="group4")
+    Image.fromarray(page).save(png, "PNG", optimize=True)
+    data = lgcodec.compress(page)
+    assert lgcodec.inspect(data).model_id == registry.RECORDS[13].wire_id == 14
+    assert len(data) < 0.75 * min(g4.tell(), png.tell())
+    assert np.array_equal(lgcodec.decompress(data), page)
+    assert np.array_equal(lgcodec.decompress(data, region=(250, 20, 300, 290)), page[20:290, 250:300])
+    icon = np.indices((16, 16)).sum(axis=0) % 2 == 0
+    assert lgcodec.inspect(lgcodec.compress(icon)).model_id is None
 
 
 HOSTILE = [
@@ -472,6 +518,15 @@ def test_hostile_graphs_are_refused() -> None:
         Network.of(changed(good, **{"table.bernoulli": good.tensors["table.bernoulli"] * 0}))
     with pytest.raises(ModelError):
         Network.of(Weights(good.family, good.config, {k: a for k, a in good.tensors.items() if k != "4.bias"}, {}))
+
+
+def test_inputs_of_other_units_lie_on_a_grid() -> None:
+    g = graph("pixelcnnpp_scales", (6, 6))
+    coarse = next(i for i, node in enumerate(g.nodes) if node.grid == (3, 3))
+    for change in ({"grid": (3, 4)}, {"kind": "dense", "grid": (0, 0), "offsets": ()}):
+        nodes = (*g.nodes[:coarse], replace(g.nodes[coarse], **change), *g.nodes[coarse + 1 :])
+        with pytest.raises(ModelError, match="grid"):
+            replace(g, nodes=nodes)
 
 
 def test_graphs_that_need_too_much_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,10 @@
 """Flow++'s couplings (Ho et al. 2019): half of the pixels goes through the CDF of a mixture of logistics, whose
 parameters a net with gates and attention says of the other half; what is left is split again.
 
-In whole numbers such a coupling is exact as it stands. The CDF takes a pixel to an interval of 0 .. 1, whose position is
-uniform, so that nothing later could be said of it: it is factored out, which is what a coder writes. Pixels are whole
-numbers already, so there is no noise to make them continuous, and no bound. The halves are checkerboards, coarser each
-time; of the coarsest, one pixel in 64, the place alone is known.
+In whole numbers such a coupling is exact as it stands. The CDF takes a pixel to an interval of 0 .. 1, whose position
+is uniform, so that nothing later could be said of it: it is factored out, which is what a coder writes. Pixels are
+whole numbers already, so there is no noise to make them continuous, and no bound. The halves are checkerboards, coarser
+each time; of the coarsest, one pixel in 64, the place alone is known.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ UP = tuple(o for o in square(1) if o[0] <= 0)
 
 def graph(number: int = 0, shape: tuple[int, int] = DIGIT, width: int = 24, depth: int = 2, mixed: int = 5) -> Graph:
     """depth: how often it goes down."""
-    grids = [tuple(-(-side >> i) for side in shape) for i in range(depth + 1)]
+    grids = [(-(-shape[0] >> i), -(-shape[1] >> i)) for i in range(depth + 1)]
     beginnings = {f"rows{i}": _beginnings(grid, shape) for i, grid in enumerate(grids)}
     g = Build(shape, raster(shape), others=beginnings)
 

@@ -169,7 +169,8 @@ class FloatGraph(nn.Module):
         weight, bias, K = self.weights[str(i)], self.biases[str(i)], len(node.offsets)
         parts, some = weight.split([K * a.shape[1] for a in inputs], dim=1), masks.shared[i]
         if some is None:
-            rows = [self._near(a, masks.sources[i, j], masks.of[i, j]) for j, a in zip(node.inputs, inputs, strict=True)]
+            pairs = zip(node.inputs, inputs, strict=True)
+            rows = [self._near(a, masks.sources[i, j], masks.of[i, j]) for j, a in pairs]
             return F.linear(torch.cat(rows, dim=-1), weight, bias).transpose(1, 2)
         offsets = np.array([node.offsets[k] for k in some])
         (top, left), (bottom, right) = offsets.min(axis=0), offsets.max(axis=0)
@@ -299,17 +300,19 @@ class Latents(nn.Module):
 
     samples: of the importance-weighted bound (Burda et al. 2016); beta: what a divergence costs (Higgins et al. 2017);
     free_bits: of each latent that cost nothing, averaged over a batch (Kingma et al. 2016); warm_up: steps until they
-    cost what they will cost (Sønderby et al. 2016).
+    cost what they will cost (Sønderby et al. 2016); rate: nats that a picture's latents are held at, instead of costing
+    what they take (Guu et al. 2018), so that a strong likelihood cannot do without them.
     """
 
     def __init__(
         self, prior: Graph | None, posterior: Graph, likelihood: Graph, seed: int = 0, *, samples: int = 1,
-        beta: float = 1.0, free_bits: float = 0.0, warm_up: int = 0,
+        beta: float = 1.0, free_bits: float = 0.0, warm_up: int = 0, rate: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.prior = None if prior is None else FloatGraph(prior, seed)
         self.posterior, self.likelihood = FloatGraph(posterior, seed + 1), FloatGraph(likelihood, seed + 2)
-        self.samples, self.beta, self.free_bits, self.warm_up, self.step = samples, beta, free_bits, warm_up, 0
+        self.samples, self.beta, self.free_bits, self.rate = samples, beta, free_bits, rate
+        self.warm_up, self.step = warm_up, 0
 
     def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
         """For so many draws of the latents: nats of log q(z) - log p(z) of each, [B samples, latents], and of x given
@@ -344,6 +347,7 @@ class Latents(nn.Module):
             return self.bound(x, self.samples).mean() / size
         nats, likelihood = self.terms(x)
         spent = nats.mean(0).clamp(min=self.free_bits * math.log(2)).sum()
+        spent = spent if self.rate is None else torch.abs(spent - self.rate)
         cost = self.beta * min(1.0, 0.1 + self.step / self.warm_up if self.warm_up else 1.0)
         return (cost * spent + likelihood.mean()) / size
 

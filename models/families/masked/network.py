@@ -14,7 +14,8 @@ orders, stacks, fronts and caches:
 So a unit reads samples of degrees below its own and units up to its own; all else reads zero, whatever a graph says.
 Both directions run this loop. Arrays hold integers, in 1/128 where they are activations.
 
-    window   a layer over the units at some offsets (dilated, of any shape) on a grid of units, or a finer or coarser one
+    window   a layer over the units at some offsets (dilated, of any shape) on a grid of units; inputs may be finer or
+             coarser ones
     dense    a layer over all units, with weights of its own for each unit
     table    an entry of a table, whose index are the bits of the samples at some offsets
     gate     tanh(a) sigmoid(b), of the first and second half of the channels
