@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         crops: list[Path] = []
-        for path in sorted(options.folder.glob("*.png")):
+        for path in sorted(p for p in options.folder.iterdir() if p.suffix in (".png", ".webp")):
             with Image.open(path) as image:
                 for x in range(0, image.width - SIDE + 1, SIDE):
                     if len(crops) < options.count:

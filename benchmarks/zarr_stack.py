@@ -24,7 +24,7 @@ START, END = "<!-- zarr:start -->", "<!-- zarr:end -->"
 def stack_of(folder: Path, count: int, side: int) -> Any:
     """uint8 [N, side, side, 3] from the middle of the first pictures."""
     pictures = []
-    for path in sorted(folder.glob("*.png"))[:count]:
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".png", ".webp"))[:count]:
         with Image.open(path) as image:
             x, y = (image.width - side) // 2, (image.height - side) // 2
             pictures.append(np.asarray(image.convert("RGB").crop((x, y, x + side, y + side))))

@@ -116,9 +116,9 @@ def restore(codec: Codec, outputs: Outputs, quiet: bool) -> Callable[[Source], N
     def work(source: Source) -> None:
         """Writes the images of a set, once all of them are decoded and checked."""
         start = time.perf_counter()
-        if source.path is None or source.path.suffix != files.SET or outputs.stdout or outputs.output == files.STDIO:
+        if source.is_stdin or source.named().suffix != files.SET or outputs.stdout or outputs.output == files.STDIO:
             raise InputError("sets are restored from a file each, into a folder")
-        folder = source.path.with_suffix("") if outputs.output is None else Path(outputs.output)
+        folder = source.named().with_suffix("") if outputs.output is None else Path(outputs.output)
         state = source.state()
         with source.opened() as file:
             pictures = codec.decode_set(file)

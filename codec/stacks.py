@@ -8,6 +8,7 @@ number in C order, and `NUMBER/CHANNEL` where channels are images.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,12 @@ def joined(parts: Mapping[str, NDArray[Any]], channels: str | None) -> NDArray[A
 
 
 def encode(array: NDArray[Any], channels: str | None, codec: Codec) -> bytes:
-    """A chunk's bytes. Raises InputError for what `check` refuses, and as `Codec.compress`."""
+    """A chunk's bytes. Raises InputError for what `check` refuses, and as `Codec.compress`.
+
+    Without origins: a region of an image that is rendered would cost all of it, and looking for one most of the time.
+    """
     parts = images(array, channels)
-    files = codec.compress_batch(parts.values())
+    files = replace(codec, origin="none").compress_batch(parts.values())
     return files[0] if len(files) == 1 else sets.write(dict(zip(parts, files, strict=True)))
 
 

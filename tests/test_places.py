@@ -141,6 +141,12 @@ def test_commands_read_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     run("verify", "-q", "memory://album/b.lgc")
     run("decompress", "-q", "memory://album/b.lgc", "-o", "out.png")
     assert Image.open("out.png").tobytes() == Image.open("in.png").tobytes()
+    run("compress", "-q", "memory://album/a.png", "in.png", "-o", "both.lgcs")
+    with fsspec.open("memory://album/both.lgcs", "wb") as file:
+        file.write(Path("both.lgcs").read_bytes())
+    assert "2 images" in run("verify", "memory://album/both.lgcs")
+    run("decompress", "-q", "memory://album/both.lgcs")
+    assert sorted(path.name for path in Path("both").iterdir()) == ["a.png", "in.png"]
     assert "--rm removes files of this machine alone" in run("compress", "--rm", "memory://album/a.png", code=1)
     assert "outputs are files of this machine" in run("compress", "in.png", "-o", "memory://album/c.lgc", code=1)
     assert "Protocol not known" in run("info", "nowhere://album/none.lgc", code=1)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from lgcodec.coding import coder
 from lgcodec.models import registry
+from lgcodec.models.machines.native import library
 
 pytest.importorskip("torch", reason="the torch extra is not installed")
 if sys.platform == "win32":
@@ -93,6 +94,7 @@ def test_a_resumed_run_ends_in_the_same_weights(whole: list[dict[str, Any]], tmp
         assert part["state"] == whole[0]["state"]
 
 
+@pytest.mark.skipif(not library.available(), reason="no native library, which features of training come from")
 def test_the_command_trains_in_two_processes(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     for name in ("train", "held"):

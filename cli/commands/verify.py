@@ -35,7 +35,7 @@ def verify(
 
     def work(source: Source) -> None:
         start = time.perf_counter()
-        if source.path is not None and source.path.suffix == files.SET:
+        if not source.is_stdin and source.named().suffix == files.SET:
             with source.opened() as file:
                 pictures = codec.decode_set(file).values()
             if not quiet:
