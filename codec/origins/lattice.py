@@ -303,10 +303,11 @@ def _likely(of: Grid, guess: Floats, low: Plane, high: Plane, spread: Floats) ->
     mean[:, 0] += first
     variance = np.einsum("nkk->nk", covariance) / (q * q)
     fixed, each = np.zeros(mean.shape, bool), np.arange(len(mean))
+    least = 1e-4 * np.einsum("nkk->nk", covariance)  # below it a variance is but the rounding of these floats
     for _ in keys:
         k = np.where(fixed, np.inf, variance).argmin(1)
         column = covariance[each, k]
-        own = np.maximum(column[each, k], 1e-9)
+        own = np.maximum(column[each, k], least[each, k])
         wanted = q[k] * np.rint(mean[each, k] / q[k])
         gain = column / own[:, None]
         mean += gain * (wanted - mean[each, k])[:, None]
