@@ -72,6 +72,17 @@ def test_decoded_jpegs_are_coded_as_these(quality: int, subsampling: int) -> Non
 
 
 @needs_native
+def test_chroma_of_full_size_is_tried_where_much_is_an_exception() -> None:
+    """Smooth chroma may seem to be enlarged."""
+    _, samples = decoded(scene(), quality=85, subsampling=0)
+    enlarged = next(of for of in CONVERSIONS[0].enlargements if (of.rows.by, of.columns.by) == (1, 2))
+    with mock.patch.object(search, "_enlargement_of", return_value=(enlarged, 0, 0)):
+        names = [one.origin.name for one in origins.invert(read(samples))]
+    assert names[0] == "JPEG 4:4:4 coefficients"
+    assert {"JPEG 4:2:2", "JPEG 4:4:4"} <= set(names)
+
+
+@needs_native
 @pytest.mark.parametrize(("corner", "subsampling"), [((8, 16), 0), ((3, 5), 1), ((1, 14), 2)])
 def test_crops_are_found(corner: tuple[int, int], subsampling: int) -> None:
     _, samples = decoded(scene((160, 128)), quality=80, subsampling=subsampling)

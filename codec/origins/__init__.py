@@ -10,7 +10,6 @@ from lgcodec.image import Picture
 from lgcodec.origins import coefficients, levels, rendered
 from lgcodec.origins.origin import Inverted, Origin
 
-_INVERT = (rendered.invert, levels.invert)
 _READ: dict[int, Callable[[Reader, str, int, int], Origin]] = {
     rendered.KIND: rendered.read,
     levels.KIND: levels.read,
@@ -23,14 +22,14 @@ def invert(picture: Picture) -> list[Inverted]:
 
     Nothing is known until it is rendered and compared.
     """
-    known = (look(picture) for look in _INVERT)
-    found = next((origin for origin in known if origin is not None), None)
-    deeper = None
+    found = rendered.invert(picture) or [one for one in (levels.invert(picture),) if one is not None]
+    deeper: list[Inverted | None] = []
     if picture.mode.pillow in coefficients.MODES:
         from lgcodec.origins import recovery
 
-        deeper = recovery.invert(picture, found)
-    return [origin for origin in (deeper, found) if origin is not None]
+        deeper = [recovery.invert(picture, planes) for planes in found or (None,)]
+    known = [origin for origin in deeper if origin is not None]
+    return [*sorted(known, key=lambda origin: origin.count), *found]
 
 
 def is_likely(picture: Picture) -> bool:

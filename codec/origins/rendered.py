@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +13,16 @@ from lgcodec.errors import FormatError
 from lgcodec.fields import Reader, varint
 from lgcodec.image import Picture, Samples
 from lgcodec.origins import exceptions
-from lgcodec.origins.conversions import CONVERSIONS
+from lgcodec.origins.conversions import CONVERSIONS, FOUR_FOUR_FOUR
 from lgcodec.origins.form import AXES, Enlargement, Rendering
 from lgcodec.origins.origin import Given, Inverted, Part
 
+if TYPE_CHECKING:
+    from lgcodec.origins.search import Found
+
 KIND = 0
 MOST = 1 << 26  # pixels of an image that is looked at as a whole
+_MANY = 0.03  # exceptions a pixel, where chroma may be of another size than it seems
 
 
 @dataclass(frozen=True)
@@ -93,23 +98,32 @@ def read(reader: Reader, mode: str, width: int, height: int) -> Rendered:
     return Rendered(rendering, mode == "RGBA", tuple(patches))
 
 
-def invert(picture: Picture) -> Inverted | None:
-    """The planes of an image that most of is rendered from, None for others."""
+def invert(picture: Picture) -> list[Inverted]:
+    """The planes of an image that most of is rendered from; where many pixels are not, of full size as well."""
     if picture.mode.pillow not in ("RGB", "RGBA") or picture.area > MOST:
-        return None
+        return []
     from lgcodec.origins import search
 
     if not search.is_likely(picture):
-        return None
-    box = (0, 0, picture.width, picture.height)
-    samples = picture.samples(box)
-    found = search.find(np.ascontiguousarray(samples[..., :3]))
+        return []
+    samples = picture.samples((0, 0, picture.width, picture.height))
+    rgb = np.ascontiguousarray(samples[..., :3])
+    found = search.find(rgb)
     if found is None:
-        return None
+        return []
+    inverted = [_inverted(picture, samples, found)]
+    if inverted[0].count > picture.area * _MANY and found.rendering.enlargement != FOUR_FOUR_FOUR:
+        finer = search.find(rgb, FOUR_FOUR_FOUR)
+        inverted += [] if finer is None else [_inverted(picture, samples, finer)]
+    return inverted
+
+
+def _inverted(picture: Picture, samples: Samples, found: Found) -> Inverted:
     origin = Rendered(found.rendering, picture.mode.has_alpha, found.patches)
     parts: list[Samples | bytes] = [plane[..., None] for plane in found.planes]
     if origin.alpha:
         parts.append(samples[..., 3:])
     parts += [np.ascontiguousarray(samples[y0:y1, x0:x1, :3]) for x0, y0, x1, y1 in found.patches]
+    box = (0, 0, picture.width, picture.height)
     data, count = exceptions.pack(samples, origin.render([part for part in parts if not isinstance(part, bytes)], box))
     return Inverted(origin, parts, data, count)

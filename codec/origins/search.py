@@ -38,11 +38,14 @@ class Found:
     patches: tuple[Box, ...]
 
 
-def find(samples: Samples) -> Found | None:
-    """The planes that most of a picture uint8 [H, W, 3] is rendered from, None where no conversion is recognised."""
+def find(samples: Samples, enlargement: Enlargement | None = None) -> Found | None:
+    """The planes that most of a picture uint8 [H, W, 3] is rendered from, None where no conversion is recognised.
+
+    enlargement: of chroma; None for the one that fits best.
+    """
     box = (0, 0, samples.shape[1], samples.shape[0])
     place = _conversion(_distinct([samples[y0:y1, x0:x1] for x0, y0, x1, y1 in _spots(*box[2:])]))
-    return None if place is None else _invert(samples, place, CONVERSIONS[place].make())
+    return None if place is None else _invert(samples, place, CONVERSIONS[place].make(), enlargement)
 
 
 def is_likely(picture: Picture) -> bool:
@@ -99,7 +102,7 @@ def _enlargement(of: Enlargement) -> native.Enlargement:
     return native.enlargement(rows, columns, [*of.bias[0], *of.bias[1]], of.shift)
 
 
-def _invert(rgb: Samples, place: int, of: Conversion) -> Found | None:
+def _invert(rgb: Samples, place: int, of: Conversion, enlargement: Enlargement | None) -> Found | None:
     y, c1, c2, known = colours(of, rgb)
     patches = _foreign(known)
     for x0, y0, x1, y1 in patches:
@@ -107,7 +110,8 @@ def _invert(rgb: Samples, place: int, of: Conversion) -> Found | None:
     height, width = known.shape
     if (known > 0).sum() < height * width // 4:
         return None
-    form, top, left = _enlargement_of(place, (c1, c2), known)
+    best = (enlargement, 0, 0) if enlargement else _enlargement_of(place, (c1, c2), known)
+    form, top, left = best
     rendering = _placed(place, form, top, left, (c1, c2), known)
     search = _Search(rendering, of, rgb, known, (c1, c2))
     chroma = search.chroma()
