@@ -61,6 +61,7 @@ RECORDS = (
     Record("masked-mnist", 12, "masked", "15f02214b96c6a5834c7b7b5c10aefcb55d72dcdee1fa9340191db75db3f7e7c"),
     Record("jpeg", 13, "coefficients", "7942e531fcac98ad1151be2006da72e944609df77669fc7520119d2e5cb120e1"),
     Record("scan", 14, "masked", "b1f98509134684af3d2ec9756bed1c0ae65b4454b8ba716668c88a0d93a86984"),
+    Record("masked-mnist-grey", 15, "masked", "c5d59fcd4499d372607233889dce6aa3716b9059017bb3ed607c8162e2763b92"),
 )
 NAMES = tuple(record.name for record in RECORDS)
 _loaded: dict[tuple[bytes, str, int], ImageModel] = {}

@@ -31,7 +31,7 @@ from lgcodec.models.interface import ImageModel
 from lgcodec.models.machines.choose import choose
 from lgcodec.models.machines.numpy.stack import Stack
 from lgcodec.models.weights import Weights
-from lgcodec.models.zoo import vae
+from lgcodec.models.zoo import bits, vae
 
 SMALL = {"width": 8, "hidden": 20, "depth": 2, "mixed": 3, "latents": 5, "components": 16}
 
@@ -346,7 +346,10 @@ def test_pictures_are_completed(name: str, tmp_path: Path) -> None:
 
 def test_options_of_the_objective() -> None:
     """What latents cost decides how much they say."""
-    x, spent = torch.from_numpy(np.random.default_rng(2).integers(0, 2, (100, 20))), {}
+    rng, spent = np.random.default_rng(2), {}
+    kinds = rng.integers(0, 2, (4, 20))[rng.integers(4, size=100)]  # four pictures, with a little noise
+    x = torch.from_numpy(kinds ^ (rng.random(kinds.shape) < 0.05))
+    torch.manual_seed(1)
     for option in ({}, {"beta": 8.0}, {"free_bits": 2.0}, {"rate": 12.0}):
         system = replace(zoo.system("vae"), objective=option, posterior=lambda shape: vae.posterior(shape, 20, 5))
         model, _ = training.build(system, graph("vae", (5, 4)), 0)
@@ -357,8 +360,27 @@ def test_options_of_the_objective() -> None:
             descent.step()
         with torch.inference_mode():
             spent[next(iter(option), "")] = model.terms(x)[0].sum(1).mean().item()
+            if not option:
+                proposed = model.bound(x, 3).mean().item()
+                for p in model.posterior.parameters():
+                    p.data *= 0  # the prior: naive Monte Carlo, which seldom hits
+                assert model.bound(x, 3).mean().item() > proposed + 1
     assert spent["beta"] < spent[""] < spent["free_bits"]
     assert spent["rate"] == pytest.approx(12, abs=2)
+
+
+def test_a_recognition_net_learns_asleep() -> None:
+    graphs = {"posterior": lambda shape: bits.posterior(shape, 20, 3), "prior": lambda: bits.prior(3)}
+    model, _ = training.build(replace(zoo.system("wake_sleep"), **graphs), bits.graph(0, (4, 4), 20, 3), 0)
+    model.likelihood.weights["4"].data *= 50  # what latents do is seen
+    descent = torch.optim.Adam(model.posterior.parameters(), 1e-2)
+    torch.manual_seed(1)
+    began = model.dreamed(500).mean().item()
+    for _ in range(150):
+        descent.zero_grad()
+        model.loss(torch.zeros(50, 16, dtype=torch.int64)).backward()
+        descent.step()
+    assert model.dreamed(500).mean().item() < 0.7 * began
 
 
 def test_what_is_between_two_pictures(tmp_path: Path) -> None:

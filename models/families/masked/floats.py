@@ -407,10 +407,15 @@ class Mixture(Latents):
 
 class Bits(Latents):
     """Latents of one bit, drawn: no gradient goes through a draw, so that the posterior learns by the score function,
-    each draw's cost less the mean of the others' (Mnih & Gregor 2014; Kool et al. 2019).
+    each draw's cost less the mean of the others' (Mnih & Gregor 2014; Kool et al. 2019). wake_sleep: from the model's
+    own pictures, whose latents are known, instead (Hinton et al. 1995).
     """
 
     DRAWS = 4
+
+    def __init__(self, *graphs: Any, wake_sleep: bool = False, **options: Any) -> None:
+        super().__init__(*graphs, **options)
+        self.wake_sleep = wake_sleep
 
     def drawn(self, x: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
         """log q(z), log p(z), [B samples, latents], and nats of x given z, [B samples]."""
@@ -428,7 +433,22 @@ class Bits(Latents):
         log_q, log_p, likelihood = self.drawn(x, samples)
         return log_q - log_p, likelihood
 
+    def dreamed(self, n: int) -> Tensor:
+        """Nats of n latents of the prior, given the pictures that follow, [n]; all of one step."""
+        none = torch.zeros(n, self.likelihood.graph.units(SAMPLES), dtype=torch.int64)
+        prior = self.prior(none.new_zeros(n, self.posterior.graph.units(SAMPLES)))  # type: ignore[misc]
+        z = torch.bernoulli(torch.sigmoid(prior[..., 0].detach()))
+        out = self.likelihood(none, given=torch.stack([1 - z, z], dim=-1).flatten(1))
+        x = torch.bernoulli(torch.sigmoid(out[..., 0].detach())).long()
+        logit = self.posterior(z.long(), given=self.likelihood.seen[x])[..., 0]
+        return F.binary_cross_entropy_with_logits(logit, z, reduction="none").sum(1)
+
     def loss(self, x: Tensor) -> Tensor:
+        if self.wake_sleep:
+            log_q, log_p, likelihood = self.drawn(x, 1)
+            value = ((log_q - log_p).sum(1) + likelihood).mean()
+            gradient = (likelihood - log_p.sum(1) + self.dreamed(len(x))).mean()
+            return (value.detach() + gradient - gradient.detach()) / (x.shape[1] * math.log(2))
         log_q, log_p, likelihood = self.drawn(x, self.DRAWS)
         cost = ((log_q - log_p).sum(1) + likelihood).view(-1, self.DRAWS)
         others = (cost.sum(1, keepdim=True) - cost) / (self.DRAWS - 1)
