@@ -82,7 +82,7 @@ def found(values: Coefficients, steps: IntArray, tables: Tables) -> bytes:
     magnitudes = np.abs(blocks[:: -(-len(blocks) // _BLOCKS)]).T
     for k in (*range(1, 64), 0):
         # values of DC may be rough because pictures are: only steps as those of AC are believed
-        most = 255 if k else 2 * min(before.values(), default=0)
+        most = 255 if k else min(255, 2 * min(before.values(), default=0))
         counts = np.bincount(magnitudes[k], minlength=2)
         counts = counts[1 : 1 + (_LONGEST if k else _LONGEST_DC)]
         counts = counts[: 1 + int(np.searchsorted(np.cumsum(counts), _MOST_OF * counts.sum()))]
