@@ -251,7 +251,7 @@ def test_jpeg_files_are_measured_as_files(tmp_path: Path) -> None:
     rows = jpegs.measure(tmp_path, "cpu", 2, True, told.append)
     assert rows == told
     assert [(row.file, row.codec) for row in rows] == [
-        (name, codec) for name in ("a.jpg", "cut.jpg") for codec in ("jxl", "lgcodec")
+        (name, codec) for name in ("a.jpg", "cut.jpg", "none.jpg") for codec in ("jxl", "lgcodec")
     ]
     whole, ours, peer, kept = rows[0], rows[1], rows[2], rows[3]
     assert 0 < ours.after < ours.before == whole.before == (tmp_path / "a.jpg").stat().st_size
@@ -260,7 +260,7 @@ def test_jpeg_files_are_measured_as_files(tmp_path: Path) -> None:
     assert (peer.is_modelled, peer.after) == (False, peer.before)
     assert not kept.is_modelled
     lines = jpegs.table(rows).splitlines()[1:]
-    assert [line.split()[:3] for line in lines] == [["jxl", "2", "1"], ["lgcodec", "2", "1"]]
+    assert [line.split()[:3] for line in lines] == [["jxl", "3", "2"], ["lgcodec", "3", "2"]]
 
 
 def test_a_jpeg_that_does_not_come_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

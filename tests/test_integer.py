@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import convolution, exact, large, run
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_machines import convolution, exact, large, networks, run
+from test_machines import networks
 
 from lgcodec.models.errors import ExactnessError, ModelError
 from lgcodec.models.layers.convolution import Convolution
@@ -56,7 +57,7 @@ def test_torch_threads_share_one_large_product(threads: int) -> None:
 
 IN_A_PROCESS = """
 import sys; sys.path.insert(0, sys.argv[1])
-import hashlib, numpy as np, test_machines as t
+import hashlib, numpy as np, cases as t
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 layers, a = t.large(np.random.default_rng(3))
 print(hashlib.sha256(t.run(NumpyExecutor(), layers, a)).hexdigest())
