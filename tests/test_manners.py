@@ -306,7 +306,8 @@ def test_an_empty_name_is_not_the_folder_that_one_is_in(cli: Cli, command: str) 
     save("a.png")
     cli("compress", "-q", "a.png", "-o", "b.lgc")
     result = cli(*command.split(), "")
-    assert result.exit_code == 1 and "'': No such file or directory" in result.stderr
+    assert result.exit_code == 1
+    assert "'': No such file or directory" in result.stderr
     assert names() == ["a.png", "b.lgc"]
     assert "names no file" in cli("compress", "a.png", "-o", "").stderr
 

@@ -170,7 +170,7 @@ def test_kept_files_without_a_preview_are_shown_by_their_pixels(mode: str) -> No
     packed = lgcodec.compress(data)
     with Image.open(io.BytesIO(packed)) as image, Image.open(io.BytesIO(data)) as wanted:
         image.load()
-        assert image.mode == wanted.mode and image.tobytes() == wanted.tobytes()
+        assert (image.mode, image.tobytes()) == (wanted.mode, wanted.tobytes())
     with Image.open(io.BytesIO(packed)) as image:
         image.thumbnail((10, 10))
-        assert max(image.size) == 10 and image.mode == mode
+        assert (max(image.size), image.mode) == (10, mode)
