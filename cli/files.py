@@ -116,7 +116,9 @@ class Walk:
     def sources(self) -> Iterator[Source]:
         for name in self.inputs:
             path = Path(name)
-            if name == STDIO:
+            if not name:  # often an unset variable, and never the folder that this would be
+                self._fail("No such file or directory", "''")
+            elif name == STDIO:
                 yield Source(None)
             elif is_url(name):
                 yield Source(None, url=name)
@@ -181,6 +183,8 @@ class Outputs:
             raise click.UsageError("--rm removes files of this machine alone")
         if is_url(self.output):
             raise click.UsageError(f"-o {self.output}: outputs are files of this machine (-c hands them on)")
+        if self.output == "":
+            raise click.UsageError("-o names no file or folder")
         if self.output is not None and not self._to_stdout:
             self._check_output(self.output, Path(self.output))
 

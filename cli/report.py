@@ -191,7 +191,8 @@ def details(info: Info) -> str:
     }
     if info.kept_bytes:
         saved = 1 - info.file_bytes / info.kept_bytes
-        facts["keeps"] = f"a JPEG file of {info.kept_bytes:,} bytes, byte for byte; {saved:.1%} of it are saved"
+        gain = f"{saved:.1%} of it are saved" if saved >= 0 else f"{info.file_bytes - info.kept_bytes:,} bytes more"
+        facts["keeps"] = f"a JPEG file of {info.kept_bytes:,} bytes, byte for byte; {gain}"
         facts["streams"] = f"{info.tiles} ({streams})"
         facts["parts"] = (
             f"{info.header_bytes:,} bytes header, {info.model_bytes:,} coefficients by the model, "

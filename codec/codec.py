@@ -14,7 +14,7 @@ from lgcodec.boxes import Box, tile_boxes
 from lgcodec.container import File, KeptReference
 from lgcodec.decode import check_region, decode, preview, rescue
 from lgcodec.encode import encode
-from lgcodec.errors import InputError, MetadataWarning
+from lgcodec.errors import InputError, LgcodecError, MetadataWarning
 from lgcodec.files import Data, bytes_of
 from lgcodec.image import Picture, Samples, Source, array_of
 from lgcodec.models.interface import LatentCoding
@@ -95,8 +95,8 @@ class Codec(Options):
         return picture.file
 
     def decode_set(self, data: Data) -> dict[str, Picture]:
-        """The inverse of `compress_set`; raises before anything is returned where any image is damaged."""
-        files = {name: self._parse(part) for name, part in sets.read(bytes_of(data)).items()}
+        """The inverse of `compress_set`; raises, with its name, before anything is decoded where a file is damaged."""
+        files = {name: self._whole(name, part) for name, part in sets.read(bytes_of(data)).items()}
         images = {name: file for name, file in files.items() if not isinstance(file.header.content, KeptReference)}
         samples = run([decode(file, self, None, None) for file in images.values()], chain=True)
         found = {name: _picture(file, part) for (name, file), part in zip(images.items(), samples, strict=True)}
@@ -209,6 +209,15 @@ class Codec(Options):
 
         meter = Meter(progress, file.header.width * file.header.height, 1)
         return readers.kept(kept.restore(file, self, meter))
+
+    def _whole(self, name: str, data: Data) -> File:
+        """A file of a set, all of whose checksums are right. Raises FormatError, LimitError."""
+        try:
+            file = self._parse(data)
+            file.check()
+        except LgcodecError as error:
+            raise type(error)(f"{name}: {error}") from error
+        return file
 
     def _parse(self, data: Data) -> File:
         return container.read(bytes_of(data), max_pixels=self.max_pixels)

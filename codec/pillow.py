@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 
 from lgcodec import container, image, readers
 from lgcodec.codec import Codec
-from lgcodec.errors import LgcodecError
+from lgcodec.errors import InputError, LgcodecError
 from lgcodec.info import read_start
 from lgcodec.options import EFFORT
 
@@ -54,7 +54,7 @@ class LgcImageFile(ImageFile.ImageFile):
             pixels = self._decoded()
         except LgcodecError as error:
             raise OSError(str(error)) from error
-        self.im, self.tile = pixels.im, []
+        self.im, self._mode, self.tile = pixels.im, pixels.mode, []  # a kept file may show CMYK, which no header says
         if self._exclusive_fp and self._close_exclusive_fp_after_loading:
             _file(self).close()
         self.fp = None
@@ -67,8 +67,11 @@ class LgcImageFile(ImageFile.ImageFile):
         file.seek(0)
         if self._scale == 1:
             return Codec().decode(file).image()
-        data = file.read(self._header.preview_size)
-        shown = Image.fromarray(Codec().preview(data))
+        try:
+            shown = Image.fromarray(Codec().preview(file.read(self._header.preview_size)))
+        except InputError:  # a kept JPEG whose components make no preview
+            file.seek(0)
+            shown = Codec().decode(file).image()
         return shown if shown.size == self.size else shown.reduce(self._scale)
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, Any] | None:

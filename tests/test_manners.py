@@ -301,6 +301,17 @@ def test_several_inputs_do_not_become_one_file(cli: Cli) -> None:
     assert names() == ["a.png", "b.png"]
 
 
+@pytest.mark.parametrize("command", ["compress -r --rm", "decompress -r --rm", "verify -r", "inspect", "preview"])
+def test_an_empty_name_is_not_the_folder_that_one_is_in(cli: Cli, command: str) -> None:
+    save("a.png")
+    cli("compress", "-q", "a.png", "-o", "b.lgc")
+    result = cli(*command.split(), "")
+    assert result.exit_code == 1
+    assert "'': No such file or directory" in result.stderr
+    assert names() == ["a.png", "b.lgc"]
+    assert "names no file" in cli("compress", "a.png", "-o", "").stderr
+
+
 def test_the_wrong_direction_is_said(cli: Cli) -> None:
     save("a.png")
     cli("compress", "-q", "a.png")

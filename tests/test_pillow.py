@@ -159,3 +159,18 @@ def test_damage_is_found_whatever_a_file_holds(name: str) -> None:
 def test_importing_lgcodec_registers_nothing() -> None:
     code = "import PIL.Image as I; I.init(); n = len(I.ID); import lgcodec, lgcodec.codec; assert len(I.ID) == n"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "RGB"])
+def test_kept_files_without_a_preview_are_shown_by_their_pixels(mode: str) -> None:
+    jpeg = io.BytesIO()
+    shade = Image.linear_gradient("L").resize((96, 80))
+    Image.merge(mode, [shade] * len(mode)).save(jpeg, "JPEG", quality=90, subsampling=0)
+    data = jpeg.getvalue()
+    packed = lgcodec.compress(data)
+    with Image.open(io.BytesIO(packed)) as image, Image.open(io.BytesIO(data)) as wanted:
+        image.load()
+        assert (image.mode, image.tobytes()) == (wanted.mode, wanted.tobytes())
+    with Image.open(io.BytesIO(packed)) as image:
+        image.thumbnail((10, 10))
+        assert (max(image.size), image.mode) == (10, mode)

@@ -39,7 +39,8 @@ def inspect(inputs: tuple[str, ...], as_json: bool, heatmap: str | None, force: 
         else:
             click.echo(f"{source.name}\n{report.details(found)}")
 
-    code = each(walk_of(inputs, False, ()).sources(), work)
+    walk = walk_of(inputs, False, ())
+    code = each(walk.sources(), work) or int(walk.failed)
     if shown:
         click.echo(shown[0] if len(inputs) == 1 else "[" + ", ".join(shown) + "]")
     return code
