@@ -37,7 +37,7 @@ CASES = {f"family-{name}": functools.partial(made, Codec(name, tile=(24, 40)), p
 CASES |= {f"family-{name}": functools.partial(made, Codec(name), digits(2, 2)) for name in DIGITS}
 CASES |= {
     "family-masked-mnist": functools.partial(made, Codec("masked-mnist"), digits(3, 2) > 200),
-    "family-masked-mnist-grey": functools.partial(made, Codec("masked-mnist-grey"), digits(3, 2)),
+    "family-masked-mnist-grey": functools.partial(made, Codec("masked-mnist-grey", origin="none"), digits(3, 2)),
     "family-scan": functools.partial(made, Codec("scan"), (digits(10, 10) > 200)[:270, :265]),
     "family-flow-cifar": functools.partial(made, Codec("flow-cifar"), picture(64, 32)),
     "family-fast-adapted": functools.partial(made, Codec("fast", effort=8, tile=(64, 96)), picture(96, 120)),

@@ -416,6 +416,8 @@ class Bits(Latents):
     def __init__(self, *graphs: Any, wake_sleep: bool = False, **options: Any) -> None:
         super().__init__(*graphs, **options)
         self.wake_sleep = wake_sleep
+        if wake_sleep:  # bits that say something from the beginning, so that pixels begin to depend on them
+            self.posterior.weights[str(len(self.posterior.graph.nodes) + FIRST - 1)].data *= 30
 
     def drawn(self, x: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
         """log q(z), log p(z), [B samples, latents], and nats of x given z, [B samples]."""
