@@ -202,11 +202,14 @@ def test_what_runs_in_the_background_of_a_script_ignores_ctrl_c(tmp_path: Path) 
 
 
 def started(script: str, folder: Path, ctrl_c: signal.Handlers) -> subprocess.Popen[bytes]:
-    """A process that begins with this handler of Ctrl-C, whatever that of the tests is."""
+    """A process that begins with this handler of Ctrl-C and the usual one of SIGHUP, whatever those of the tests are."""
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, ctrl_c)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
+
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(
-        [sys.executable, "-c", script], cwd=folder, preexec_fn=lambda: signal.signal(signal.SIGINT, ctrl_c), **pipes
-    )
+    return subprocess.Popen([sys.executable, "-c", script], cwd=folder, preexec_fn=begin, **pipes)
 
 
 # -- streams and names ------------------------------------------------------------------------------------------------
