@@ -202,7 +202,7 @@ def test_what_runs_in_the_background_of_a_script_ignores_ctrl_c(tmp_path: Path) 
 
 
 def started(script: str, folder: Path, ctrl_c: signal.Handlers) -> subprocess.Popen[bytes]:
-    """A process that begins with this handler of Ctrl-C and the usual one of SIGHUP, whatever those of the tests are."""
+    """A process that begins with this handler of Ctrl-C and the usual one of SIGHUP, whatever those here are."""
 
     def begin() -> None:
         signal.signal(signal.SIGINT, ctrl_c)
