@@ -245,7 +245,10 @@ def outcomes(seed: int, count: int, *, memory: bool = True) -> Iterator[str]:
         for number in range(seed, seed + count):
             chance = random.Random(number)
             file = files[number % len(files)]
-            yield outcome(file, damaged(file.data, everything, chance), number, memory=memory)
+            data = damaged(file.data, everything, chance)
+            # a splice may be another whole file, which nothing is wrong with
+            file = next((other for other in files if other.data == data), file)
+            yield outcome(file, data, number, memory=memory)
     finally:
         tracemalloc.stop()
 
