@@ -36,6 +36,7 @@ from lgcodec.work import Meter, bytes_of_words, words_of
 _MOST_INNER, _LONGEST_INNER = 8, 1 << 22  # JPEG files within a JPEG file, bytes of each
 _SOI, _EOI, _ENDS = rb"\xff\xd8\xff", rb"\xff\xd9", 4  # how such a file begins and ends; how many ends are tried
 _MARGIN = 32  # rows of pixels beside those that are shown which their chroma may be enlarged from
+_DC_FIRST = 128  # in the first byte of side information
 BAND_BLOCKS = 1 << 15  # of the finest component, about: so that bands are coded side by side
 
 
@@ -157,21 +158,23 @@ def _by_model(
 ) -> tuple[jpeg.Shape, list[Coefficients]]:
     """The shape and its coefficients; of bands that have none of the `wanted` rows of pixels, zeros; of previews, DC's.
     """
-    decode = coder.preview_band if is_preview else coder.decode_band
     header, kept = file.header, _kept_by(file)
     shape = jpeg.shape_of(rest)
     if (shape.width, shape.height) != (header.width, header.height):
         raise FormatError("a kept JPEG is of another size than the header says")
-    side = np.frombuffer(reference.adaptation, np.uint8)
+    side = np.frombuffer(reference.adaptation, np.uint8).copy()
+    is_dc_first = bool((side[:1] & _DC_FIRST).any())
+    side[:1] &= _DC_FIRST - 1
     count = len(kept.bands)
     model = options.find(reference)
     coding, n = coder.coefficients(model), len(shape.planes)
     energies, rest_of_side = side[: coding.energies * n], side[coding.energies * n :].tobytes()
     if len(energies) != coding.energies * n or energies.max(initial=0) > 127:
         raise FormatError("the side information of a kept JPEG is not well-formed")
-    bands = _bands(shape, list(energies.reshape(n, -1)), _unpacked(rest_of_side, coding.earliers, n))
+    bands = _bands(shape, list(energies.reshape(n, -1)), _unpacked(rest_of_side, coding.earliers, n), is_dc_first)
     if count != len(bands):
         raise FormatError(f"a kept JPEG of {len(bands)} bands has {count} streams")
+    decode = coder.preview_band if is_preview and is_dc_first else coder.decode_band
     tallest = max(range(len(shape.planes)), key=lambda i: shape.planes[i].vertical)  # whose rows are those of the image
 
     def decoded(place: int) -> list[Coefficients]:
@@ -282,7 +285,7 @@ def _by_bands(
     """What says how the coefficients are coded, and their bands; None where the model does not code such values."""
     coding = coder.coefficients(model)
     energies = [coding.energy(value) for value in values]
-    bands = _bands(shape, energies, earlier)
+    bands = _bands(shape, energies, earlier, is_dc_first=True)
 
     def code(place: int) -> Stream | None:
         shapes, rows = bands[place]
@@ -295,6 +298,7 @@ def _by_bands(
     if len(known) < len(streams):
         return None
     side = b"".join(energy.tobytes() for energy in energies) + _packed(earlier, coding.earliers)
+    side = bytes([side[0] | _DC_FIRST]) + side[1:]
     bits = round(sum(stream.ideal_bits for stream in known))
     reference = ModelReference(model.wire_id, model.digest[: container.MODEL_DIGEST_SIZE], side, bits)
     return reference, [bytes_of_words(stream.words) for stream in known]
@@ -315,6 +319,7 @@ def _bands(
     shape: jpeg.Shape,
     energies: Sequence[NDArray[np.uint8]],
     earlier: Sequence[bytes],
+    is_dc_first: bool,
     most_bands: int = 1 << 20,
 ) -> list[tuple[list[ComponentShape], list[tuple[int, int]]]]:
     """Each band's components, and which of their rows of blocks these are.
@@ -336,11 +341,11 @@ def _bands(
             rows.append((first, last))
             steps = plane.steps.astype(np.int64)
             sizes = (last - first, plane.columns, plane.vertical, plane.horizontal)
-            shapes.append(ComponentShape(*sizes, steps, energy, before))
+            shapes.append(ComponentShape(*sizes, steps, energy, before, is_dc_first))
         bands.append((shapes, rows))
     if all(last > first for _, rows in bands for first, last in rows):
         return bands
-    return _bands(shape, energies, earlier, 1)
+    return _bands(shape, energies, earlier, is_dc_first, 1)
 
 
 def _kept_by(file: File) -> KeptReference:

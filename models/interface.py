@@ -193,7 +193,8 @@ class ComponentShape:
 
     rows, columns: of blocks. vertical, horizontal: sampling factors, which the image has per sample of the component.
     steps: int [64], 1 .. 65535, by frequency 8 v + u. energy: what the encoder says about it, int [energies], 0..127.
-    earlier: what it says about an earlier quantisation, if there was one.
+    earlier: what it says about an earlier quantisation, if there was one. is_dc_first: whether the DC coefficients of
+    all components come before all others; the same of all components of a band.
     """
 
     rows: int
@@ -203,6 +204,7 @@ class ComponentShape:
     steps: IntArray
     energy: IntArray
     earlier: bytes = b""
+    is_dc_first: bool = True
 
 
 class BandCoder(Protocol):

@@ -217,6 +217,18 @@ def coders(name: str) -> list[BandCoder]:
     return [InNumpy(network), *([NativeCoefficients(network)] if library.available() else [])]
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_components_may_come_one_after_the_other(layout: str) -> None:
+    """As in files that were made before DC coefficients came first."""
+    shapes, band, stream = known(layout, "fine", "small")
+    shapes = [replace(shape, is_dc_first=False) for shape in shapes]
+    streams = [coder.encode(shapes, band) for coder in coders("small")]
+    assert len(shapes) == 1 or streams[0].words.tolist() != stream.words.tolist()
+    for coder, own in zip(coders("small"), streams, strict=True):
+        assert own.words.tolist() == streams[0].words.tolist()
+        assert_same(coder.decode(shapes, own.words), band)
+
+
 @pytest.mark.parametrize("layout", ["grey", "4:2:0, odd", "4:1:1", "all differ", "sizes that do not agree"])
 def test_dc_coefficients_come_first(layout: str) -> None:
     shapes, band, stream = known(layout, "fine", "small")

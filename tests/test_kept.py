@@ -298,6 +298,13 @@ def test_previews_are_the_blocks_means(cli: Cli, kind: str) -> None:
     assert np.array_equal(np.asarray(Image.open("a.preview.png")), lgcodec.preview(packed))
 
 
+def test_files_whose_components_come_one_after_the_other_have_previews() -> None:
+    golden = Path(__file__).parent / "golden" / "kept-444"
+    wanted = Image.open(golden.with_suffix(".jpg"))
+    wanted.draft(None, (1, 1))
+    assert np.array_equal(lgcodec.preview(golden.with_suffix(".lgc")), np.asarray(wanted))
+
+
 def test_pillow_drafts_by_previews() -> None:
     data = jpeg(photo((160, 96)))
     with Image.open(io.BytesIO(lgcodec.compress(data))) as image:

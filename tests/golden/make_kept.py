@@ -76,6 +76,8 @@ if __name__ == "__main__":
             "origin-coefficients-grey": lambda: shown(jpeg("L", size=(120, 96), quality=80), 5, 2),
             "origin-coefficients-real": lambda: by_floats(jpeg("L", size=(120, 96), quality=80)),
             "kept-twice": lambda: kept(twice()),
+            "kept-dc-first": lambda: kept(jpeg(size=(75, 50), subsampling=2)),
+            "origin-coefficients-dc-first": lambda: shown(jpeg(size=(120, 112), quality=80), 2, 3),
             "kept-as-it-is": lambda: kept(jpeg()[:1000]),
         }
     )

@@ -121,7 +121,7 @@ class NativeCoefficients:
         parts, net = _parts(shapes, band, self.tables), ctypes.byref(self.net)
         count = library.library().lgcodec_coefficients_symbols(net, parts, ctypes.c_int64(len(parts)))
         shares, stack = np.empty((2, count), np.uint32), NativeStack()
-        self._run(parts, shares, None, False)
+        self._run(parts, shares, None, shapes[0].is_dc_first, False)
         stack.push(Intervals(shares[0], shares[1], np.array([count])))
         return Stream(stack.words(), ideal_bits(shares[1]))
 
@@ -136,7 +136,7 @@ class NativeCoefficients:
     def _decoded(self, shapes: Sequence[ComponentShape], words: Words, is_dc: bool) -> list[Coefficients]:
         check(shapes)
         band = [np.zeros((shape.rows, shape.columns, 64), np.int16) for shape in shapes]
-        self._run(_parts(shapes, band, self.tables), None, NativeStack(words), is_dc)
+        self._run(_parts(shapes, band, self.tables), None, NativeStack(words), shapes[0].is_dc_first, is_dc)
         return band
 
     def _run(
@@ -144,6 +144,7 @@ class NativeCoefficients:
         parts: ctypes.Array[_Part],
         shares: NDArray[np.uint32] | None,
         stack: NativeStack | None,
+        is_dc_first: bool,
         is_dc: bool,
     ) -> None:
         native, given = library.library(), (ctypes.byref(self.net), parts, ctypes.c_int64(len(parts)))
@@ -151,7 +152,8 @@ class NativeCoefficients:
         starts, frequencies = (None, None) if shares is None else (pointer(part, np.uint32) for part in shares)
         room = ctypes.c_int64(0 if shares is None else shares.shape[1])
         popped = stack and ctypes.byref(stack.struct)
-        to = (starts, frequencies, room, popped, ctypes.c_int(is_dc), pointer(block, np.uint8))
+        order = (ctypes.c_int(is_dc_first), ctypes.c_int(is_dc))
+        to = (starts, frequencies, room, popped, *order, pointer(block, np.uint8))
         library.check(native.lgcodec_coefficients(*given, *to))
 
 

@@ -171,20 +171,26 @@ class Program:
     def preview(self) -> Generator[Distribution, IntArray, list[Coefficients]]:
         """As `steps`, but ends with DC coefficients; all others are 0."""
         check(self.shapes)
-        return program.steps(self._run(None, of=("dc",)))
+        return program.steps(self._run(None, [(i, "dc") for i in range(len(self.shapes))]))
 
-    def _run(self, truth: Sequence[Coefficients] | None, of: Sequence[str] = ("dc", "ac")) -> Found:
+    def _order(self) -> list[tuple[int, str]]:
+        """Components and what is coded of them."""
+        components = range(len(self.shapes))
+        if self.shapes[0].is_dc_first:
+            return [(i, part) for part in ("dc", "ac") for i in components]
+        return [(i, part) for i in components for part in ("dc", "ac")]
+
+    def _run(self, truth: Sequence[Coefficients] | None, order: Sequence[tuple[int, str]] | None = None) -> Found:
         known = [Known(shape) for shape in self.shapes]
-        for part in of:
-            for i, this in enumerate(known):
-                kind = "chroma" if i else "luma"
-                luma, first = beside(known[0] if i else None, this), beside(known[1] if i == 2 else None, this)
-                looks = Looking(self.compand, kind, this, luma, first, i)
-                edges = earlier.edges(this.shape, self.tables)
-                flat = np.zeros_like(this.quantised)
-                if truth is not None:
-                    flat[:, this.inside] = truth[i].transpose(2, 0, 1)
-                yield from (self._fronts if part == "dc" else self._frequencies)(kind, this, looks, flat, edges)
+        for i, part in self._order() if order is None else order:
+            this, kind = known[i], "chroma" if i else "luma"
+            luma, first = beside(known[0] if i else None, this), beside(known[1] if i == 2 else None, this)
+            looks = Looking(self.compand, kind, this, luma, first, i)
+            edges = earlier.edges(this.shape, self.tables)
+            flat = np.zeros_like(this.quantised)
+            if truth is not None:
+                flat[:, this.inside] = truth[i].transpose(2, 0, 1)
+            yield from (self._fronts if part == "dc" else self._frequencies)(kind, this, looks, flat, edges)
         return [part.quantised[:, part.inside].transpose(1, 2, 0) for part in known]
 
     def _fronts(self, kind: str, this: Known, looks: Looking, truth: NDArray[np.int16], edges: Edges) -> Found:

@@ -687,16 +687,17 @@ EXPORT int64_t lgcodec_coefficients_symbols(const Net *net, const Part *parts, i
 }
 
 /* Encodes the components of a band, their symbols' shares to starts and frequencies, which have room for `room`; or decodes them
- * from a stack, all or DC coefficients alone. block: zeros.
+ * from a stack, all or DC coefficients alone, which must come first. block: zeros.
  */
 EXPORT int lgcodec_coefficients(const Net *net, const Part *parts, int64_t count, uint32_t *starts, uint32_t *frequencies,
-                                int64_t room, Stack *stack, int is_dc, void *block) {
+                                int64_t room, Stack *stack, int is_dc_first, int is_dc, void *block) {
     Coder coder = {.stack = stack, .starts = starts, .frequencies = frequencies, .room = room};
     if (!is_sound(net, parts, count)) return WRONG_SIZES;
     lay_out(&coder, net, parts, count, (uintptr_t)block);
     for (int64_t n = 0; n < FREQUENCIES; n++) coder.left_sizes[n] = net->compand[16 * n];
     for (int64_t i = 0; i < (is_dc ? count : 2 * count); i++) {
-        int failed = code_part(&coder, parts, i % count, i < count);
+        int failed = is_dc_first ? code_part(&coder, parts, i % count, i < count)
+                                 : code_part(&coder, parts, i / 2, i % 2 == 0);
         if (failed) return failed;
     }
     if (is_dc) return FINE;
