@@ -1,4 +1,4 @@
-"""Training of the coefficients family, a few seconds of it: the command exports weights that keep JPEG files."""
+"""Training of the coefficients family, a few steps of it: the command exports weights that keep JPEG files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_command_exports_weights_that_code(data: Path, tmp_path: Path, monke
     out = tmp_path / "mine.safetensors"
     sizes = ["--first", "8", "--second", "8", "--batch", "16", "--pool", "400", "--threads", "1"]
     words = ["train", "coefficients", "--data", str(data), "--held-out", str(data), "--out", str(out), *sizes]
-    result = CliRunner().invoke(program, [*words, "--minutes", "0.05", "--device", "cpu"], catch_exceptions=False)
+    result = CliRunner().invoke(program, [*words, "--steps", "60", "--device", "cpu"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["integer_bpd"] == pytest.approx(card["float_bpd"], rel=0.02)

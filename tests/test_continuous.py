@@ -283,7 +283,7 @@ def test_the_training_command_writes_weights_whose_net_bits_are_the_bound(
     out = tmp_path / "digits.safetensors"
     data = ["--data", str(tmp_path / "digits.npz"), "--held-out", str(tmp_path / "digits.npz"), "--out", str(out)]
     sizes = ["--threads=1", "--batch=8", "--width=4", "--components=2", "--variational", variational]
-    for extra in (["--minutes", "0.005"], ["--minutes", "0.01", "--resume"]):
+    for extra in (["--steps", "30"], ["--steps", "60", "--resume"]):
         result = CliRunner().invoke(continuous_training.command, [*data, *sizes, *extra])
         assert result.exit_code == 0, result.output
     assert "resumed" in result.output

@@ -382,7 +382,7 @@ def test_the_command_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.Monk
         "--data", str(data), "--held-out", str(data), "--out", str(out), "--device", "cpu", "--threads", "1",
         "--width", "8", "--depth", "1", "--batch", "4",
     ]  # fmt: skip
-    for more in (["--minutes", "0.005"], ["--minutes", "0.01", "--resume"]):
+    for more in (["--steps", "8"], ["--steps", "15", "--resume"]):
         result = CliRunner().invoke(flow_training.command, [*arguments, *more], catch_exceptions=False)
         assert result.exit_code == 0, result.output
     assert "resumed" in result.output

@@ -104,11 +104,11 @@ def test_the_command_trains_in_two_processes(tmp_path: Path) -> None:
     command = "-m lgcodec -- train causal --data train --held-out held --out mine.safetensors --batch 2 --crop 16"
     small = "--width 16 --depth 1 --hidden 8 --components 2 --rows 1 --left 2 --learning 0 --threads 1 --device cpu"
     words = [*command.split(), *small.split()]
-    said = torchrun(2, *words, "--minutes", "0.03", cwd=tmp_path)
+    said = torchrun(2, *words, "--steps", "5", cwd=tmp_path)
     assert said.count("held out") == 1
     card = json.loads((tmp_path / "mine.json").read_text())
     assert card["processes"] == 2
-    again = torchrun(2, *words, "--minutes", "0.05", "--resume", "--start", "mine.safetensors", cwd=tmp_path)
+    again = torchrun(2, *words, "--steps", "9", "--resume", "--start", "mine.safetensors", cwd=tmp_path)
     assert re.search(r"resumed at step (\d+)", again)[1] == str(card["training_steps"])  # type: ignore[index]
     assert json.loads((tmp_path / "mine.json").read_text())["training_steps"] > card["training_steps"]
     tile = np.arange(3 * 8 * 8, dtype=np.int16).reshape(3, 8, 8)

@@ -276,7 +276,7 @@ def test_the_training_command_writes_weights_that_code_and_goes_on(
     out = tmp_path / "digits.safetensors"
     sizes = "--threads=1 --batch=8 --width=4 --hidden=4 --components=2 --latents=1/1 --bits=8"
     data = ["--data", str(tmp_path / "digits.npz"), "--held-out", str(tmp_path / "digits.npz"), "--out", str(out)]
-    for extra in (["--minutes", "0.003"], ["--minutes", "0.006", "--samples", "2", "--resume"]):
+    for extra in (["--steps", "13"], ["--steps", "26", "--samples", "2", "--resume"]):
         result = CliRunner().invoke(vae_training.command, [*data, *sizes.split(), *extra])
         assert result.exit_code == 0, result.output
     assert "resumed" in result.output

@@ -315,7 +315,7 @@ def test_a_training_run_writes_weights_that_code(small: bool, tmp_path: Path) ->
     data, out = str(tmp_path / "digits.npz" if small else folder), tmp_path / "mine.safetensors"
     sizes = ["--width", "16", "--depth", "8", "--top", "8", "--bottom", "8", "--prior", "8", "--pixels", "16"]
     sizes += ["--crop", "32", "--batch", "4", "--start", "none"]
-    run = ["--data", data, "--held-out", data, "--out", str(out), "--minutes", "0.01", "--threads", "1", *sizes]
+    run = ["--data", data, "--held-out", data, "--out", str(out), "--steps", "3", "--threads", "1", *sizes]
     result = CliRunner().invoke(command, run)
     assert result.exit_code == 0, result.output
     weights = read(out.read_bytes(), "mine")

@@ -13,12 +13,25 @@ import torch
 from lgcodec.models.training import processes
 
 DEADLINE = f"{__name__}.deadline"
+STEPS = f"{__name__}.steps"
 
 
 def _set_deadline(context: click.Context, _: click.Parameter, minutes: float) -> None:
     context.meta[DEADLINE] = time.monotonic() + 60 * minutes if minutes else math.inf
 
 
+def _set_steps(context: click.Context, _: click.Parameter, steps: int) -> None:
+    context.meta[STEPS] = steps
+
+
+steps_option = click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    default=0,
+    expose_value=False,
+    callback=_set_steps,
+    help="Train this many steps (of each stage) whatever time they take, instead of --minutes; 0 for by time.",
+)
 seed_option = click.option(
     "--seed", default=0, show_default=True, callback=lambda context, parameter, seed: processes.own(seed)
 )
@@ -33,6 +46,7 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--held-out", type=click.Path(exists=True, path_type=Path), required=True),
         click.option("--out", type=path, required=True),
         click.option("--minutes", default=60.0, show_default=True, help="0 exports what --start gave."),
+        steps_option,
         click.option(
             "--call-minutes",
             default=0.0,

@@ -1,7 +1,7 @@
 """Training: `lgcodec train causal --data FOLDER --held-out FOLDER --out weights.safetensors --minutes 60`.
 
 Random crops of augmented photographs, Muon (Jordan et al. 2024) for the hidden matrices and AdamW for the rest,
-cosine decay to zero over the time given. Every few minutes the held-out rate is printed, a checkpoint is written
+cosine decay to zero over the time (or steps) given. Every few minutes the held-out rate is printed, a checkpoint is written
 beside --out (--resume finds it) and the integer network is exported to --out, with a card of facts in --out with the
 ending .json. A call can be shorter than the run: --call-minutes. `Run` and `train` serve every family; each has a
 command of its own below `main`. Started by torchrun, the same run takes one process a device (`processes`).
@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from lgcodec.models.training import processes
-from lgcodec.models.training.options import DEADLINE
+from lgcodec.models.training.options import DEADLINE, STEPS
 from lgcodec.models.training.pool import ahead
 from lgcodec.models.weights import Weights
 
@@ -116,9 +116,10 @@ def pinned(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
-    """Trains until `minutes` in all are spent, or the call's are; returns whether all are."""
+    """Trains until `minutes` in all are spent, or --steps are taken; returns False where the call's time ended it."""
     context = click.get_current_context(silent=True)
-    deadline = math.inf if context is None else context.meta.get(DEADLINE, math.inf)
+    asked = {} if context is None else context.meta
+    deadline, steps = asked.get(DEADLINE, math.inf), asked.get(STEPS, 0)
     if run.device.type != "cpu":
         batches = ahead(pinned(batches), AHEAD)
     if processes.count() > 1:
@@ -128,7 +129,10 @@ def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
     begin = started - run.spent
     for batch in batches:
         run.spent, is_over = processes.shared(lambda: (time.monotonic() - begin, time.monotonic() > deadline))
-        done = run.spent / 60 / minutes if minutes else 1
+        if steps:
+            done = run.step / steps
+        else:
+            done = run.spent / 60 / minutes if minutes else 1
         if done >= 1:
             break
         if is_over:

@@ -36,7 +36,7 @@ from lgcodec.models.families.masked.model import load
 from lgcodec.models.families.masked.network import FIRST, Graph
 from lgcodec.models.interface import ExplicitCoding
 from lgcodec.models.machines.choose import choose
-from lgcodec.models.training.options import seed_option
+from lgcodec.models.training.options import seed_option, steps_option
 from lgcodec.models.training.rates import net_bits
 from lgcodec.models.training.run import Run, train
 from lgcodec.models.weights import Weights
@@ -177,6 +177,7 @@ def exported(model: Trained, card: dict[str, Any], tile: Graph | None = None) ->
 @click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--minutes", type=float, help="As the system says, if not given.")
+@steps_option
 @click.option("--batch", type=int, help="Likewise.")
 @click.option("--rate", type=float, help="Likewise: learning rates, times the usual ones.")
 @click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch.")
