@@ -72,8 +72,9 @@ SIZES = {"width": 16, "depth": 1, "hidden": 8, "components": 2, "rows": 1, "left
 
 
 def run(data: Path, out: Path, steps: int, *more: str) -> Result:
-    options = {"--data": data / "train", "--held-out": data / "held-out", "--out": out, "--minutes": 0, "--steps": steps}
-    options |= {"--device": "cpu", "--threads": 1, "--batch": 4, "--crop": 16, "--learning": 0}
+    options = {"--data": data / "train", "--held-out": data / "held-out", "--out": out}
+    options |= {"--minutes": 0, "--steps": steps, "--device": "cpu", "--threads": 1}
+    options |= {"--batch": 4, "--crop": 16, "--learning": 0}
     options |= {f"--{name}": size for name, size in SIZES.items()}
     arguments = [str(word) for pair in options.items() for word in pair]
     return CliRunner().invoke(main, ["causal", *arguments, *more], catch_exceptions=False)

@@ -1,10 +1,10 @@
 """Training: `lgcodec train causal --data FOLDER --held-out FOLDER --out weights.safetensors --minutes 60`.
 
 Random crops of augmented photographs, Muon (Jordan et al. 2024) for the hidden matrices and AdamW for the rest,
-cosine decay to zero over the time (or steps) given. Every few minutes the held-out rate is printed, a checkpoint is written
-beside --out (--resume finds it) and the integer network is exported to --out, with a card of facts in --out with the
-ending .json. A call can be shorter than the run: --call-minutes. `Run` and `train` serve every family; each has a
-command of its own below `main`. Started by torchrun, the same run takes one process a device (`processes`).
+cosine decay to zero over the time (or steps) given. Every few minutes the held-out rate is printed, a checkpoint is
+written beside --out (--resume finds it) and the integer network is exported to --out, with a card of facts in --out
+with the ending .json. A call can be shorter than the run: --call-minutes. `Run` and `train` serve every family; each
+has a command of its own below `main`. Started by torchrun, the same run takes one process a device (`processes`).
 """
 
 from __future__ import annotations
@@ -129,10 +129,8 @@ def train(run: Run, batches: Iterable[Batch], minutes: float) -> bool:
     begin = started - run.spent
     for batch in batches:
         run.spent, is_over = processes.shared(lambda: (time.monotonic() - begin, time.monotonic() > deadline))
-        if steps:
-            done = run.step / steps
-        else:
-            done = run.spent / 60 / minutes if minutes else 1
+        taken, all_of_it = (run.step, steps) if steps else (run.spent / 60, minutes)
+        done = taken / all_of_it if all_of_it else 1
         if done >= 1:
             break
         if is_over:
