@@ -17,6 +17,7 @@ from lgcodec.options import Options
 _PLAIN_AREA = 1 << 25  # pixels of a tile where nothing needs a model
 _PLAIN_WIDTH = (1 << 14) - 1  # the most that WebP takes
 _ANYWAY = 1 << 14  # pixels that take less time than thinking
+_PARALLEL = 12  # tiles that an image keeps where larger ones would be fewer: work for as many cores
 # Of photographs, 0.11 to 0.9 of the pixels of some rows have colours of their own; of graphics below 0.1.
 _FEW_COLOURS = 0.12
 # Squares of an image that WebP is tried on before it gets the whole, their side, and what of their rate a model's file
@@ -94,9 +95,11 @@ def model_tile(picture: Picture, options: Options) -> tuple[int, int]:
     """Width and height of the tiles that the model gets."""
     if options.tile is not None:
         return options.tile
-    model = options.load()
-    sides = zip((picture.width, picture.height), model.tile, strict=True)
-    width, height = (boxes.even(side, most, model.unit) for side, most in sides)
+    model, size = options.load(), (picture.width, picture.height)
+    for most in (*model.larger, model.tile):
+        width, height = (boxes.even(side, limit, model.unit) for side, limit in zip(size, most, strict=True))
+        if -(-size[0] // width) * -(-size[1] // height) >= _PARALLEL:
+            break
     return width, height
 
 

@@ -257,8 +257,9 @@ class ImageModel:
 
     digest: 32 bytes, SHA-256 of the integers that decide bits. coding: how tiles become streams. stack: makes the
     stacks of its programs, from words or none. batch: how many tiles one call should be given.
-    planes: C of the tiles it was trained on. tile: width and height of the largest tile it should be given; unit: a
-    tile's sides are multiples of this where the image allows.
+    planes: C of the tiles it was trained on. tile: width and height of the largest tile it should be given; larger:
+    likewise, in images that have many of these, largest first; unit: a tile's sides are multiples of this where the
+    image allows.
     choices: adaptations that an encoder may try besides none, the classes of images it knows. adapt: side information
     that fits the model to tiles at an effort, from one of `choices` or none on; this choice where more would not pay.
     levels: how many a sample has: 256, or 2 of models of bits.
@@ -271,6 +272,7 @@ class ImageModel:
     batch: int
     planes: int
     tile: tuple[int, int]
+    larger: Sequence[tuple[int, int]] = ()
     unit: int = 1
     levels: int = 256
     choices: Sequence[bytes] = ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lgcodec.models import families
 from lgcodec.models.adaptation.adapter import adapter
-from lgcodec.models.families.causal.network import CHANNELS, LEARNING_TILE, TILE, Network
+from lgcodec.models.families.causal.network import CHANNELS, LARGER_TILES, TILE, Network
 from lgcodec.models.families.causal.program import Program
 from lgcodec.models.interface import ExplicitCoding, ImageModel, Shape, TileCoder
 from lgcodec.models.machines.choose import Machine, choose
@@ -16,15 +16,16 @@ from lgcodec.models.weights import Weights
 def load(weights: Weights, machine: Machine) -> ImageModel:
     """The model that these weights are. Raises ModelError where they are malformed."""
     network = Network.of(weights)
-    coding = coding_of(network, machine)
+    coding, config = coding_of(network, machine), network.config
     return ImageModel(
         digest=weights.digest(),
         coding=coding,
         stack=machine.stack,
         batch=coding.fast.batch if coding.fast else 16,
         planes=CHANNELS,
-        tile=LEARNING_TILE if network.config.learning and not network.config.rest else TILE,
-        unit=8 if network.config.grid else 1,
+        tile=LARGER_TILES[0] if config.learning and not config.rest else TILE,
+        larger=LARGER_TILES if config.rest else (),
+        unit=8 if config.grid else 1,
         choices=network.choices(),
         adapt=adapter("causal", network, coding, machine.threads),
         network=network,

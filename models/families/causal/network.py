@@ -39,9 +39,9 @@ Shape = tuple[int, int, int]
 Tile = NDArray[np.int16]
 # Where the online predictors' own errors are looked at.
 ERRORS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, -1), (-2, 1))
-# The most that tiles have, width and height. Where every front teaches, what was learned is worth more than tiles side
-# by side: these are as large as a file may have them.
-TILE, LEARNING_TILE = (1024, 256), (2048, 1024)
+# The most that tiles have, width and height. What a tile's weights learned is lost at its end: those that learn have
+# larger tiles in large images, and where every front teaches in all, as large as a file may have them.
+TILE, LARGER_TILES = (1024, 256), ((2048, 1024), (2048, 512), (1024, 512))
 CHANNELS, WINDOWS = 3, len(online.WINDOWS)
 LOWEST = np.array(online.LOW)[:, None, None]
 DIFFERENCE_LIMIT = 2047  # neighbours less anchor, Q3
