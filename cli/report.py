@@ -165,11 +165,15 @@ def restored(name: str, folder: Path, images: int, pixels: int, seconds: float) 
 def preview(name: str, target: Path | None, header: Header, seconds: float) -> None:
     """Prints the line of a preview: which part of the file it took, and how long."""
     where = "stdout" if target is None else files.shown(target)
-    used = header.preview_size
-    say(
-        f"{name} -> {where}: {header.width}x{header.height}, from the first {used:,} of {header.file_size:,} bytes "
-        f"({used / header.file_size:.1%}), {seconds:.2f} s"
-    )
+    part = preview_part(header.preview_size, header.file_size)
+    say(f"{name} -> {where}: {header.width}x{header.height}, {part}, {seconds:.2f} s")
+
+
+def preview_part(used: int, size: int) -> str:
+    """What a preview needs of a file of `size` bytes: the first `used`, or of a kept JPEG the means of its blocks."""
+    if used == size:
+        return "an eighth as wide and high, from the first symbols of each stream"
+    return f"from the first {used:,} of {size:,} bytes ({used / size:.1%})"
 
 
 def details(info: Info) -> str:
@@ -201,7 +205,7 @@ def details(info: Info) -> str:
         for name in ("transform", "origin", "metadata"):
             del facts[name]
     if info.preview_bytes:
-        facts["preview"] = f"from the first {info.preview_bytes:,} bytes ({info.preview_bytes / info.file_bytes:.1%})"
+        facts["preview"] = preview_part(info.preview_bytes, info.file_bytes)
     if info.model_id is not None:
         over = 100 * (8 * info.model_bytes / max(info.ideal_bits, 1) - 1)
         facts["model"] = f"id {info.model_id}, digest {info.model_digest}, {info.adaptation_bytes:,} bytes adaptation"

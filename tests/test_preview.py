@@ -43,7 +43,7 @@ def test_a_preview_is_near_the_image_and_takes_the_start_of_the_file(packed: Pat
     assert 10 * np.log10(255**2 / error) > 20
     used = info.preview_bytes
     assert f"from the first {used:,} of {info.file_bytes:,} bytes" in result.stderr
-    assert f"from the first {used:,} bytes" in run("info", packed).stdout
+    assert f"from the first {used:,} of {info.file_bytes:,} bytes" in run("info", packed).stdout
     cut = packed.with_name("cut.lgc")
     cut.write_bytes(packed.read_bytes()[:used])
     assert run("preview", cut, "-q").stderr == ""
