@@ -19,11 +19,16 @@ if shutil.which("nvidia-smi") is None:
     os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when kernels are defined
 
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, settings
 from strategies import Cli, FakeModel
 
 from lgcodec import Codec
 from lgcodec.cli.main import program
 from lgcodec.models.machines.native import build, library
+
+# A busy machine is no reason to fail.
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any speed")
 
 
 @pytest.fixture(params=build.SETS)
