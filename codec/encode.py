@@ -100,9 +100,13 @@ def encode(
 def encode_origin(picture: Picture, found: Inverted, digest: bytes, options: Options) -> Generator[Request, Any, bytes]:
     """The file of an image by what it was rendered from: its parts are files, each of its own size, tiles and model."""
     plainly = replace(options, verify=False, origin="none")
-    parts = []
-    for part in _pictures(found):
-        parts.append((yield from encode(part, plainly, None)))
+    quick, parts = replace(plainly, effort=1), []
+    for part, what in zip(_pictures(found), found.origin.parts(), strict=True):
+        if what.is_bits:
+            plan, own = without_model(part), digest_of(part.strips())
+            parts += yield from encode_plan(part, plan, own, quick, Meter(None, part.area, 1))
+        else:
+            parts.append((yield from encode(part, plainly, None)))
     return container.write_origin(
         mode=picture.mode,
         depth=picture.depth,

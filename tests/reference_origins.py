@@ -12,7 +12,7 @@ from reference import Reader, check, clip
 
 Plane = Sequence[Sequence[int | Sequence[int]]]
 AXES = [(1, 1, 0, 0), (2, 1, 0, 0), (2, 4, 1, 1), (2, 2, 0, 1), (2, 2, 1, 0)]
-CHANNELS = {1: 1, 2: 2, 4: 3, 5: 4, 6: 2, 7: 1}
+CHANNELS = {1: 1, 2: 2, 4: 3, 5: 4, 6: 2, 7: 1, 8: 4, 9: 6, 10: 8}
 
 
 def decode(data: bytes, part: Callable[[bytes], list[list[list[int]]]]) -> list[list[list[int]]]:
@@ -39,7 +39,7 @@ def decode(data: bytes, part: Callable[[bytes], list[list[list[int]]]]) -> list[
     parts = [part(reader.take(body.varint())) for _ in range(body.varint())]
     check(body.at == len(body.data) and reader.at == len(data), "ends")
     kind = origin.number(1)
-    render = levels if kind else rendering
+    render = {0: rendering, 1: levels, 3: depth}[kind]
     out = render(origin, parts, mode, width, height)
     check(origin.at == len(origin.data), "end of origin")
     if stored:
@@ -142,5 +142,42 @@ def levels(
             places = [pixel[0]] * (len(tables) - alpha) + [pixel[-1]] * alpha if one else pixel
             values = [table[place] for table, place in zip(tables, places, strict=True)]
             line.append([values[0] & 255, values[0] >> 8] if mode == 6 else values)
+        out.append(line)
+    return out
+
+
+def depth(
+    origin: Reader, parts: list[list[list[list[int]]]], mode: int, width: int, height: int
+) -> list[list[list[int]]]:
+    most, tables = origin.varint(), []
+    for _ in range(1 + (mode in (8, 10))):
+        values = [origin.varint()]
+        steps = [origin.varint() for _ in range(origin.varint())]
+        for step in steps or [1] * (65535 - values[0]):
+            values.append(values[-1] + step)
+        bins, at = [], 0
+        for _ in range(origin.varint()):
+            count, bits = origin.varint(), origin.varint()
+            for _ in range(count):
+                bins.append((at, bits))
+                at += 1 << bits
+        tables.append((values, bins))
+    out = []
+    for y, row in enumerate(parts[0]):
+        if y % 16 == 0:
+            packed = parts[1][y // 16] if most else []
+            left = "".join(f"{byte:08b}" for (byte,) in packed)
+        line = []
+        for pixel in row:
+            samples = []
+            for c, bin_of in enumerate(pixel):
+                values, bins = tables[len(tables) > 1 and c == len(pixel) - 1]
+                at, bits = bins[bin_of]
+                within, left = int(left[:bits] or "0", 2), left[bits:]
+                value = values[at + within]
+                samples += [value & 255, value >> 8] if mode == 6 else [value >> 8, value & 255]
+            line.append(samples)
+        if y % 16 == 15 or y == height - 1:
+            check("1" not in left, "zeros")
         out.append(line)
     return out

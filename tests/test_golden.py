@@ -98,7 +98,7 @@ def test_golden_files_cover_the_format() -> None:
     assert any(header.base_size for header in found.values())
     others = [header.content for name, header in found.items() if name not in tiled]
     assert {part.model is None for part in others if isinstance(part, container.KeptReference)} == {True, False}
-    assert {part.data[0] for part in others if isinstance(part, container.OriginReference)} == {0, 1, 2}
+    assert {part.data[0] for part in others if isinstance(part, container.OriginReference)} == {0, 1, 2, 3}
     assert any(header.chunks[0] for header in found.values())
     sizes = [(x1 - x0, y1 - y0) for header in tiled.values() if header.model for _, (x0, y0, x1, y1) in header.boxes()]
     assert any(width == 1 < height for width, height in sizes)

@@ -1,4 +1,4 @@
-"""Origins: what images were rendered from. A file each (`rendered`, `coefficients`, `levels`), with like functions."""
+"""Origins: what images were rendered from. A file each (`rendered`, `coefficients`, ..), with like functions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable
 from lgcodec.errors import FormatError, VersionError
 from lgcodec.fields import Reader
 from lgcodec.image import Picture
-from lgcodec.origins import coefficients, levels, rendered
+from lgcodec.origins import coefficients, depth, levels, rendered
 from lgcodec.origins.origin import Inverted, Origin
 
 _READ: dict[int, Callable[[Reader, str, int, int], Origin]] = {
     rendered.KIND: rendered.read,
     levels.KIND: levels.read,
     coefficients.KIND: coefficients.read,
+    depth.KIND: depth.read,
 }
 
 
@@ -22,7 +23,7 @@ def invert(picture: Picture) -> list[Inverted]:
 
     Nothing is known until it is rendered and compared.
     """
-    found = rendered.invert(picture) or [one for one in (levels.invert(picture),) if one is not None]
+    found = rendered.invert(picture) or _by_values(picture)
     deeper: list[Inverted | None] = []
     if picture.mode.pillow in coefficients.MODES:
         from lgcodec.origins import recovery
@@ -30,6 +31,12 @@ def invert(picture: Picture) -> list[Inverted]:
         deeper = [recovery.invert(picture, planes) for planes in found or (None,)]
     known = [origin for origin in deeper if origin is not None]
     return [*sorted(known, key=lambda origin: origin.count), *found]
+
+
+def _by_values(picture: Picture) -> list[Inverted]:
+    """What few values, or many bits, speak for."""
+    one = levels.invert(picture) or depth.invert(picture)
+    return [] if one is None else [one]
 
 
 def is_likely(picture: Picture) -> bool:

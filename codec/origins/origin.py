@@ -31,12 +31,15 @@ class JpegPlane(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """What a part must be. is_jpeg: a kept JPEG, of which the coefficients are wanted."""
+    """What a part must be. is_jpeg: a kept JPEG, of which the coefficients are wanted. is_bits: no picture to anyone,
+    which no model needs to try.
+    """
 
     mode: str
     width: int
     height: int
     is_jpeg: bool = False
+    is_bits: bool = False
 
 
 class Origin(Protocol):

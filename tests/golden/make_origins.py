@@ -15,7 +15,7 @@ from lgcodec import container
 from lgcodec.codec import Codec
 from lgcodec.encode import encode_plan
 from lgcodec.image import BY_PILLOW, Picture
-from lgcodec.origins import exceptions
+from lgcodec.origins import depth, exceptions
 from lgcodec.origins.conversions import CONVERSIONS, FOUR_FOUR_FOUR
 from lgcodec.origins.form import Rendering, size_of
 from lgcodec.origins.levels import Levels
@@ -91,6 +91,36 @@ def make(name: str, origin: Origin, random: np.random.Generator) -> tuple[bytes,
     return data, picture.array()
 
 
+def deep() -> Iterator[tuple[str, NDArray[np.uint16]]]:
+    """A name and an image of 16 bits a sample for each kind of table: steps or none, with alpha, and without bits."""
+    random = np.random.Generator(np.random.PCG64(3))
+    for name, channels, step in (("grey", (), 1), ("listed", (3,), 7), ("alpha", (4,), 1), ("few", (), 300)):
+        walk = 40 * np.cumsum(random.integers(-9, 10, (HEIGHT, WIDTH, *channels)), 1) + 30000
+        yield f"deep-{name}", (step * ((walk + random.integers(0, 40, walk.shape)) // step)).astype(np.uint16)
+
+
+def make_deep(array: NDArray[np.uint16]) -> bytes:
+    picture, codec = read(array), Codec(verify=False)
+    found = depth.invert(picture)
+    assert found is not None
+    parts = []
+    for what, samples in zip(found.origin.parts(), found.parts, strict=True):
+        assert not isinstance(samples, bytes)
+        part = Picture(BY_PILLOW[what.mode], what.width, what.height, 8, (), samples)
+        digest, meter = container.digest_of(part.strips()), Meter(None, part.area, 1)
+        parts += run([encode_plan(part, without_model(part), digest, codec, meter)])[0]
+    return container.write_origin(
+        mode=picture.mode,
+        depth=picture.depth,
+        size=(WIDTH, HEIGHT),
+        digest=container.digest_of(picture.strips()),
+        chunks=(),
+        origin=found.origin.write(),
+        exceptions=b"",
+        parts=parts,
+    )
+
+
 def _picture(origin: Origin, samples: NDArray[np.uint8]) -> Picture:
     if getattr(origin, "mode", "") == "I;16":
         return read(samples.view("<u2")[..., 0].astype(np.uint16))
@@ -100,8 +130,9 @@ def _picture(origin: Origin, samples: NDArray[np.uint8]) -> Picture:
 def main() -> None:
     random = np.random.Generator(np.random.PCG64(16))
     folder = Path(__file__).parent
-    for name, origin in origins():
-        data, array = make(name, origin, random)
+    made = [(name, *make(name, origin, random)) for name, origin in origins()]
+    made += [(name, make_deep(array), array) for name, array in deep()]
+    for name, data, array in made:
         with (folder / f"origin-{name}.lgc").open("xb") as file:
             file.write(data)
         with (folder / f"origin-{name}.npy").open("xb") as file:
