@@ -109,8 +109,12 @@ def load(
 
     chosen = choose(device, machine, threads)
     name, record = os.fspath(name_or_path), _record(name_or_path)
-    content = read(name_or_path) if record is None else None  # what ships is the same at the next call
-    digest = bytes.fromhex(record.digest) if content is None else content.digest()
+    content = None
+    if record is not None:  # what ships is the same at the next call
+        digest = bytes.fromhex(record.digest)
+    else:
+        content = read(name_or_path)
+        digest = content.digest()
     key = (digest, chosen.name, chosen.threads)
     with _lock:
         if key not in _loaded:
