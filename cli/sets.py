@@ -141,7 +141,8 @@ def restore(codec: Codec, outputs: Outputs, quiet: bool, strip: bool, keep_going
             report.complain(error, f"{source.name}: {name}")
         if damaged:
             missing = len(damaged.keys() - pictures.keys())
-            raise InputError(f"{len(damaged)} images are damaged: {missing} are left out, the others are grey in part")
+            parts = f"{missing} left out, {len(damaged) - missing} grey in part"
+            raise InputError(f"{len(damaged)} of {missing + len(pictures)} images are damaged ({parts})")
 
     return work
 
