@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lgcodec.cli import files
-from lgcodec.errors import LgcodecError
+from lgcodec.errors import InputError, LgcodecError
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
+    from lgcodec.boxes import Box
     from lgcodec.cli.batch import Totals
     from lgcodec.container import Header
     from lgcodec.info import Info
@@ -154,6 +155,12 @@ def batch(totals: Totals, seconds: float) -> None:
     parts += [f"{totals.skipped} skipped"] if totals.skipped else []
     parts += [f"{totals.failed} failed"] if totals.failed else []
     say(", ".join(parts))
+
+
+def grey(boxes: Sequence[Box]) -> LgcodecError:
+    """What is wrong with an image that was restored without some of its tiles."""
+    places = ", ".join(f"{x1 - x0}x{y1 - y0} at {x0},{y0}" for x0, y0, x1, y1 in boxes)
+    return InputError(f"{len(boxes)} tiles are damaged, and grey: {places}")
 
 
 def restored(name: str, folder: Path, images: int, pixels: int, seconds: float) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from lgcodec.cli import files, report
 from lgcodec.cli.convert import SLACK, each, refuse_growth, remove, tried, walk_of
 from lgcodec.cli.files import Outputs, Source
-from lgcodec.errors import InputError
+from lgcodec.errors import InputError, LgcodecError
 
 if TYPE_CHECKING:
     from lgcodec import Codec
@@ -112,24 +112,53 @@ def _accepted(before: int, after: int, source: Source) -> bool:
     return True
 
 
-def restore(codec: Codec, outputs: Outputs, quiet: bool) -> Callable[[Source], None]:
+def restore(codec: Codec, outputs: Outputs, quiet: bool, strip: bool, keep_going: bool) -> Callable[[Source], None]:
     def work(source: Source) -> None:
-        """Writes the images of a set, once all of them are decoded and checked."""
+        """Writes the images of a set, once all of them are decoded and checked.
+
+        keep_going: those that are whole, and of others what is. Raises InputError where something is missing.
+        """
         start = time.perf_counter()
         if source.is_stdin or source.named().suffix != files.SET or outputs.stdout or outputs.output == files.STDIO:
             raise InputError("sets are restored from a file each, into a folder")
         folder = source.named().with_suffix("") if outputs.output is None else Path(outputs.output)
         state = source.state()
+        damaged: dict[str, LgcodecError] = {}
         with source.opened() as file:
-            pictures = codec.decode_set(file)
+            if keep_going:
+                pictures, damaged = _rescued(codec, file)
+            else:
+                pictures = codec.decode_set(file)
+        if strip:
+            pictures = {name: picture.stripped() for name, picture in pictures.items()}
         targets = _unpack(pictures, folder, outputs, state)
         if not quiet:
             pixels = sum(picture.width * picture.height for picture in pictures.values())
             report.restored(source.name, folder, len(pictures), pixels, time.perf_counter() - start)
         if outputs.remove:
             remove(source, state, targets, [])
+        for name, error in damaged.items():
+            report.complain(error, f"{source.name}: {name}")
+        if damaged:
+            missing = len(damaged.keys() - pictures.keys())
+            parts = f"{missing} left out, {len(damaged) - missing} grey in part"
+            raise InputError(f"{len(damaged)} of {missing + len(pictures)} images are damaged ({parts})")
 
     return work
+
+
+def _rescued(codec: Codec, file: BinaryIO) -> tuple[dict[str, Picture], dict[str, LgcodecError]]:
+    """The images of a set of which anything is whole, and what is wrong with those that are not whole."""
+    pictures: dict[str, Picture] = {}
+    damaged: dict[str, LgcodecError] = {}
+    for name, found in codec.rescue_set(file).items():
+        if isinstance(found, LgcodecError):
+            damaged[name] = found
+            continue
+        pictures[name], boxes = found
+        if boxes:
+            damaged[name] = report.grey(boxes)
+    return pictures, damaged
 
 
 def _unpack(pictures: dict[str, Picture], folder: Path, outputs: Outputs, like: os.stat_result | None) -> list[Path]:

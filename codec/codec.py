@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from lgcodec import colour, container, readers, sets
 from lgcodec.boxes import Box, tile_boxes
-from lgcodec.container import File, KeptReference
-from lgcodec.decode import check_region, decode, preview, rescue
+from lgcodec.container import File, KeptReference, OriginReference
+from lgcodec.decode import Rescued, check_region, decode, preview, rescue, rescue_chain
 from lgcodec.encode import encode
-from lgcodec.errors import InputError, LgcodecError, MetadataWarning
+from lgcodec.errors import InputError, IntegrityError, LgcodecError, MetadataWarning
 from lgcodec.files import Data, bytes_of
 from lgcodec.image import Picture, Samples, Source, array_of
 from lgcodec.models.interface import LatentCoding
@@ -112,11 +112,66 @@ class Codec(Options):
     def rescue(self, data: Data) -> tuple[Picture, list[Box]]:
         """What is whole of a damaged file, whose header must be; and the tiles that are not, which are grey.
 
-        Raises FormatError where nothing can be told apart, LimitError, ModelError.
+        Raises FormatError where nothing can be told apart (a JPEG file, an origin or a chain comes back as a whole or
+        not at all), LimitError, ModelError.
         """
-        file = container.read(bytes_of(data), max_pixels=self.max_pixels, partial=True, rescue=True)
-        samples, damaged = rescue(file, self)
-        return _picture(file, samples), damaged
+        (found,) = self._rescued([self._damaged(bytes_of(data))])
+        if isinstance(found, LgcodecError):
+            raise found
+        return found
+
+    def rescue_set(self, data: Data) -> dict[str, tuple[Picture, list[Box]] | LgcodecError]:
+        """As `rescue` for each image of a set, by name: or why it is lost. Of a chain, those come back that are behind
+        its damage, because it is decoded from its end.
+
+        Raises FormatError where the set's header is damaged.
+        """
+        view = memoryview(bytes_of(data))
+        files = {name: self._damaged(view[start:end]) for name, (start, end) in sets.read_index(view).items()}
+        return dict(zip(files, self._rescued(list(files.values())), strict=True))
+
+    def _damaged(self, data: bytes | memoryview) -> File | LgcodecError:
+        """A file that may be damaged behind its header, or why that cannot be read."""
+        try:
+            return container.read(data, max_pixels=self.max_pixels, partial=True, rescue=True)
+        except LgcodecError as error:
+            return error
+
+    def _rescued(self, files: Sequence[File | LgcodecError]) -> list[tuple[Picture, list[Box]] | LgcodecError]:
+        chained = self._rescued_chain(files)
+
+        def one(place: int, file: File | LgcodecError) -> tuple[Picture, list[Box]] | LgcodecError:
+            if isinstance(file, LgcodecError):
+                return file
+            try:
+                if isinstance(file.header.content, KeptReference):
+                    return self._kept(file), []
+                if isinstance(file.header.content, OriginReference):
+                    return _picture(file, run([decode(file, self, None, None)])[0]), []
+                found = chained[place] if place in chained else rescue(file, self)
+            except LgcodecError as error:
+                return error
+            return found if isinstance(found, LgcodecError) else (_picture(file, found[0]), found[1])
+
+        return [one(place, file) for place, file in enumerate(files)]
+
+    def _rescued_chain(self, files: Sequence[File | LgcodecError]) -> dict[int, Rescued | LgcodecError]:
+        """What comes back of those files that are in one chain, by place."""
+        headers = [None if isinstance(file, LgcodecError) else file for file in files]
+        chained = [place for place, file in enumerate(headers) if file is not None and file.header.is_chained]
+        if not chained:
+            return {}
+        unread = [place for place, file in enumerate(headers) if file is None and place > chained[0]]
+        reason: LgcodecError = IntegrityError("is lost: the chain that it is in is decoded from its end, and damaged")
+        for places in (sorted(chained + unread), chained):  # those without a header may be in the chain or not
+            try:
+                found = rescue_chain([headers[place] for place in places], self)
+            except LgcodecError as error:
+                reason = error
+                continue
+            if any(part is not None for part in found):
+                return {place: part or reason for place, part in zip(places, found, strict=True)}
+        return dict.fromkeys(chained, reason)
 
     def preview(self, data: Data) -> NDArray[np.uint8]:
         """A picture from the bases alone: uint8 [H, W] or [H, W, 3], near the image. The file may end after its bases.

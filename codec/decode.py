@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Generator
+import zlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,7 @@ from lgcodec.origins.origin import Given
 from lgcodec.work import Coded, Decode, DecodeChain, Meter, Progress, Request, batches, words_of
 
 Give = Callable[[Component, Box, Samples], None]  # takes the samples of a component's tile
+Rescued = tuple[Samples, list[Box]]  # uint8 [H, W, channels], and the boxes of tiles that are damaged, which are grey
 
 
 @dataclass(frozen=True)
@@ -50,47 +53,100 @@ class Job:
         return area_of(self.box) * self.component.share(channels)
 
 
-def rescue(file: File, options: Options) -> tuple[Samples, list[Box]]:
-    """The samples of all tiles that are whole, uint8 [H, W, channels], and the boxes of those that are not, in grey.
+def rescue(file: File, options: Options, popped: Sequence[Tile] = ()) -> Rescued:
+    """What is whole of a file of tiles. popped: those of its tiles that a chain holds.
 
-    Raises FormatError for a chain, which is decoded all or not at all, and where tiles pass for whole that are not.
+    Raises IntegrityError where nothing is, or where tiles pass for whole that are not.
     """
     header = file.header
-    if isinstance(header.content, KeptReference):
-        raise FormatError("of a JPEG file that is kept as such all comes back or nothing")
     tiles, parts = header.tiles(), file.components()
-    if tiles.chain is not None:
-        raise FormatError("the tiles of a chain cannot be told apart: where one is damaged, all are")
+    chained = iter(popped)
     grey = 128 if header.depth >= 8 and not header.mode.has_palette else 0
     samples = np.full((header.height, header.width, header.mode.channels), grey, np.uint8)
     model = options.find(tiles.model) if tiles.model is not None else None
-    damaged = []
+    damaged: list[Box] = []
     for place, (component, box) in enumerate(header.boxes()):
         job = Job(place, parts[component], component == 0, box)
         try:
-            part = _tile(file, model, job)
+            part = _tile(file, model, job, chained)
         except FormatError:
             damaged.append(box)
             continue
         x0, y0, x1, y1 = box
         samples[y0:y1, x0:x1, job.component.first : job.component.stop] = part
+    if len(damaged) == len(tiles.index):
+        raise IntegrityError("all of its tiles are damaged")
     if not damaged and digest_of([samples]) != header.digest:
         raise IntegrityError("the decoded pixels have another digest than the file says: it is damaged")
     return samples, list(dict.fromkeys(damaged))
 
 
-def _tile(file: File, model: ImageModel | None, job: Job) -> Samples:
+def _tile(file: File, model: ImageModel | None, job: Job, chained: Iterator[Tile]) -> Samples:
     """The samples of one tile. Raises FormatError where it is damaged."""
     tiles = file.header.tiles()
-    method, stream = tiles.index[job.place].method, file.stream(job.place)
+    method = tiles.index[job.place].method
     if method != plain.MODEL:
-        return job.component.give(plain.decode(method, stream, job.tile_shape))
+        return job.component.give(plain.decode(method, file.stream(job.place), job.tile_shape))
     if model is None or tiles.model is None:
         raise FormatError("a model's stream without a model")
+    if tiles.chain is not None:
+        return job.component.give(colour.inverse(next(chained), tiles.transform))
     adaptation = tiles.model.adaptation if job.is_first else b""
-    item = Coded(job.planes_shape, stream, file.base(job.place))
+    item = Coded(job.planes_shape, file.stream(job.place), file.base(job.place))
     (planes,) = Decode(model, adaptation, [item]).answer([item])
     return job.component.give(colour.inverse(planes, tiles.transform))
+
+
+def rescue_chain(files: Sequence[File | None], options: Options) -> list[Rescued | None]:
+    """As `rescue` for the images of one chain, None for those that are lost: it is popped from its end on, and gives
+    just anything once it comes to where it is damaged.
+
+    files: None for one without its header, which is taken to be like the one before it. Raises FormatError for the
+    first of them, and ModelError.
+    """
+    from lgcodec.coding import chain as coding
+
+    shown: list[File] = []
+    for file in files:
+        if file is None and not shown:
+            raise FormatError("the file in which the chain begins is damaged")
+        shown.append(file or shown[-1])
+    tiles = shown[0].header.tiles()
+    chain, model = tiles.chain, options.find(tiles.model) if tiles.model is not None else None
+    if chain is None or model is None or not chain.seeds:
+        raise FormatError("the file in which the chain begins is missing or damaged")
+    stored = bytes(shown[0].pieces[-1])
+    jobs = [_chained(file) for file in shown]
+    popped = coding.popped(
+        model, _seed(options, chain), [job.planes_shape for part in jobs for job in part], chain.seeds,
+        words_of(stored[: len(stored) // 4 * 4]),
+    )  # fmt: skip
+    found: list[Rescued | None] = []
+    whole = 0  # of those found: an image that its digest finds right says that the chain is right up to it
+    with suppress(FormatError):
+        for file, part in zip(reversed(files), reversed(jobs), strict=True):
+            last_first = [next(popped) for _ in part]
+            found.append(None if file is None else rescue(file, options, last_first[::-1]))
+            if found[-1] is not None and not found[-1][1]:
+                whole = len(found)
+    if len(stored) == chain.length and zlib.crc32(stored) == chain.crc:
+        whole = len(found)
+    return [None] * (len(files) - whole) + found[:whole][::-1]
+
+
+def _chained(file: File) -> list[Job]:
+    """The jobs whose tiles are in a chain."""
+    parts = file.components()
+    return [
+        Job(0, parts[place], place == 0, box)
+        for entry, (place, box) in zip(file.header.tiles().index, file.header.boxes(), strict=True)
+        if entry.method == plain.MODEL
+    ]
+
+
+def _seed(options: Options, chain: ChainReference) -> ImageModel:
+    """The model of a chain's first tiles."""
+    return options.find(ModelReference(chain.seed_id, chain.seed_digest, b"", 0))
 
 
 def decode(
@@ -222,15 +278,9 @@ def decode_chain(
     meter: Meter,
 ) -> Generator[Request, Any, None]:
     """As `decode_tiles` for the tiles of a chain, which are decoded all or not at all."""
-    header, parts = file.header, file.components()
-    jobs = [
-        Job(0, parts[place], place == 0, box)
-        for entry, (place, box) in zip(header.tiles().index, header.boxes(), strict=True)
-        if entry.method == plain.MODEL
-    ]
-    seed = options.find(ModelReference(chain.seed_id, chain.seed_digest, b"", 0))
+    header, jobs = file.header, _chained(file)
     shapes = [job.planes_shape for job in jobs]
-    tiles = yield DecodeChain(model, seed, shapes, chain.seeds, words_of(file.chain(chain)))
+    tiles = yield DecodeChain(model, _seed(options, chain), shapes, chain.seeds, words_of(file.chain(chain)))
     for job, planes in zip(jobs, tiles, strict=True):
         if region is None or area_of(intersection(job.box, region)) > 0:
             give(job.component, job.box, job.component.give(colour.inverse(planes, header.tiles().transform)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,9 @@ _FEW_COLOURS = 0.12
 # Squares of an image that WebP is tried on before it gets the whole, their side, and what of their rate a model's file
 # must be below: WebP takes as much of a photograph as of its squares, and 0.25 to 1 of that where something repeats.
 _REPEATING, _UNREPEATING = (8, 128, 0.6), (4, 64, 0.95)
+# Four squares of a large photograph are cheap by chance, and the whole takes seconds: as many more as take a sixteenth
+# of its pixels have to be, too.
+_MOST_SQUARES, _AREA_OF_A_SQUARE = 64, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,17 @@ def may_be_smaller(picture: Picture, size: int) -> bool:
         return True
     few = plain.share_of_colours(_sample(picture)) < _FEW_COLOURS
     count, side, share = _REPEATING if few else _UNREPEATING
+    more = 0 if few else min(_MOST_SQUARES, picture.area // _AREA_OF_A_SQUARE)
+    counts = [count, more] if more > count else [count]
+    return all(size / picture.area > share * _webp_rate(picture, side, n) for n in counts)
+
+
+def _webp_rate(picture: Picture, side: int, count: int) -> float:
+    """What WebP takes of about `count` squares of an image, in bytes a pixel: infinitely many where it cannot."""
     places = boxes.squares(picture.width, picture.height, side, count)
     joined = np.concatenate([picture.samples(box) for box in places], axis=1)
     code = plain.METHODS[plain.WEBP].encode(np.ascontiguousarray(joined), 1)
-    if code is None:
-        return False
-    pixels = joined.shape[0] * joined.shape[1]
-    return bool(size / picture.area > share * len(code) / pixels)
+    return math.inf if code is None else len(code) / (joined.shape[0] * joined.shape[1])
 
 
 def modelled(picture: Picture, options: Options) -> Plan:

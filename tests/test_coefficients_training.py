@@ -50,6 +50,8 @@ def test_the_command_exports_weights_that_code(data: Path, tmp_path: Path, monke
     words = ["train", "coefficients", "--data", str(data), "--held-out", str(data), "--out", str(out), *sizes]
     result = CliRunner().invoke(program, [*words, "--steps", "60", "--device", "cpu"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
+    said = ("files to learn from", "Taking 2 crops", "Walking through 3 crops", "held out")  # what takes long
+    assert all(text in result.output for text in said), result.output
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["integer_bpd"] == pytest.approx(card["float_bpd"], rel=0.02)
     jpeg = (data / "a.jpg").read_bytes()

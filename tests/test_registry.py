@@ -161,6 +161,7 @@ def test_damaged_shipped_weights_are_refused(tmp_path: Path, monkeypatch: pytest
     data = bytearray(shipped())
     data[-1] ^= 1
     target.write_bytes(data)
+    monkeypatch.setattr(registry, "_loaded", {})  # what was loaded is not read again
     monkeypatch.setattr(registry, "FOLDER", tmp_path / "weights")
     with pytest.raises(ModelError, match="damaged"):
         registry.load("default", machine="numpy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from strategies import FakeLatent, texture
+from strategies import FakeLatent, FakeModel, texture
 
 from lgcodec import Codec, container, sets
 from lgcodec.cli.main import program
@@ -141,3 +142,93 @@ def test_two_inputs_of_one_name(album: Path) -> None:
     code, said = run("compress", album / "one.png", album / "more" / "one.png", "-o", album / "x.lgcs")
     assert code == 1
     assert "two inputs are called one.png" in said
+
+
+def struck(data: bytes, *names: str, at: int = -3) -> bytes:
+    """The set with a bit of these files changed, `at` so many bytes from their ends, or starts."""
+    changed = bytearray(data)
+    for name, (start, end) in sets.read_index(data).items():
+        if name in names:
+            changed[(end if at < 0 else start) + at] ^= 1
+    return bytes(changed)
+
+
+def whole(found: dict[str, Any], images: dict[str, Any]) -> set[str]:
+    """The names of those that came back, which are as they were; the others have an error or lost tiles."""
+    back = {name: part for name, part in found.items() if not isinstance(part, LgcodecError)}
+    assert found.keys() == images.keys()
+    assert all(np.array_equal(part[0].array(), images[name]) for name, part in back.items() if not part[1])
+    return {name for name, part in back.items() if not part[1]}
+
+
+@pytest.mark.usefixtures("model_alone")
+def test_what_is_whole_of_a_damaged_set_comes_back() -> None:
+    codec = Codec(FakeModel(tile=(16, 16)))
+    images = {name: texture(24, 40, 3, shift) for shift, name in enumerate("abcd")}
+    data = codec.compress_set(images)
+    assert whole(codec.rescue_set(data), images) == set("abcd")
+    found = codec.rescue_set(struck(struck(data, "b"), "c", at=20))
+    assert whole(found, images) == set("ad")
+    picture, damaged = found["b"]  # type: ignore[misc]
+    assert damaged == [(28, 12, 40, 24)]
+    expected = images["b"].copy()
+    expected[12:24, 28:40] = 128
+    assert np.array_equal(picture.array(), expected)
+    assert "header" in str(found["c"])
+    end = sets.read_index(data)["c"][1]
+    assert whole(codec.rescue_set(data[: end - 3]), images) == set("ab")
+    assert whole(codec.rescue_set(data + b"and more"), images) == set("abcd")
+    with pytest.raises(FormatError):
+        codec.rescue_set(data[:20])
+
+
+def test_of_a_chain_what_comes_before_its_damage_is_lost() -> None:
+    """It is decoded from its end, and an image's digest says whether that went well."""
+    codec = Codec(FakeLatent(tile=(16, 16)))
+    images = {name: texture(32, 40 if name == "d" else 24, 3, shift % 2) for shift, name in enumerate("abcdef")}
+    images["x"] = np.full((9, 9), 70, np.uint8)  # in no chain
+    data = codec.compress_set(images)
+    start, end = sets.read_index(data)["a"]
+    header = container.read_header(sets.read(data)["a"])
+    lost = []
+    for place in range(start + header.size, end, 400):
+        changed = bytearray(data)
+        changed[place] ^= 16
+        back = whole(codec.rescue_set(changed), images)
+        assert back == {*"abcdefx"[len("abcdefx") - len(back) :]}  # the last ones
+        lost.append(7 - len(back))
+    assert lost[0] < 6 == lost[-1]
+    assert lost == sorted(lost)
+    assert len(set(lost)) > 4
+    # of one header that is lost, the others do not suffer where it was of the size of the one before it
+    assert whole(codec.rescue_set(struck(data, "c", at=20)), images) == set("abdefx")
+    assert whole(codec.rescue_set(struck(data, "x", at=20)), images) == set("abcdef")
+    assert whole(codec.rescue_set(struck(data, "d", at=20)), images) == set("efx")
+    found = codec.rescue_set(struck(data, "a", at=20))
+    assert whole(found, images) == {"x"}
+    assert "in which the chain begins" in str(found["b"])
+    one = codec.compress(texture(96, 96, 3))
+    assert container.read_header(one).is_chained
+    assert np.array_equal(codec.rescue(one)[0].array(), texture(96, 96, 3))
+    with pytest.raises(FormatError, match="chain"):
+        codec.rescue(one[:-3])
+
+
+def test_keep_going_restores_the_rest_of_a_set(album: Path) -> None:
+    packed, back = album.parent / "album.lgcs", album.parent / "back"
+    assert run("compress", album, "-o", packed, "-q")[0] == 0
+    packed.write_bytes(struck(packed.read_bytes(), "one.png"))
+    assert run("decompress", packed, "-o", back)[0] == 1
+    assert not back.exists()
+    code, said = run("decompress", packed, "-o", back, "--keep-going")
+    assert code == 1
+    assert f"{packed}: one.png: " in said
+    assert f"{packed}: 1 of 3 images are damaged (1 left out, 0 grey in part)" in said
+    assert sorted(path.relative_to(back).as_posix() for path in back.rglob("*.*")) == ["more/two.webp", "three.ppm"]
+    for name in ("more/two.webp", "three.ppm"):
+        assert np.array_equal(np.asarray(Image.open(back / name)), np.asarray(Image.open(album / name)))
+    packed.write_bytes(struck(packed.read_bytes(), "more/two.webp", "three.ppm"))
+    code, said = run("decompress", packed, "-o", album.parent / "none", "--keep-going")
+    assert code == 1
+    assert "3 left out" in said
+    assert not (album.parent / "none").exists()

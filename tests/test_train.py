@@ -21,7 +21,7 @@ from PIL import Image
 import lgcodec
 from lgcodec import colour
 from lgcodec.coding import coder
-from lgcodec.models import registry
+from lgcodec.models import registry, zoo
 from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.families.causal import episodes, online
 from lgcodec.models.families.causal import floats as causal_training
@@ -102,6 +102,11 @@ def test_every_family_has_a_command(family: str) -> None:
     assert result.exit_code == 0
     assert "--out " in result.output
     assert family in CliRunner().invoke(main, ["--help"]).output
+
+
+def test_the_systems_of_the_masked_family_are_listed() -> None:
+    said = CliRunner().invoke(main, ["masked", "--help"]).output.split()
+    assert {f"{name}," for name in zoo.names()[:-1]} <= {*said}
 
 
 def test_a_run_exports_weights_that_code(trained: tuple[Path, str], data: Path) -> None:

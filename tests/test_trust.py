@@ -21,7 +21,9 @@ from strategies import FakeModel, arrays, texture
 
 import lgcodec
 from lgcodec import Codec, container, plain
+from lgcodec.boxes import squares
 from lgcodec.errors import FormatError, InputError, LgcodecError, MetadataWarning
+from lgcodec.plan import may_be_smaller
 from lgcodec.readers import read
 
 SLACK = 64
@@ -138,6 +140,16 @@ def test_a_fit_that_does_worse_is_not_sent(quality: tuple[int, ...]) -> None:
     codecs = [Codec(FakeModel(adapt=adapt), effort=effort, verify=False) for effort in range(6, 10)]
     sizes = [len(codec.compress(image)) for codec in codecs]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_four_cheap_squares_of_a_large_photograph_are_no_reason_to_try_all_of_it() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (640, 1024, 3), np.uint8)
+    assert not may_be_smaller(read(noise), noise.size // 3)
+    for x0, y0, x1, y1 in squares(1024, 640, 64, 4):
+        noise[y0:y1, x0:x1] = 70
+    assert not may_be_smaller(read(noise), noise.size // 3)
+    noise[:, 700:] = 70
+    assert may_be_smaller(read(noise), noise.size * 9 // 10)
 
 
 def test_what_is_tried_does_not_depend_on_effort(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ from lgcodec.cli.convert import convert_each, each, walk_of
 from lgcodec.cli.files import Outputs, Source
 from lgcodec.cli.options import INPUTS, LIMIT, LOUDNESS, MACHINE, MODEL, OUTPUT, codec_of
 from lgcodec.cli.sets import restore
-from lgcodec.errors import InputError
 
 
 @click.command()
@@ -26,7 +25,7 @@ from lgcodec.errors import InputError
 @MODEL
 @LIMIT
 @click.option("--strip", is_flag=True, help="Leave metadata out (EXIF, profiles, texts).")
-@click.option("--keep-going", is_flag=True, help="Restore what is whole of a damaged file, the rest in grey.")
+@click.option("--keep-going", is_flag=True, help="Restore what is whole of damaged files, tiles that are not in grey.")
 @LOUDNESS
 def decompress(
     model: str,
@@ -49,22 +48,19 @@ def decompress(
         raise click.UsageError("--rm excludes --strip and --keep-going: something would be lost")
     codec = codec_of(model, device, threads, quiet, max_pixels)
     found = [name for name in outputs.inputs if name.endswith(files.SET)]
-    code = each(walk_of(found, False, ()).sources(), restore(codec, outputs, quiet))
+    code = each(walk_of(found, False, ()).sources(), restore(codec, outputs, quiet, strip, keep_going))
     others = tuple(name for name in outputs.inputs if name not in found)
     if not others:
         return code
     outputs = dataclasses.replace(outputs, inputs=others)
     from lgcodec.cli import formats
 
-    def rescue(data: bytes, target: Path | None, like: os.stat_result | None) -> tuple[str, ...]:
+    def rescue(data: bytes, target: Path | None, suffix: str, like: os.stat_result | None) -> tuple[str, ...]:
         picture, damaged = codec.rescue(data)
         with outputs.writing(target, like) as out:
-            lost = formats.write(
-                picture.stripped() if strip else picture, out, formats.suffix_of(target, Source(None)), check=False
-            )
+            lost = formats.write(picture.stripped() if strip else picture, out, suffix, check=False)
         if damaged:
-            places = ", ".join(f"{x1 - x0}x{y1 - y0} at {x0},{y0}" for x0, y0, x1, y1 in damaged)
-            raise InputError(f"{len(damaged)} tiles are damaged, and grey: {places}")
+            raise report.grey(damaged)
         return lost
 
     def work(source: Source, target: Path | None) -> tuple[str, ...]:
@@ -73,7 +69,7 @@ def decompress(
         like = source.state()
         with source.opened() as file:
             if keep_going:
-                return rescue(file.read(), target, like)
+                return rescue(file.read(), target, suffix, like)
             info, size = lgcodec.inspect(file), files.size_of(file)
             with report.Progress(source.name, enabled=not quiet) as progress:
                 picture = codec.decode(file, progress=progress)

@@ -64,13 +64,20 @@ def decode(
     model: ImageModel, seed: ImageModel, shapes: Sequence[Shape], seeds: Sequence[int], words: Words
 ) -> list[Tile]:
     """The inverse of `encode`. Raises FormatError where the words are none that it makes."""
+    return list(popped(model, seed, shapes, seeds, words))[::-1]
+
+
+def popped(
+    model: ImageModel, seed: ImageModel, shapes: Sequence[Shape], seeds: Sequence[int], words: Words
+) -> Iterator[Tile]:
+    """The tiles as they come off the stack, the last one first. Raises as `decode`, when it gets there."""
     if len(seeds) > len(shapes):
         raise FormatError("a chain begins with more tiles than there are")
-    tiles: list[Tile] = []
     try:
         stack = model.stack(words)
         for link in reversed(list(_links(shapes, len(seeds)))):
-            tiles = bits_back.pop(stack, _latent(model, shapes[link])) + tiles
+            tiles = bits_back.pop(stack, _latent(model, shapes[link]))
+            yield from reversed(tiles)
         start = stack.words()
     except ModelError as e:
         raise FormatError(str(e)) from e
@@ -78,7 +85,7 @@ def decode(
         raise FormatError("a chain does not end in its seeds")
     ends = np.cumsum(seeds, dtype=np.int64)
     parts = [start[end - size : end] for end, size in zip(ends, seeds, strict=True)]
-    return coder.decode(seed, shapes[: len(seeds)], parts) + tiles
+    yield from reversed(coder.decode(seed, shapes[: len(seeds)], parts))
 
 
 def _latent(model: ImageModel, shapes: Sequence[Shape]) -> Latent[list[Tile], Any]:

@@ -1,21 +1,16 @@
-"""Origins: what images were rendered from. A file each (`rendered`, `coefficients`, ..), with like functions."""
+"""Origins: what images were rendered from. A file each (`rendered`, `coefficients`, ..), with like functions.
+
+They are imported when they are asked for: most files have no origin.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from types import ModuleType
 
 from lgcodec.errors import FormatError, VersionError
 from lgcodec.fields import Reader
 from lgcodec.image import Picture
-from lgcodec.origins import coefficients, depth, levels, rendered
 from lgcodec.origins.origin import Inverted, Origin
-
-_READ: dict[int, Callable[[Reader, str, int, int], Origin]] = {
-    rendered.KIND: rendered.read,
-    levels.KIND: levels.read,
-    coefficients.KIND: coefficients.read,
-    depth.KIND: depth.read,
-}
 
 
 def invert(picture: Picture) -> list[Inverted]:
@@ -23,6 +18,8 @@ def invert(picture: Picture) -> list[Inverted]:
 
     Nothing is known until it is rendered and compared.
     """
+    from lgcodec.origins import coefficients, rendered
+
     found = rendered.invert(picture) or _by_values(picture)
     deeper: list[Inverted | None] = []
     if picture.mode.pillow in coefficients.MODES:
@@ -35,6 +32,8 @@ def invert(picture: Picture) -> list[Inverted]:
 
 def _by_values(picture: Picture) -> list[Inverted]:
     """What few values, or many bits, speak for."""
+    from lgcodec.origins import depth, levels
+
     one = levels.invert(picture) or depth.invert(picture)
     return [] if one is None else [one]
 
@@ -48,11 +47,14 @@ def is_likely(picture: Picture) -> bool:
 
 def read(data: bytes, mode: str, width: int, height: int) -> Origin:
     """The origin that a file names. Raises FormatError."""
+    from lgcodec.origins import coefficients, depth, levels, rendered
+
     reader = Reader(memoryview(data), 0)
     kind = reader.byte()
-    if kind not in _READ:
+    place: ModuleType | None = {part.KIND: part for part in (rendered, levels, coefficients, depth)}.get(kind)
+    if place is None:
         raise VersionError(f"origin {kind} is unknown to this release")
-    origin = _READ[kind](reader, mode, width, height)
+    origin: Origin = place.read(reader, mode, width, height)
     if reader.left():
         raise FormatError("an origin's parameters go on after their end")
     return origin

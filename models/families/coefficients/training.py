@@ -217,7 +217,9 @@ def command(
     model = Model(Config(**sizes)).to(device)
     source = Source(folders, read, rng)
     held = Source([held_out], read, np.random.default_rng(1))
-    crops = [held.crop() for _ in range(HELD)]
+    click.echo(f"{sum(map(len, source.files))} files to learn from, {sum(map(len, held.files))} that are held out")
+    with click.progressbar(range(HELD), label=f"Taking {HELD} crops of those held out") as bar:
+        crops = [held.crop() for _ in bar]
     reservoirs = {kind: Reservoir(kind, pool) for kind in KINDS}
     parts = {kind: getattr(model, kind) for kind in KINDS}
 
@@ -226,8 +228,9 @@ def command(
             reservoirs[kind].add(seen, x, rng)
 
     def batches() -> Iterator[list[torch.Tensor]]:
-        for _ in range(FIRST):
-            feed()
+        with click.progressbar(range(FIRST), label=f"Walking through {FIRST} crops before the first step") as bar:
+            for _ in bar:
+                feed()
         feeding, began = 0.0, time.monotonic()
         while True:
             start = time.monotonic()

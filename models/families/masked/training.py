@@ -1,4 +1,4 @@
-"""Training of the zoo: `lgcodec train zoo NAME --data mnist.npz --out weights.safetensors --minutes 20`.
+"""Training of the zoo: `lgcodec train masked NAME --data mnist.npz --out weights.safetensors --minutes 20`.
 
 The .npz holds `train` and `test`, uint8 [N, H, W], and of systems that are told classes `train_labels` and
 `test_labels`, integers [N]. Systems of bits are trained on pixels drawn anew for each batch,
@@ -172,7 +172,7 @@ def exported(model: Trained, card: dict[str, Any], tile: Graph | None = None) ->
     return export_flow(model, card) if isinstance(model, Flow) else export(model, card, tile)
 
 
-@click.command("zoo")
+@click.command("masked", epilog=f"NAME is one of {', '.join(zoo.names())}.")
 @click.argument("name")
 @click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
