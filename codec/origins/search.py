@@ -146,7 +146,7 @@ class _Search:
         guesses = [guess(self.rendering, plane, self.known == 1) for plane in self.exact]
         found: list[Plane | None] = [None, None]
         full = [self.enlarged(plane) for plane in guesses]
-        last = self.known.size
+        best, fewest = guesses, self.known.size
         for turn in range(passes):
             for k in (0, 1):
                 low, high = native.intervals(self.colour, self.rgb, self.known, self.exact[k], full[k], full[1 - k], k)
@@ -156,13 +156,19 @@ class _Search:
                 plane, _ = native.solve(self.form, *bounds, near, start, 2 if turn == 0 else 4)
                 found[k], full[k] = plane, self.enlarged(plane)
             planes = [plane for plane in found if plane is not None]
-            offset = (self.rendering.top, self.rendering.left)
-            wrong = native.repair(self.colour, self.form, self.rgb, self.known, self.exact, offset, planes, 4)
+            last = fewest
+            for rounds in (0, 4):  # the search may also make a good solution worse
+                wrong = self._repair(planes, rounds, fewest + fewest // 4)
+                if wrong <= fewest:
+                    best, fewest = [plane.copy() for plane in planes], wrong
             full = [self.enlarged(plane) for plane in planes]
-            if wrong > 0.9 * last or not wrong:
+            if fewest > 0.9 * last or not fewest:
                 break
-            last = wrong
-        return planes[0], planes[1]
+        return best[0], best[1]
+
+    def _repair(self, planes: Sequence[Plane], rounds: int, limit: int) -> int:
+        offset = (self.rendering.top, self.rendering.left)
+        return native.repair(self.colour, self.form, self.rgb, self.known, self.exact, offset, planes, rounds, limit)
 
 
 def embedded(of: Rendering, plane: Plane, value: int) -> Plane:
