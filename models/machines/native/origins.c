@@ -652,7 +652,7 @@ static int bounds_of(const Joint *s, const Line *lines, int n, const u8 *const a
 /* The values of the second plane worth trying: those nearest to what it is now that the pixels of this sample alone allow, if
  * any do; fewer where these leave the first plane much choice. first: that of the first plane where it is sure, or -1. */
 static int seconds_of(Joint *s, const Bound *bounds, int total, int now, u8 *out, int *first) {
-    int n = 0, clipped = 0, pairs = 0;
+    int n = 0, clipped = 0, pairs = 0, most_pairs = s->again ? SECONDS : SECONDS / 2; /* more beside rows that are right */
     *first = -1;
     for (const Bound *p = bounds; p < bounds + total; p++) {
         if (!p->alone) continue;
@@ -662,7 +662,7 @@ static int seconds_of(Joint *s, const Bound *bounds, int total, int now, u8 *out
     }
     if (*first >= 0) return 1;
     *first = -1;
-    for (int k = 0; clipped && k <= 2 * BROAD && pairs < SECONDS; k++) {
+    for (int k = 0; clipped && k <= 2 * BROAD && pairs < most_pairs; k++) {
         int v = now + (k & 1 ? -(k + 1) / 2 : k / 2), most = FIRSTS;
         if (v & ~255) continue;
         for (const Bound *p = bounds; p < bounds + total && most; p++)
