@@ -26,7 +26,7 @@ _SHARE = 0.45  # of them that a conversion makes, where chance gives 0.24 at mos
 _CELL = 16  # side of the squares that come from elsewhere, or do not
 _WINDOW = 96  # side of the windows that enlargements are tried on
 _EDGE = 8  # rows or columns by which it is seen whether the picture ends where its planes do
-_HOPELESS = 0.008  # of the pixels: where more stay wrong at clipped ones, another pass mends none
+_HOPELESS = 0.008  # of the pixels: where more stay wrong, and another pass has hardly begun to mend them, it will not
 _MISSES = 0.12  # of a window's pixels that a right enlargement leaves wrong at most
 
 
@@ -162,8 +162,10 @@ class _Search:
                 wrong = self._repair(planes, rounds, fewest + fewest // 4)
                 if wrong <= fewest:
                     best, fewest = [plane.copy() for plane in planes], wrong
+                if fewest > max(0.9 * last, _HOPELESS * self.known.size):
+                    break
             full = [self.enlarged(plane) for plane in planes]
-            if not fewest or fewest > min(0.9 * last, _HOPELESS * self.known.size):
+            if not fewest or fewest > 0.9 * last:
                 break
         return best[0], best[1]
 

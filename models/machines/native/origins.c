@@ -803,7 +803,7 @@ static void search_both(void *of, i64 i, int depth, i64 from_column, i64 to_colu
 
 /* Improves both planes where clipped pixels are wrong; returns how many pixels still are, or -1 without memory. The picture
  * [h][w], with known and exact values, is rows top.. and columns left.. of the enlarged planes. rounds: at most, as long as
- * each of them mends a sixteenth. limit: gives up once more pixels are wrong after a round. */
+ * each of them mends one in 32. limit: gives up once more pixels are wrong after a round. */
 EXPORT i64 lgcodec_origin_repair(const Conversion *t, const Enlargement *e, const u8 *rgb, const u8 *known, const u8 *exact1,
                      const u8 *exact2, i64 h, i64 w, i64 top, i64 left, u8 *x1, u8 *x2, i64 sh, i64 sw, i64 rounds,
                      i64 limit) {
@@ -820,7 +820,7 @@ EXPORT i64 lgcodec_origin_repair(const Conversion *t, const Enlargement *e, cons
         i64 last = wrong;
         s.again = round > 0;
         wrong = search_again(&found, round, 1, round & 1 ? 12 : 5);
-        if (wrong > limit || (round && wrong + wrong / 16 >= last)) break;
+        if (wrong > limit || (round && wrong + wrong / 32 >= last)) break;
     }
 done:
     free(s.runs);
