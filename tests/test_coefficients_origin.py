@@ -131,6 +131,16 @@ def test_grey_is_found(mode: str) -> None:
 
 
 @needs_native
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_grey_among_colours_is_found(mode: str) -> None:
+    """What `convert` or a reader of colours makes of a grey JPEG."""
+    data, samples = decoded(scene().convert("L"), quality=80)
+    small, planes = compared(np.asarray(Image.fromarray(samples).convert(mode)))
+    assert lgcodec.inspect(small).origin == "JPEG 4:2:0 coefficients"
+    assert len(small) < min(0.7 * len(planes), 1.1 * len(data))
+
+
+@needs_native
 def test_the_coefficients_are_those_of_the_jpeg() -> None:
     data, samples = decoded(scene((256, 192)), quality=75, subsampling=0)
     origin = found(samples)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lgcodec import colour
 from lgcodec.boxes import Box
 from lgcodec.image import Picture
 from lgcodec.models.machines.native import origins as native
@@ -50,10 +51,16 @@ def find(samples: Samples, enlargement: Enlargement | None = None) -> Found | No
 
 
 def is_likely(picture: Picture) -> bool:
-    """Whether a few pixels of a picture speak for a conversion, so that it is worth while to look at all of them."""
+    """Whether a few pixels of a picture speak for a conversion, so that it is worth while to look at all of them.
+
+    Grey ones do, if they are of many levels.
+    """
     if not native.is_available():
         return False
-    return _conversion(_distinct([picture.samples(box) for box in _spots(picture.width, picture.height)])) is not None
+    spots = [picture.samples(box) for box in _spots(picture.width, picture.height)]
+    if all(map(colour.is_grey, spots)):
+        return len(np.unique(np.concatenate([spot[..., 0].ravel() for spot in spots]))) >= _LEAST
+    return _conversion(_distinct(spots)) is not None
 
 
 def _conversion(colours: Samples) -> int | None:
