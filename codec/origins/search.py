@@ -25,6 +25,7 @@ _SPOTS, _LONG = 128, 8  # what is looked at first: pieces of rows, pixels of eac
 _LEAST = 60  # colours of those that can tell
 _SHARE = 0.45  # of them that a conversion makes, where chance gives 0.24 at most
 _CELL = 16  # side of the squares that come from elsewhere, or do not
+_ALONE = 16  # side of squares of chroma samples that tell nothing to each other
 _WINDOW = 96  # side of the windows that enlargements are tried on
 _EDGE = 8  # rows or columns by which it is seen whether the picture ends where its planes do
 _HOPELESS = 0.008  # of the pixels: where more stay wrong, and another pass has hardly begun to mend them, it will not
@@ -151,7 +152,7 @@ class _Search:
         return native.enlarge(self.form, plane, of.top, of.left, of.height, of.width)
 
     def chroma(self, passes: int = 2) -> tuple[Plane, Plane]:
-        guesses = [guess(self.rendering, plane, self.known == 1) for plane in self.exact]
+        guesses = [guess(self.rendering, plane, self.known == 1, self.known == 2) for plane in self.exact]
         found: list[Plane | None] = [None, None]
         full = [self.enlarged(plane) for plane in guesses]
         best, fewest = guesses, self.known.size
@@ -189,7 +190,7 @@ def embedded(of: Rendering, plane: Plane, value: int) -> Plane:
     return out
 
 
-def guess(of: Rendering, plane: Plane, known: NDArray[np.bool_]) -> Plane:
+def guess(of: Rendering, plane: Plane, known: NDArray[np.bool_], clipped: NDArray[np.bool_] | None = None) -> Plane:
     """A small plane near the true one: means of the known pixels at each sample, and smooth where there are none."""
     rows, columns = of.enlargement.rows, of.enlargement.columns
     shape = (of.chroma_height, rows.by, of.chroma_width, columns.by)
@@ -207,7 +208,21 @@ def guess(of: Rendering, plane: Plane, known: NDArray[np.bool_]) -> Plane:
             n = np.where(tells, 1, n)
             total = np.where(tells, np.clip(2 * mean - np.roll(sample, step, axis), 0, 255), total)
         n, total = np.where(own, 1, n), np.where(own, sample, total)
+    if clipped is not None:  # far from all that is known, what clipped colours themselves say is the better start
+        weight = embedded(of, clipped.astype(np.uint8), 0).reshape(shape).astype(np.float32)
+        far = _far(n > 0)
+        n = np.where(far, weight.sum((1, 3)), n)
+        total = np.where(far, (embedded(of, plane, 0).reshape(shape) * weight).sum((1, 3)), total)
     return _filled(total / np.maximum(n, 1), n > 0)
+
+
+def _far(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where the whole square of _ALONE samples a side holds nothing known."""
+    height, width = known.shape
+    full = np.pad(known, ((0, -height % _ALONE), (0, -width % _ALONE)))
+    some = full.reshape(full.shape[0] // _ALONE, _ALONE, -1, _ALONE).any((1, 3))
+    far: NDArray[np.bool_] = ~some.repeat(_ALONE, 0).repeat(_ALONE, 1)[:height, :width]
+    return far
 
 
 def _filled(plane: NDArray[np.generic], known: NDArray[np.bool_]) -> Plane:
