@@ -52,12 +52,12 @@ class Body:
 
 
 def encode(
-    picture: Picture, options: Options, progress: Progress | None, *, chain: bool = False
+    picture: Picture, options: Options, progress: Progress | None, *, chain: bool = False, is_part: bool = False
 ) -> Generator[Request, Any, bytes]:
     """The smallest file of those that the plans worth trying make, and the one by the image's origin, if it has one.
 
     More effort tries all that less does, so that it is never larger: what is left untried does not depend on effort.
-    chain: the tiles of a latent model go into a chain that other images share.
+    chain: the tiles of a latent model go into a chain that other images share. is_part: of an image with an origin.
     """
     if picture.file is not None:
         from lgcodec import kept  # most files need neither parsers of JPEG nor what they stand on
@@ -89,7 +89,7 @@ def encode(
         made = yield from encode_plan(picture, plan, digest, options, meter)
         unfitted, files = len(made[0]), files + made
     is_open = not chain and all(plan.uses_model for plan in tried)
-    if is_open and (options.effort == _SURE or (tried and may_be_smaller(picture, unfitted))):
+    if is_open and (options.effort == _SURE or (tried and may_be_smaller(picture, unfitted, is_part=is_part))):
         files += yield from encode_plan(picture, without_model(picture), digest, quick, meter)
     best = min(files, key=len)
     if options.verify:
@@ -106,7 +106,7 @@ def encode_origin(picture: Picture, found: Inverted, digest: bytes, options: Opt
             plan, own = without_model(part), digest_of(part.strips())
             parts += yield from encode_plan(part, plan, own, quick, Meter(None, part.area, 1))
         else:
-            parts.append((yield from encode(part, plainly, None)))
+            parts.append((yield from encode(part, plainly, None, is_part=True)))
     return container.write_origin(
         mode=picture.mode,
         depth=picture.depth,

@@ -69,10 +69,13 @@ def without_model(picture: Picture, *, in_colours: bool = False) -> Plan:
     return _plan(picture, colour.PLAIN, None, _plain_tile(picture), uses_model=False)
 
 
-def may_be_smaller(picture: Picture, size: int) -> bool:
-    """Whether plain methods may take less than `size` bytes for an image that did not look so: by squares of it."""
-    if picture.area <= _ANYWAY:
-        return True
+def may_be_smaller(picture: Picture, size: int, *, is_part: bool = False) -> bool:
+    """Whether plain methods may take less than `size` bytes for an image that did not look so: by squares of it.
+
+    is_part: of another image, where that must not be tried for the sake of a few bytes.
+    """
+    if picture.area <= _ANYWAY or is_part:
+        return picture.area <= _ANYWAY
     few = plain.share_of_colours(_sample(picture)) < _FEW_COLOURS
     count, side, share = _REPEATING if few else _UNREPEATING
     more = 0 if few else min(_MOST_SQUARES, picture.area // _AREA_OF_A_SQUARE)

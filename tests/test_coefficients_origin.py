@@ -102,6 +102,28 @@ def test_saturated_areas_come_back() -> None:
 
 
 @needs_native
+def test_tables_of_other_encoders_are_found() -> None:
+    """No libjpeg quality has these steps; most high frequencies are 0 everywhere, and say nothing of theirs."""
+    tables = [[6 + 5 * k % 11 for k in range(64)], [9 + 3 * k % 10 for k in range(64)]]
+    data, samples = decoded(scene((296, 200)), qtables=tables, subsampling=2)
+    small, _ = compared(samples)
+    assert lgcodec.inspect(small).origin == "JPEG 4:2:0 coefficients"
+    assert len(small) < 1.05 * len(data)
+
+
+@needs_native
+def test_large_white_areas_are_no_exceptions() -> None:
+    """A coloured edge goes over into white, where no colour is known for as far as chroma goes on."""
+    y, x = np.mgrid[:256, :320]
+    light = 255.0 - 2 * np.clip(90 - x, 0, None)
+    samples = np.stack([light + 40, light, light - np.clip(90 - x, 0, None) + 12 * np.sin(y / 9) * (x < 90)], 2)
+    _, samples = decoded(Image.fromarray(np.clip(samples, 0, 255).astype(np.uint8)), quality=90, subsampling=2)
+    planes = origins.rendered.invert(read(samples))
+    assert planes[0].origin.name == "JPEG 4:2:0"
+    assert planes[0].count < samples.size // 3 // 50
+
+
+@needs_native
 def test_an_edited_region_is_kept() -> None:
     _, samples = decoded(scene(), quality=85)
     edited = samples.copy()
@@ -128,6 +150,16 @@ def test_grey_is_found(mode: str) -> None:
     small, planes = compared(samples)
     assert lgcodec.inspect(small).origin == "JPEG grey coefficients"
     assert len(small) < min(0.7 * len(planes), 1.05 * len(data))
+
+
+@needs_native
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_grey_among_colours_is_found(mode: str) -> None:
+    """What `convert` or a reader of colours makes of a grey JPEG."""
+    data, samples = decoded(scene().convert("L"), quality=80)
+    small, planes = compared(np.asarray(Image.fromarray(samples).convert(mode)))
+    assert lgcodec.inspect(small).origin == "JPEG 4:2:0 coefficients"
+    assert len(small) < min(0.7 * len(planes), 1.1 * len(data))
 
 
 @needs_native

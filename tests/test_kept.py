@@ -139,6 +139,15 @@ def test_cmyk_gives_no_pixels() -> None:
         lgcodec.decompress(packed)
 
 
+def test_no_preview_of_cmyk_is_promised() -> None:
+    packed = lgcodec.compress(jpeg(photo().convert("CMYK")))
+    assert lgcodec.inspect(packed).model_id is not None
+    assert lgcodec.inspect(packed).preview_bytes == 0
+    with pytest.raises(InputError, match="no preview"):
+        lgcodec.preview(packed)
+    assert lgcodec.inspect(lgcodec.compress(jpeg(photo()))).preview_bytes > 0
+
+
 def test_pixels_on_request() -> None:
     data = jpeg()
     packed = lgcodec.compress(data, pixels=True, effort=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ HAS_MODEL, HAS_BASE, HAS_CHAIN, HAS_ORIGIN, IS_KEPT = 1, 2, 4, 8, 16  # the feat
 DIGEST_SIZE = 8
 MODEL_DIGEST_SIZE = 16
 MODEL_TILE_AREA = 1 << 21  # pixels of the largest tile that a model may code
+_ENERGIES, _EARLIER = 10, 65  # bytes of side information for each component of a kept file (FORMAT.md, Kept files)
 MAX_LINKS = 1 << 20  # streams of a file with a chain, whose index takes less than a byte each
 Data = bytes | bytearray | memoryview
 
@@ -79,6 +81,20 @@ class KeptReference:
     def lengths(self) -> list[int]:
         """Of the rest, and of each band."""
         return [self.rest[0], *(length for length, _ in self.bands)]
+
+    @property
+    def has_preview(self) -> bool:
+        """Whether a model codes the file's components, and these are not four: of CMYK no pixels are made."""
+        if self.model is None:
+            return False
+        side, four = self.model.adaptation, 4 * _ENERGIES
+        if len(side) <= four:
+            return len(side) < four
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)  # what was earlier, behind them, has as many parts as they are
+        try:
+            return len(unpacker.decompress(side[four:], 4 * _EARLIER + 1)) != 4 * _EARLIER
+        except zlib.error:
+            return True
 
 
 @dataclass(frozen=True)
@@ -159,7 +175,7 @@ class Header:
     def preview_size(self) -> int:
         """Bytes from the file's start on that a preview takes; 0 where there is none."""
         if isinstance(self.content, KeptReference):
-            return 0 if self.content.model is None else self.file_size
+            return self.file_size if self.content.has_preview else 0
         return self.size + self.chunks[0] + self.base_size if self.base_size else 0
 
     def spans(self) -> Iterator[tuple[int, int]]:

@@ -260,7 +260,10 @@ def _gains(values: Floats, most: int, count: int = _VALUES) -> tuple[Floats, int
 
 
 def _steps(values: Floats, hint: Steps | None) -> list[Steps]:
-    """Steps of all frequencies, in natural order: the likeliest of libjpeg's tables, the hint, any that are likely."""
+    """Steps of all frequencies, in natural order: the likeliest of libjpeg's tables, the hint, any that are likely.
+
+    Of encoders with tables of their own (Photoshop), frequencies that are always 0 have the largest step that is seen.
+    """
     gains = np.stack([_gains(values[:, k], 255)[0] for k in range(64)])  # [64, 256]
     total = gains[np.arange(64), _tables()].sum(1)
     tables = [_tables()[i] for i in np.argsort(-total)[:3]]
@@ -268,7 +271,9 @@ def _steps(values: Floats, hint: Steps | None) -> list[Steps]:
         tables.append(hint.astype(np.int64))
     own = gains.argmax(1)
     doubtful = gains.max(1) - gains[np.arange(64), tables[0]] < _DOUBT
-    tried = [table.astype(np.uint16) for table in (*tables, np.where(doubtful, tables[0], own))]
+    seen = gains.max(1) >= _DOUBT
+    strange = np.where(seen, own, own[seen].max(initial=1))
+    tried = [table.astype(np.uint16) for table in (*tables, np.where(doubtful, tables[0], own), strange)]
     return [steps for steps in tried if (steps == 1).sum() <= _ONES] or tried[:1]
 
 

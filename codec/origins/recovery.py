@@ -18,7 +18,7 @@ from lgcodec.image import Picture, Samples
 from lgcodec.jpeg import baseline
 from lgcodec.jpeg.file import Plane as Component
 from lgcodec.jpeg.scans import Blocks
-from lgcodec.origins import exceptions, lattice, search
+from lgcodec.origins import exceptions, lattice, rendered, search
 from lgcodec.origins.coefficients import Coefficients
 from lgcodec.origins.conversions import CONVERSIONS
 from lgcodec.origins.form import Conversion, Plane
@@ -38,6 +38,8 @@ def invert(picture: Picture, planes: Inverted | None) -> Inverted | None:
     box = (0, 0, picture.width, picture.height)
     if picture.mode.pillow in ("L", "LA"):
         return _of_grey(picture, picture.samples(box))
+    if planes is None or not isinstance(planes.origin, Rendered):
+        planes = rendered.of_greys(picture)
     if planes is None or not isinstance(planes.origin, Rendered):
         return None
     found = [part[..., 0] for part in planes.parts[:3] if not isinstance(part, bytes)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lgcodec import colour
 from lgcodec.boxes import Box, area_of, intersection
 from lgcodec.errors import FormatError
 from lgcodec.fields import Reader, varint
@@ -116,6 +117,19 @@ def invert(picture: Picture) -> list[Inverted]:
         finer = search.find(rgb, FOUR_FOUR_FOUR)
         inverted += [] if finer is None else [_inverted(picture, samples, finer)]
     return inverted
+
+
+def of_greys(picture: Picture) -> Inverted | None:
+    """The planes of an image of colours that are all grey: chroma says nothing. None of other images."""
+    if picture.mode.pillow not in ("RGB", "RGBA") or not all(map(colour.is_grey, picture.strips())):
+        return None
+    from lgcodec.origins import search
+
+    samples = picture.samples((0, 0, picture.width, picture.height))
+    height, width = -(-picture.height // 2), -(-picture.width // 2)
+    of = Rendering(0, CONVERSIONS[0].enlargements[0], 0, 0, picture.height, picture.width, height, width)
+    none = np.full((height, width), 128, np.uint8)
+    return _inverted(picture, samples, search.Found(of, (np.ascontiguousarray(samples[..., 0]), none, none), ()))
 
 
 def _inverted(picture: Picture, samples: Samples, found: Found) -> Inverted:

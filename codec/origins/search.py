@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lgcodec import colour
 from lgcodec.boxes import Box
 from lgcodec.image import Picture
 from lgcodec.models.machines.native import origins as native
@@ -24,8 +25,10 @@ _SPOTS, _LONG = 128, 8  # what is looked at first: pieces of rows, pixels of eac
 _LEAST = 60  # colours of those that can tell
 _SHARE = 0.45  # of them that a conversion makes, where chance gives 0.24 at most
 _CELL = 16  # side of the squares that come from elsewhere, or do not
+_ALONE = 16  # side of squares of chroma samples that tell nothing to each other
 _WINDOW = 96  # side of the windows that enlargements are tried on
 _EDGE = 8  # rows or columns by which it is seen whether the picture ends where its planes do
+_HOPELESS = 0.008  # of the pixels: where more stay wrong, and another pass has hardly begun to mend them, it will not
 _MISSES = 0.12  # of a window's pixels that a right enlargement leaves wrong at most
 
 
@@ -49,10 +52,16 @@ def find(samples: Samples, enlargement: Enlargement | None = None) -> Found | No
 
 
 def is_likely(picture: Picture) -> bool:
-    """Whether a few pixels of a picture speak for a conversion, so that it is worth while to look at all of them."""
+    """Whether a few pixels of a picture speak for a conversion, so that it is worth while to look at all of them.
+
+    Grey ones do, if they are of many levels.
+    """
     if not native.is_available():
         return False
-    return _conversion(_distinct([picture.samples(box) for box in _spots(picture.width, picture.height)])) is not None
+    spots = [picture.samples(box) for box in _spots(picture.width, picture.height)]
+    if all(map(colour.is_grey, spots)):
+        return len(np.unique(np.concatenate([spot[..., 0].ravel() for spot in spots]))) >= _LEAST
+    return _conversion(_distinct(spots)) is not None
 
 
 def _conversion(colours: Samples) -> int | None:
@@ -143,10 +152,10 @@ class _Search:
         return native.enlarge(self.form, plane, of.top, of.left, of.height, of.width)
 
     def chroma(self, passes: int = 2) -> tuple[Plane, Plane]:
-        guesses = [guess(self.rendering, plane, self.known == 1) for plane in self.exact]
+        guesses = [guess(self.rendering, plane, self.known == 1, self.known == 2) for plane in self.exact]
         found: list[Plane | None] = [None, None]
         full = [self.enlarged(plane) for plane in guesses]
-        last = self.known.size
+        best, fewest = guesses, self.known.size
         for turn in range(passes):
             for k in (0, 1):
                 low, high = native.intervals(self.colour, self.rgb, self.known, self.exact[k], full[k], full[1 - k], k)
@@ -156,13 +165,21 @@ class _Search:
                 plane, _ = native.solve(self.form, *bounds, near, start, 2 if turn == 0 else 4)
                 found[k], full[k] = plane, self.enlarged(plane)
             planes = [plane for plane in found if plane is not None]
-            offset = (self.rendering.top, self.rendering.left)
-            wrong = native.repair(self.colour, self.form, self.rgb, self.known, self.exact, offset, planes, 4)
+            last = fewest
+            for rounds in (0, 4):  # the search may also make a good solution worse
+                wrong = self._repair(planes, rounds, fewest + fewest // 4)
+                if wrong <= fewest:
+                    best, fewest = [plane.copy() for plane in planes], wrong
+                if fewest > max(0.9 * last, _HOPELESS * self.known.size):
+                    break
             full = [self.enlarged(plane) for plane in planes]
-            if wrong > 0.9 * last or not wrong:
+            if not fewest or fewest > 0.9 * last:
                 break
-            last = wrong
-        return planes[0], planes[1]
+        return best[0], best[1]
+
+    def _repair(self, planes: Sequence[Plane], rounds: int, limit: int) -> int:
+        offset = (self.rendering.top, self.rendering.left)
+        return native.repair(self.colour, self.form, self.rgb, self.known, self.exact, offset, planes, rounds, limit)
 
 
 def embedded(of: Rendering, plane: Plane, value: int) -> Plane:
@@ -173,7 +190,7 @@ def embedded(of: Rendering, plane: Plane, value: int) -> Plane:
     return out
 
 
-def guess(of: Rendering, plane: Plane, known: NDArray[np.bool_]) -> Plane:
+def guess(of: Rendering, plane: Plane, known: NDArray[np.bool_], clipped: NDArray[np.bool_] | None = None) -> Plane:
     """A small plane near the true one: means of the known pixels at each sample, and smooth where there are none."""
     rows, columns = of.enlargement.rows, of.enlargement.columns
     shape = (of.chroma_height, rows.by, of.chroma_width, columns.by)
@@ -191,7 +208,21 @@ def guess(of: Rendering, plane: Plane, known: NDArray[np.bool_]) -> Plane:
             n = np.where(tells, 1, n)
             total = np.where(tells, np.clip(2 * mean - np.roll(sample, step, axis), 0, 255), total)
         n, total = np.where(own, 1, n), np.where(own, sample, total)
+    if clipped is not None:  # far from all that is known, what clipped colours themselves say is the better start
+        weight = embedded(of, clipped.astype(np.uint8), 0).reshape(shape).astype(np.float32)
+        far = _far(n > 0)
+        n = np.where(far, weight.sum((1, 3)), n)
+        total = np.where(far, (embedded(of, plane, 0).reshape(shape) * weight).sum((1, 3)), total)
     return _filled(total / np.maximum(n, 1), n > 0)
+
+
+def _far(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where the whole square of _ALONE samples a side holds nothing known."""
+    height, width = known.shape
+    full = np.pad(known, ((0, -height % _ALONE), (0, -width % _ALONE)))
+    some = full.reshape(full.shape[0] // _ALONE, _ALONE, -1, _ALONE).any((1, 3))
+    far: NDArray[np.bool_] = ~some.repeat(_ALONE, 0).repeat(_ALONE, 1)[:height, :width]
+    return far
 
 
 def _filled(plane: NDArray[np.generic], known: NDArray[np.bool_]) -> Plane:

@@ -551,7 +551,7 @@ done:
  * those of the first.
  */
 typedef struct { u64 bits[4]; } Set;                                /* of values of the first plane */
-typedef struct { uint32_t key, any; Set set; } Run;
+typedef struct { uint32_t key; i32 count; Set set; } Run;
 
 typedef struct {
     const Conversion *t;
@@ -581,15 +581,29 @@ enum { RUNS = 1 << 14, SECONDS = 24, BROAD = 64, FIRSTS = 5 };
 static inline int has(const Set *set, int v) { return set->bits[v >> 6] >> (v & 63) & 1; }
 
 /* The first plane's values that some Y renders pixel p with, and the second's; NULL if there are none. */
-static const Set *firsts_of(Joint *s, const u8 *p, int second) {
+static const Run *firsts_of(Joint *s, const u8 *p, int second) {
     uint32_t key = ((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)second) ^ 1u << 31;
     Run *run = s->runs + ((key * 2654435761u) >> 18);
-    if (run->key != key || !key) {
-        *run = (Run){.key = key};
-        for (int v = 0; v < 256; v++)
-            if (renders(s->t, s->unit, p, v, second, 0)) run->set.bits[v >> 6] |= (u64)1 << (v & 63), run->any = 1;
+    if (run->key == key && key) return run->count ? run : NULL;
+    const Conversion *t = s->t;
+    i32 least[256], most[256];
+    for (int v = 0; v < 256; v++) least[v] = t->light[0], most[v] = t->light[255] + 1;
+    for (int k = 0; k < 3; k++) {
+        i32 from = (p[k] << t->shift) - t->second[k][second], to = from + (1 << t->shift);
+        const i32 *first = t->first[k];
+        if (p[k] > 0) for (int v = 0; v < 256; v++) least[v] = least[v] > from - first[v] ? least[v] : from - first[v];
+        if (p[k] < 255) for (int v = 0; v < 256; v++) most[v] = most[v] < to - first[v] ? most[v] : to - first[v];
     }
-    return run->any ? &run->set : NULL;
+    *run = (Run){.key = key};
+    for (int from = 0; from < 256; from += 16) {
+        int open = 0;                                               /* mostly none is: Y need not be looked for */
+        for (int v = from; v < from + 16; v++) open |= least[v] < most[v];
+        for (int v = from; open && v < from + 16; v++) {
+            int y = least[v] < most[v] ? luma_from(t, s->unit, least[v]) : 256;
+            if (y < 256 && t->light[y] < most[v]) run->set.bits[v >> 6] |= (u64)1 << (v & 63), run->count++;
+        }
+    }
+    return run->count ? run : NULL;
 }
 
 /* Whether the pixel at (r, c) of the enlarged planes comes out wrong. */
@@ -638,7 +652,7 @@ static int bounds_of(const Joint *s, const Line *lines, int n, const u8 *const a
 /* The values of the second plane worth trying: those nearest to what it is now that the pixels of this sample alone allow, if
  * any do; fewer where these leave the first plane much choice. first: that of the first plane where it is sure, or -1. */
 static int seconds_of(Joint *s, const Bound *bounds, int total, int now, u8 *out, int *first) {
-    int n = 0, clipped = 0, pairs = 0;
+    int n = 0, clipped = 0, pairs = 0, most_pairs = s->again ? SECONDS : SECONDS / 2; /* more beside rows that are right */
     *first = -1;
     for (const Bound *p = bounds; p < bounds + total; p++) {
         if (!p->alone) continue;
@@ -648,14 +662,13 @@ static int seconds_of(Joint *s, const Bound *bounds, int total, int now, u8 *out
     }
     if (*first >= 0) return 1;
     *first = -1;
-    for (int k = 0; clipped && k <= 2 * BROAD && pairs < SECONDS; k++) {
+    for (int k = 0; clipped && k <= 2 * BROAD && pairs < most_pairs; k++) {
         int v = now + (k & 1 ? -(k + 1) / 2 : k / 2), most = FIRSTS;
         if (v & ~255) continue;
         for (const Bound *p = bounds; p < bounds + total && most; p++)
             if (p->alone && p->known == 2) {
-                const Set *set = firsts_of(s, p->rgb, v);
-                int many = 0;
-                for (int q = 0; set && q < 4; q++) many += __builtin_popcountll(set->bits[q]);
+                const Run *run = firsts_of(s, p->rgb, v);
+                int many = run ? run->count : 0;
                 if (many < most) most = many;
             }
         if (most) out[n++] = (u8)v;
@@ -730,7 +743,8 @@ static void solve_both(Joint *s, i64 i, i64 from_column, i64 to_column) {
                 int k = 0;
                 for (p = bounds; p < bounds + total; p++) {
                     i32 u2 = (p->held[1] + p->l * f->v[1] + p->r * second) >> e->shift, had = p->held[0] + p->l * f->v[0];
-                    const Set *set = p->known == 2 ? firsts_of(s, p->rgb, u2) : u2 == p->exact[1] ? s->one + p->exact[0] : NULL;
+                    const Run *run = p->known == 2 ? firsts_of(s, p->rgb, u2) : NULL;
+                    const Set *set = run ? &run->set : p->known == 1 && u2 == p->exact[1] ? s->one + p->exact[0] : NULL;
                     if (!set || (!p->r && !has(set, had >> e->shift))) { cost += WRONG; continue; }
                     if (!p->r) continue;
                     if (p->alone) own = set;
@@ -788,9 +802,11 @@ static void search_both(void *of, i64 i, int depth, i64 from_column, i64 to_colu
 }
 
 /* Improves both planes where clipped pixels are wrong; returns how many pixels still are, or -1 without memory. The picture
- * [h][w], with known and exact values, is rows top.. and columns left.. of the enlarged planes. */
+ * [h][w], with known and exact values, is rows top.. and columns left.. of the enlarged planes. rounds: at most, as long as
+ * each of them mends one in 32. limit: gives up once more pixels are wrong after a round. */
 EXPORT i64 lgcodec_origin_repair(const Conversion *t, const Enlargement *e, const u8 *rgb, const u8 *known, const u8 *exact1,
-                     const u8 *exact2, i64 h, i64 w, i64 top, i64 left, u8 *x1, u8 *x2, i64 sh, i64 sw, i64 rounds) {
+                     const u8 *exact2, i64 h, i64 w, i64 top, i64 left, u8 *x1, u8 *x2, i64 sh, i64 sw, i64 rounds,
+                     i64 limit) {
     i64 wrong = 0;
     Joint s = {.t = t, .e = e, .sh = sh, .sw = sw, .top = top, .left = left, .h = h, .w = w, .rgb = rgb, .known = known,
                .exact = {exact1, exact2}, .x = {x1, x2}, .unit = luma_unit(t), .runs = calloc(RUNS, sizeof(Run)),
@@ -804,7 +820,7 @@ EXPORT i64 lgcodec_origin_repair(const Conversion *t, const Enlargement *e, cons
         i64 last = wrong;
         s.again = round > 0;
         wrong = search_again(&found, round, 1, round & 1 ? 12 : 5);
-        if (wrong >= last && round) break;
+        if (wrong > limit || (round && wrong + wrong / 32 >= last)) break;
     }
 done:
     free(s.runs);

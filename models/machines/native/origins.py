@@ -101,10 +101,14 @@ def repair(
     offset: tuple[int, int],
     chroma: Sequence[Bytes],
     rounds: int,
+    limit: int = 1 << 62,
 ) -> int:
-    """Changes both chroma planes where clipped pixels do not come out; returns how many do not."""
-    height, width = known.shape
-    return _call("repair", colour, of, rgb, known, *exact, height, width, *offset, *chroma, *chroma[0].shape, rounds)
+    """Changes both chroma planes where clipped pixels do not come out; returns how many do not.
+
+    rounds: of the search, 0 to count only. limit: gives up once more do not after a round.
+    """
+    shape = *known.shape, *offset, *chroma, *chroma[0].shape
+    return _call("repair", colour, of, rgb, known, *exact, *shape, rounds, limit)
 
 
 def _call(name: str, *arguments: Any) -> int:
