@@ -461,8 +461,10 @@ class Bits(Latents):
 
 
 def _normal(out: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and log precision of latents, [B, latents], from [B, latents, 2]."""
-    return out[..., 0], out[..., 1].clamp(0, RATIO_LIMIT / RATIO_UNIT)
+    """Mean and log precision of latents, [B, latents], from [B, latents, 2]. Gradients pass by the ends: a latent as
+    vague as the prior could not come back otherwise."""
+    ratio = out[..., 1]
+    return out[..., 0], ratio + (ratio.clamp(0, RATIO_LIMIT / RATIO_UNIT) - ratio).detach()
 
 
 def export_latents(model: Latents, card: dict[str, Any]) -> Weights:

@@ -103,7 +103,8 @@ def cost(model: Trained, parts: list[torch.Tensor], masks: Sequence[Masks | None
     """What is trained, in bits per dim, of a batch as `batches` gives it."""
     x, order, given = parts
     if isinstance(model, Latents):
-        return model.loss(x)
+        with torch.autocast(x.device.type, enabled=False):  # latents are finer than bfloat16
+            return model.loss(x)
     if isinstance(model, Flow):
         return torch.mean(model(x))
     return bits(model.graph, model(x, masks[int(order)], given), x).mean()
@@ -143,7 +144,7 @@ def optimisers(model: Trained, peak: float, decay: float) -> list[tuple[torch.op
     ids = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in ids]
     result: list[tuple[torch.optim.Optimizer, float]] = [
-        (torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.98), weight_decay=decay), peak)
+        (torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.98), weight_decay=decay, fused=True), peak)
     ]
     if hidden:
         result.append((torch.optim.Muon(hidden, lr=7 * peak, weight_decay=decay, momentum=0.95), 7 * peak))
