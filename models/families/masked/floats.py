@@ -148,11 +148,9 @@ class FloatGraph(nn.Module):
         head takes, [B, units, channels], as floats.
         """
         masks = masks or self.masks
-        if self.graph.head == "normal":
-            seen = 2 * x
-        else:
-            seen = 2 * x / (self.graph.levels - 1) - 1 if x.is_floating_point() else self.seen[x]
-        arrays = {SAMPLES: seen[:, None], PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
+        arrays = {PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
+        if any(SAMPLES in node.inputs for node in self.graph.nodes):
+            arrays[SAMPLES] = self._seen(x)[:, None]
         arrays[GIVEN] = (x.new_zeros(len(x), self.graph.given).float() if given is None else given)[:, None]
         for i, node in enumerate(self.graph.nodes[:-1], FIRST):
             y = getattr(self, f"_{node.kind}")(i, node, [arrays[j] for j in node.inputs], masks)
@@ -164,6 +162,11 @@ class FloatGraph(nn.Module):
             inputs = [arrays[j].float() for j in node.inputs]
             arrays[i] = getattr(self, f"_{node.kind}")(i, node, inputs, masks)
         return arrays[i].transpose(1, 2)
+
+    def _seen(self, x: Tensor) -> Tensor:
+        if self.graph.head == "normal":
+            return 2 * x
+        return 2 * x / (self.graph.levels - 1) - 1 if x.is_floating_point() else self.seen[x]
 
     def _window(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         weight, bias, K = self.weights[str(i)], self.biases[str(i)], len(node.offsets)
@@ -257,7 +260,7 @@ def _scales(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def bits(graph: Graph, out: Tensor, x: Tensor) -> Tensor:
     """Of each sample, [B, units]. out: [B, units, channels] of `FloatGraph`; x: int64 [B, units]."""
     if graph.head == "bernoulli":
-        nats = F.binary_cross_entropy_with_logits(out[..., 0], x.float(), reduction="none")
+        nats = F.softplus(out[..., 0]) - x * out[..., 0]
     elif graph.head == "categorical":
         nats = F.cross_entropy(out.movedim(-1, 1), x, reduction="none")
     else:
