@@ -166,7 +166,10 @@ class FloatGraph(nn.Module):
     def _seen(self, x: Tensor) -> Tensor:
         if self.graph.head == "normal":
             return 2 * x
-        return 2 * x / (self.graph.levels - 1) - 1 if x.is_floating_point() else self.seen[x]
+        if not x.is_floating_point():
+            return self.seen[x]
+        seen = 2 * x / (self.graph.levels - 1) - 1
+        return seen + (self.seen[x.detach().long()] - seen.detach())
 
     def _window(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         weight, bias, K = self.weights[str(i)], self.biases[str(i)], len(node.offsets)

@@ -106,7 +106,8 @@ def cost(model: Trained, parts: list[torch.Tensor], masks: Sequence[Masks | None
         with torch.autocast(x.device.type, enabled=False):  # latents are finer than bfloat16
             return model.loss(x)
     if isinstance(model, Flow):
-        return torch.mean(model(x))
+        with torch.autocast(x.device.type, enabled=False):  # a shift is the same integer as in the file
+            return torch.mean(model(x))
     return bits(model.graph, model(x, masks[int(order)], given), x).mean()
 
 
