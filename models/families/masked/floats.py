@@ -132,6 +132,8 @@ class FloatGraph(nn.Module):
             K = graph.components
             last = self.biases[str(len(graph.nodes) + FIRST - 1)].data.view(-1, 3 * K)
             last[:, K : 2 * K], last[:, 2 * K :] = torch.linspace(-1, 1, K), 3.0
+        self.dropout = 0.0  # share of the samples that are not seen, in training
+        self.marginal = False  # pictures without a class are those of any, in training
         self.row, self.offset = _scales(graph)
         self.masks = Masks(graph, torch.device("cpu"))
         self.seen: Tensor
@@ -150,7 +152,10 @@ class FloatGraph(nn.Module):
         masks = masks or self.masks
         arrays = {PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
         if any(SAMPLES in node.inputs for node in self.graph.nodes):
-            arrays[SAMPLES] = self._seen(x)[:, None]
+            seen = self._seen(x)
+            if self.dropout and torch.is_grad_enabled():
+                seen = seen * (torch.rand_like(seen) >= self.dropout)
+            arrays[SAMPLES] = seen[:, None]
         arrays[GIVEN] = (x.new_zeros(len(x), self.graph.given).float() if given is None else given)[:, None]
         for i, node in enumerate(self.graph.nodes[:-1], FIRST):
             y = getattr(self, f"_{node.kind}")(i, node, [arrays[j] for j in node.inputs], masks)
@@ -307,17 +312,19 @@ class Latents(nn.Module):
     samples: of the importance-weighted bound (Burda et al. 2016); beta: what a divergence costs (Higgins et al. 2017);
     free_bits: of each latent that cost nothing, averaged over a batch (Kingma et al. 2016); warm_up: steps until they
     cost what they will cost (Sønderby et al. 2016); rate: nats that a picture's latents are held at, instead of costing
-    what they take (Guu et al. 2018), so that a strong likelihood cannot do without them.
+    what they take (Guu et al. 2018), so that a strong likelihood cannot do without them; dropout: share of the samples
+    that the likelihood does not see of those before, in training, to the same end (Bowman et al. 2016).
     """
 
     def __init__(
         self, prior: Graph | None, posterior: Graph, likelihood: Graph, seed: int = 0, *, samples: int = 1,
-        beta: float = 1.0, free_bits: float = 0.0, warm_up: int = 0, rate: float | None = None,
+        beta: float = 1.0, free_bits: float = 0.0, warm_up: int = 0, rate: float | None = None, dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.prior = None if prior is None else FloatGraph(prior, seed)
         self.posterior, self.likelihood = FloatGraph(posterior, seed + 1), FloatGraph(likelihood, seed + 2)
         self.samples, self.beta, self.free_bits, self.rate = samples, beta, free_bits, rate
+        self.likelihood.dropout = dropout
         self.warm_up, self.step = warm_up, 0
 
     def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
