@@ -133,6 +133,7 @@ class FloatGraph(nn.Module):
             last = self.biases[str(len(graph.nodes) + FIRST - 1)].data.view(-1, 3 * K)
             last[:, K : 2 * K], last[:, 2 * K :] = torch.linspace(-1, 1, K), 3.0
         self.dropout = 0.0  # share of the samples that are not seen, in training
+        self.origin = 0.0  # what is given counts from here on, as parameters see it
         self.marginal = False  # pictures without a class are those of any, in training
         self.row, self.offset = _scales(graph)
         self.masks = Masks(graph, torch.device("cpu"))
@@ -156,7 +157,8 @@ class FloatGraph(nn.Module):
             if self.dropout and torch.is_grad_enabled():
                 seen = seen * (torch.rand_like(seen) >= self.dropout)
             arrays[SAMPLES] = seen[:, None]
-        arrays[GIVEN] = (x.new_zeros(len(x), self.graph.given).float() if given is None else given)[:, None]
+        given = x.new_zeros(len(x), self.graph.given).float() if given is None else given
+        arrays[GIVEN] = (given - self.origin)[:, None]
         for i, node in enumerate(self.graph.nodes[:-1], FIRST):
             y = getattr(self, f"_{node.kind}")(i, node, [arrays[j] for j in node.inputs], masks)
             if node.kind in ("window", "dense", "add"):
@@ -325,6 +327,8 @@ class Latents(nn.Module):
         self.posterior, self.likelihood = FloatGraph(posterior, seed + 1), FloatGraph(likelihood, seed + 2)
         self.samples, self.beta, self.free_bits, self.rate = samples, beta, free_bits, rate
         self.likelihood.dropout = dropout
+        if posterior.head == "normal":
+            self.posterior.origin = -1.0  # black: most pixels of most pictures, which would move all units together
         self.warm_up, self.step = warm_up, 0
 
     def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
@@ -517,6 +521,9 @@ def export(net: FloatGraph, card: dict[str, Any], graph: Graph | None = None) ->
             continue
         row, offset = (np.resize(a, len(low)) for a in (row, offset))  # of a cell's gates, of each unit
         weight, bias = (p[str(i)].detach().double().cpu().numpy() for p in (net.weights, net.biases))
+        if net.origin:
+            reads = [np.full(graph.units(j) * graph.channels(j), float(j == GIVEN)) for j in node.inputs]
+            bias = bias - net.origin * weight @ np.concatenate(reads)
         if (mask := masks.dense.get(i)) is not None:
             weight = weight * mask.numpy()
         if node.kind == "window":
