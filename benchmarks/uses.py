@@ -24,7 +24,7 @@ from lgcodec.models.families.masked import features, training
 from lgcodec.models.families.masked.floats import FloatGraph
 
 RESULTS = Path(__file__).parent / "results" / "uses.csv"
-STEPS, BATCH, SEEDS, SHOWN = 600, 100, 3, 8
+STEPS, BATCH, RATE, SEEDS, SHOWN = 600, 100, 1e-2, 4, 8
 
 
 @click.command()
@@ -48,10 +48,10 @@ def trained(name: str, x: np.ndarray, labels: np.ndarray | None, seed: int, **si
     torch.manual_seed(seed)
     model, masks = training.build(replace(system, orders=1), graph, seed)
     given = training.one_hot(labels, len(x), graph.given)
-    (descent, _), *_ = training.optimisers(model, 6e-3, system.decay)
+    (descent, _), *_ = training.optimisers(model, RATE, system.decay)
     some = training.batches(x, given, system, BATCH, seed)
     for step in range(STEPS):
-        descent.param_groups[0]["lr"] = 6e-3 * min(1, (step + 1) / 50) * (1 - step / STEPS)
+        descent.param_groups[0]["lr"] = RATE * min(1, (step + 1) / 50) * (1 - step / STEPS)
         descent.zero_grad()
         training.cost(model, next(some), masks).backward()
         descent.step()

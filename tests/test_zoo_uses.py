@@ -114,6 +114,15 @@ def test_a_likelihood_that_sees_less_leaves_more_to_latents() -> None:
     assert spent[1] > spent[0] + 0.5
 
 
+def test_latents_as_vague_as_the_prior_can_come_back() -> None:
+    """What the posterior says beyond its ends is clipped, but its gradient is not."""
+    model = made("vae", (5, 4))
+    bias = model.posterior.biases["5"]
+    bias.data.view(-1, 2)[:, 1] = -3.0  # log precisions
+    model.loss(torch.from_numpy(np.random.default_rng(0).integers(0, 2, (50, 20)))).backward()
+    assert (bias.grad.view(-1, 2)[:, 1] != 0).all()
+
+
 def test_the_flow_of_sigmoids_is_what_is_coded() -> None:
     """Coding x under the density F' is coding it under F(x + 1/2) - F(x - 1/2), in floats and in integers."""
     g = graph("sigmoid", (2, 2))
