@@ -176,7 +176,7 @@ class FloatGraph(nn.Module):
         if not x.is_floating_point():
             return self.seen[x]
         seen = 2 * x / (self.graph.levels - 1) - 1
-        return seen + (self.seen[x.detach().long()] - seen.detach())
+        return seen + (self.seen[x.detach().round().long()] - seen.detach())
 
     def _window(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         weight, bias, K = self.weights[str(i)], self.biases[str(i)], len(node.offsets)
@@ -303,9 +303,9 @@ class Flow(nn.Module):
         graph, z = self.prior.graph, x.float()
         for step in self.steps:
             shift = (graph.levels / 2 * step(z)[..., 0]).clamp(-graph.levels / 2, graph.levels / 2)
-            z = z - shift - (shift.round() - shift).detach()
-            z = z - graph.levels * torch.floor(z / graph.levels).detach()
-        return bits(graph, self.prior(z), z if graph.head == "mixture" else z.long())
+            z, whole = z - shift, (z.round() - shift.round()).detach()
+            z = z + (torch.remainder(whole, graph.levels) - z).detach()
+        return bits(graph, self.prior(z), z if graph.head == "mixture" else z.round().long())
 
 
 class Latents(nn.Module):
