@@ -50,6 +50,7 @@ FACTS = ["name", "multiply-adds of a pixel", "parameters", "digest"]
 @click.option("--images", default=10000, show_default=True, help="At most; fewer where a system is slow.")
 @click.option("--page", type=click.Path(path_type=Path), default=HERE.parent / "docs" / "lectures.md")
 def main(data: Path, folder: Path, systems: str | None, images: int, page: Path) -> None:
+    """Rows of the systems asked for, and the page's tables; no system at all (--systems "") draws the tables alone."""
     found = [name for name in zoo.names() if (folder / f"{name}.safetensors").is_file()]
     with np.load(data) as file:
         x, labels = file["test"][:images], file.get("test_labels")
@@ -90,10 +91,12 @@ def table(lines: list[list[str]]) -> str:
 
 
 def lectures(rows: dict[str, list[str]]) -> list[list[str]]:
-    """The lines of lectures.csv, with the figures of systems and of the models of digits in {braces}."""
+    """The lines of lectures.csv, with the figures of systems, of the models of digits and of uses in {braces}."""
     figures = {name: f"{row[6]} nats" if row[1] == "bits" else f"{row[5]} bits/dim" for name, row in rows.items()}
     with (RESULTS.parent / "mnist.csv").open(newline="") as file:
         figures |= {f"mnist:{row['model']}": f"{row['coded bpsp']} bits/dim" for row in csv.DictReader(file)}
+    with (RESULTS.parent / "uses.csv").open(newline="") as file:
+        figures |= {f"uses:{row['name']}": row["figure"] for row in csv.DictReader(file)}
     with LECTURES.open(newline="") as file:
         entries = list(csv.DictReader(file))
     lines = [[*entries[0]], ["---"] * len(entries[0])]

@@ -240,6 +240,15 @@ class Codec(Options):
             raise InputError("the two images have different sizes")
         return likelihood.between(self.load(), a, b, n, seed)
 
+    def along(self, image: Source | Picture, latent: int, n: int, *, seed: int = 0) -> list[NDArray[Any]]:
+        """n pictures at an image's latents, but for one, which goes from its lowest value to its highest.
+
+        Raises InputError for models that have no latents, or not so many.
+        """
+        from lgcodec.coding import likelihood
+
+        return likelihood.along(self.load(), self._tile(image), latent, n, seed)
+
     def _tile(self, image: Source | Picture) -> NDArray[np.int16]:
         """An image as one tile of the model, int16 [C, H, W]. Raises InputError."""
         picture = self._read(image)

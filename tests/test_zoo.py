@@ -177,7 +177,7 @@ FLOWS = [name for name in zoo.names() if zoo.system(name).flow]
 @pytest.mark.parametrize("name", zoo.names())
 def test_all_tiny_pictures_share_the_whole_line(name: str) -> None:
     """The shares of all pictures sum to 2**24 for each symbol, exactly: no bit is lost, and none is there twice."""
-    of_two = dict.fromkeys(("pixelcnnpp", "pixelcnnpp_scales", "flowpp", *FLOWS), (2, 1))
+    of_two = dict.fromkeys(("pixelcnnpp", "pixelcnnpp_scales", "flowpp", "sigmoid", *FLOWS), (2, 1))
     shape = {**of_two, "pixelcnn_grey": (2, 2)}.get(name, (3, 3))
     g = graph(name, shape, levels=3)
     every = np.array(list(product(range(g.levels), repeat=math.prod(shape))))

@@ -22,19 +22,24 @@ from lgcodec.cli.options import CLASS, MACHINE, MODEL, TARGET, codec_of
 @click.option(
     "--between", type=click.Path(exists=True, dir_okay=False), nargs=2, help="Two images, and what is between."
 )
+@click.option(
+    "--along", type=(click.Path(exists=True, dir_okay=False), click.IntRange(0)), metavar="IMAGE LATENT",
+    help="An image, and which of its latents goes through all its values.",
+)  # fmt: skip
 @TARGET
 @MACHINE
 @MODEL
 def sample(
     number: int, size: int | None, seed: int, label: int | None, begin: str | None, rows: int | None,
-    between: tuple[str, str] | None, model: str, device: str, threads: int, **options: Any,
+    between: tuple[str, str] | None, along: tuple[str, int] | None, model: str, device: str, threads: int,
+    **options: Any,
 ) -> int:  # fmt: skip
     """Show what a model imagines: random bits, decompressed, as a grid of pictures.
 
-    --begin and --between take models of the masked family, the latter those with latents.
+    --begin, --between and --along take models of the masked family, the latter two those with latents.
     """
-    if begin is not None and between:
-        raise click.UsageError("--begin and --between exclude each other")
+    if sum(option is not None for option in (begin, between, along)) > 1:
+        raise click.UsageError("--begin, --between and --along exclude each other")
     outputs = Outputs(inputs=(), **options, remove=False, recursive=False)
     if outputs.output is None and not outputs.stdout:
         raise click.UsageError("say where the grid goes: -o OUT.png")
@@ -46,6 +51,8 @@ def sample(
     def pictures() -> list[Any]:
         if between:
             return codec.between(*between, number, seed=seed)
+        if along:
+            return codec.along(*along, number, seed=seed)
         if begin is not None:
             import numpy as np
 

@@ -80,6 +80,15 @@ def between(model: ImageModel, first: Tile, last: Tile, n: int, seed: int) -> li
     return _pictures(model, _asked(model, "between", program)(_drawing(model, n, first, seed), first, last))
 
 
+def along(model: ImageModel, tile: Tile, latent: int, n: int, seed: int) -> list[NDArray[Any]]:
+    """n pictures as of `sample` at the latents of a tile [C, H, W], one of which goes through all its values.
+
+    Raises InputError for models that have none.
+    """
+    program = _program(model, [shape_of(tile)] * n, b"")
+    return _pictures(model, _asked(model, "along", program)(_drawing(model, n, tile, seed), tile, latent))
+
+
 def _asked(model: ImageModel, name: str, program: Any) -> Any:
     if not hasattr(program, name):
         raise InputError(f"model {model.name} has no way to draw pictures that are known in part, or between two")

@@ -132,6 +132,9 @@ class FloatGraph(nn.Module):
             K = graph.components
             last = self.biases[str(len(graph.nodes) + FIRST - 1)].data.view(-1, 3 * K)
             last[:, K : 2 * K], last[:, 2 * K :] = torch.linspace(-1, 1, K), 3.0
+        self.dropout = 0.0  # share of the samples that are not seen, in training
+        self.origin = 0.0  # what is given counts from here on, as parameters see it
+        self.marginal = False  # pictures without a class are those of any, in training
         self.row, self.offset = _scales(graph)
         self.masks = Masks(graph, torch.device("cpu"))
         self.seen: Tensor
@@ -148,12 +151,14 @@ class FloatGraph(nn.Module):
         head takes, [B, units, channels], as floats.
         """
         masks = masks or self.masks
-        if self.graph.head == "normal":
-            seen = 2 * x
-        else:
-            seen = 2 * x / (self.graph.levels - 1) - 1 if x.is_floating_point() else self.seen[x]
-        arrays = {SAMPLES: seen[:, None], PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
-        arrays[GIVEN] = (x.new_zeros(len(x), self.graph.given).float() if given is None else given)[:, None]
+        arrays = {PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
+        if any(SAMPLES in node.inputs for node in self.graph.nodes):
+            seen = self._seen(x)
+            if self.dropout and torch.is_grad_enabled():
+                seen = seen * (torch.rand_like(seen) >= self.dropout)
+            arrays[SAMPLES] = seen[:, None]
+        given = x.new_zeros(len(x), self.graph.given).float() if given is None else given
+        arrays[GIVEN] = (given - self.origin)[:, None]
         for i, node in enumerate(self.graph.nodes[:-1], FIRST):
             y = getattr(self, f"_{node.kind}")(i, node, [arrays[j] for j in node.inputs], masks)
             if node.kind in ("window", "dense", "add"):
@@ -164,6 +169,14 @@ class FloatGraph(nn.Module):
             inputs = [arrays[j].float() for j in node.inputs]
             arrays[i] = getattr(self, f"_{node.kind}")(i, node, inputs, masks)
         return arrays[i].transpose(1, 2)
+
+    def _seen(self, x: Tensor) -> Tensor:
+        if self.graph.head == "normal":
+            return 2 * x
+        if not x.is_floating_point():
+            return self.seen[x]
+        seen = 2 * x / (self.graph.levels - 1) - 1
+        return seen + (self.seen[x.detach().round().long()] - seen.detach())
 
     def _window(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         weight, bias, K = self.weights[str(i)], self.biases[str(i)], len(node.offsets)
@@ -257,7 +270,7 @@ def _scales(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def bits(graph: Graph, out: Tensor, x: Tensor) -> Tensor:
     """Of each sample, [B, units]. out: [B, units, channels] of `FloatGraph`; x: int64 [B, units]."""
     if graph.head == "bernoulli":
-        nats = F.binary_cross_entropy_with_logits(out[..., 0], x.float(), reduction="none")
+        nats = F.softplus(out[..., 0]) - x * out[..., 0]
     elif graph.head == "categorical":
         nats = F.cross_entropy(out.movedim(-1, 1), x, reduction="none")
     else:
@@ -290,9 +303,9 @@ class Flow(nn.Module):
         graph, z = self.prior.graph, x.float()
         for step in self.steps:
             shift = (graph.levels / 2 * step(z)[..., 0]).clamp(-graph.levels / 2, graph.levels / 2)
-            z = z - shift - (shift.round() - shift).detach()
-            z = z - graph.levels * torch.floor(z / graph.levels).detach()
-        return bits(graph, self.prior(z), z if graph.head == "mixture" else z.long())
+            z, whole = z - shift, (z.round() - shift.round()).detach()
+            z = z + (torch.remainder(whole, graph.levels) - z).detach()
+        return bits(graph, self.prior(z), z if graph.head == "mixture" else z.round().long())
 
 
 class Latents(nn.Module):
@@ -301,17 +314,21 @@ class Latents(nn.Module):
     samples: of the importance-weighted bound (Burda et al. 2016); beta: what a divergence costs (Higgins et al. 2017);
     free_bits: of each latent that cost nothing, averaged over a batch (Kingma et al. 2016); warm_up: steps until they
     cost what they will cost (Sønderby et al. 2016); rate: nats that a picture's latents are held at, instead of costing
-    what they take (Guu et al. 2018), so that a strong likelihood cannot do without them.
+    what they take (Guu et al. 2018), so that a strong likelihood cannot do without them; dropout: share of the samples
+    that the likelihood does not see of those before, in training, to the same end (Bowman et al. 2016).
     """
 
     def __init__(
         self, prior: Graph | None, posterior: Graph, likelihood: Graph, seed: int = 0, *, samples: int = 1,
-        beta: float = 1.0, free_bits: float = 0.0, warm_up: int = 0, rate: float | None = None,
+        beta: float = 1.0, free_bits: float = 0.0, warm_up: int = 0, rate: float | None = None, dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.prior = None if prior is None else FloatGraph(prior, seed)
         self.posterior, self.likelihood = FloatGraph(posterior, seed + 1), FloatGraph(likelihood, seed + 2)
         self.samples, self.beta, self.free_bits, self.rate = samples, beta, free_bits, rate
+        self.likelihood.dropout = dropout
+        if posterior.head == "normal":
+            self.posterior.origin = -1.0  # black: most pixels of most pictures, which would move all units together
         self.warm_up, self.step = warm_up, 0
 
     def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
@@ -461,8 +478,10 @@ class Bits(Latents):
 
 
 def _normal(out: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and log precision of latents, [B, latents], from [B, latents, 2]."""
-    return out[..., 0], out[..., 1].clamp(0, RATIO_LIMIT / RATIO_UNIT)
+    """Mean and log precision of latents, [B, latents], from [B, latents, 2]. Gradients pass by the ends: a latent as
+    vague as the prior could not come back otherwise."""
+    ratio = out[..., 1]
+    return out[..., 0], ratio + (ratio.clamp(0, RATIO_LIMIT / RATIO_UNIT) - ratio).detach()
 
 
 def export_latents(model: Latents, card: dict[str, Any]) -> Weights:
@@ -502,6 +521,9 @@ def export(net: FloatGraph, card: dict[str, Any], graph: Graph | None = None) ->
             continue
         row, offset = (np.resize(a, len(low)) for a in (row, offset))  # of a cell's gates, of each unit
         weight, bias = (p[str(i)].detach().double().cpu().numpy() for p in (net.weights, net.biases))
+        if net.origin:
+            reads = [np.full(graph.units(j) * graph.channels(j), float(j == GIVEN)) for j in node.inputs]
+            bias = bias - net.origin * weight @ np.concatenate(reads)
         if (mask := masks.dense.get(i)) is not None:
             weight = weight * mask.numpy()
         if node.kind == "window":

@@ -183,6 +183,18 @@ class LatentTiles:
         x: list[Tile] = draw(self.likelihood(z.reshape(self._pictures(), -1)))
         return x
 
+    def along(self, draw: Draw, value: Tile, latent: int) -> list[Tile]:
+        """Tiles drawn at a picture's latents, but for one of them, which goes from its lowest value to its highest.
+        Raises ModelError where there is no such latent.
+        """
+        n, graph = len(self.shapes), self.graphs.graph("posterior")
+        z = np.repeat(draw(self.posterior([value] * n)).reshape(n, -1)[:1], n, axis=0)
+        if not 0 <= latent < z.shape[1]:
+            raise ModelError(f"latent {latent}: there are {z.shape[1]}, from 0 on")
+        z[:, latent] = graph.levels * (2 * np.arange(n) + 1) // (2 * n)
+        x: list[Tile] = draw(self.likelihood(z.reshape(self._pictures(), -1)))
+        return x
+
     def likelihood(self, latent: Int) -> Likelihood:
         blocks, given = self.blocks, self.graphs.said(latent)
         inside = np.tile(blocks.inside, (len(self.shapes), 1))

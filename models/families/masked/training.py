@@ -1,7 +1,7 @@
 """Training of the zoo: `lgcodec train masked NAME --data mnist.npz --out weights.safetensors --minutes 20`.
 
 The .npz holds `train` and `test`, uint8 [N, H, W], and of systems that are told classes `train_labels` and
-`test_labels`, integers [N]. Systems of bits are trained on pixels drawn anew for each batch,
+`test_labels`, integers [N], -1 where not known. Systems of bits are trained on pixels drawn anew for each batch,
 white with the probability grey / 255, and tested on one fixed draw (`binarise`), as is usual for MNIST.
 """
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lgcodec.models import zoo
 from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.errors import ModelError
+from lgcodec.models.families.masked.features import by_classes
 from lgcodec.models.families.masked.floats import (
     Bits,
     FloatGraph,
@@ -75,9 +76,9 @@ def one_hot(labels: NDArray[np.integer] | None, count: int, classes: int) -> NDA
     """What a net is given of each picture, [count, classes]. Raises ClickException for labels that do not fit."""
     if not classes:
         return np.zeros((count, 0), np.float32)
-    if labels is None or labels.shape != (count,) or labels.min() < 0 or labels.max() >= classes:
+    if labels is None or labels.shape != (count,) or labels.min() < -1 or labels.max() >= classes:
         raise click.ClickException(f"the system needs labels of {classes} classes: train_labels, test_labels")
-    result: NDArray[np.float32] = np.eye(classes, dtype=np.float32)[labels]
+    result: NDArray[np.float32] = np.eye(classes + 1, classes, dtype=np.float32)[labels]  # the last row has no class
     return result
 
 
@@ -103,9 +104,16 @@ def cost(model: Trained, parts: list[torch.Tensor], masks: Sequence[Masks | None
     """What is trained, in bits per dim, of a batch as `batches` gives it."""
     x, order, given = parts
     if isinstance(model, Latents):
-        return model.loss(x)
+        with torch.autocast(x.device.type, enabled=False):  # latents are finer than bfloat16
+            return model.loss(x)
     if isinstance(model, Flow):
-        return torch.mean(model(x))
+        with torch.autocast(x.device.type, enabled=False):  # a shift is the same integer as in the file
+            return torch.mean(model(x))
+    if model.marginal and torch.is_grad_enabled():
+        nats = by_classes(model, x)
+        any_class = math.log(nats.shape[1]) - torch.logsumexp(-nats, dim=1)
+        nats = torch.where(given.sum(1) > 0, (given * nats).sum(1), any_class)
+        return nats.mean() / x.shape[1] / math.log(2)
     return bits(model.graph, model(x, masks[int(order)], given), x).mean()
 
 
@@ -143,7 +151,7 @@ def optimisers(model: Trained, peak: float, decay: float) -> list[tuple[torch.op
     ids = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in ids]
     result: list[tuple[torch.optim.Optimizer, float]] = [
-        (torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.98), weight_decay=decay), peak)
+        (torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.98), weight_decay=decay, fused=True), peak)
     ]
     if hidden:
         result.append((torch.optim.Muon(hidden, lr=7 * peak, weight_decay=decay, momentum=0.95), 7 * peak))
@@ -161,6 +169,7 @@ def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Ma
     if system.flow is not None:
         return Flow(system.flow(graph.shape), graph, seed), []
     net = FloatGraph(graph, seed)
+    net.marginal = system.marginal
     others = [Masks(system.graph(number, graph.shape), torch.device("cpu")) for number in range(1, system.orders)]
     return net, [net.masks, *others]
 
