@@ -47,7 +47,8 @@ PARTS = (
 LAZY = {("adaptation.adapter", "adaptation.fit")}
 KIN = {("vqvae", "causal")}  # the one family that stands on another
 TORCH = ("machines.torch", "machines.triton", "adaptation.fit", "training", "families.*.floats",
-         "families.*.episodes", "families.*.features", "families.*.training", "families.*.on_triton", "families.*.triton_kernels")  # fmt: skip
+         "families.*.episodes", "families.*.features", "families.*.training", "families.*.on_triton",
+         "families.*.triton_kernels")  # fmt: skip
 
 
 class Import(NamedTuple):
