@@ -20,12 +20,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 import lgcodec
 from lgcodec import sets
 from lgcodec.cli import files, heatmap, report
 from lgcodec.errors import LgcodecError
+from lgcodec.image import Picture
 from lgcodec.info import read_start
 
 HOST = "127.0.0.1"
@@ -124,8 +126,8 @@ class Gallery:
     def picture(self, place: int) -> bytes:
         """A PNG file of all pixels."""
         with self._one:
-            image = self.codec.decode(self.items[place].data()).image()
-        return _saved(image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else image.convert("L"), "PNG")
+            image = _shown(self.codec.decode(self.items[place].data()))
+        return _saved(image, "PNG")
 
     def _small(self, place: int) -> bytes:
         """A small JPEG file, of the preview where there is one."""
@@ -134,13 +136,22 @@ class Gallery:
             if lgcodec.inspect(data).preview_bytes:
                 image = Image.fromarray(self.codec.preview(data))
             else:
-                image = self.codec.decode(data).image()
+                image = _shown(self.codec.decode(data))
         image.thumbnail((SIDE, SIDE))
         return _saved(image.convert("RGB"), "JPEG")
 
     def bits(self, place: int) -> bytes:
         """A PNG file of where the bits went."""
         return heatmap.draw(read_start(io.BytesIO(self.items[place].data()))[0])
+
+
+def _shown(picture: Picture) -> Image.Image:
+    """A Pillow image of 8 bits a sample; of 16 bits, as light as the largest value allows."""
+    if picture.mode.levels == 1 << 16:
+        values = picture.array().astype(np.uint32)
+        return Image.fromarray((255 * values // max(1, int(values.max()))).astype(np.uint8))
+    image = picture.image()
+    return image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else image.convert("L")
 
 
 def _page(title: str, body: str) -> str:

@@ -152,7 +152,11 @@ def depth(
     most, tables = origin.varint(), []
     for _ in range(1 + (mode in (8, 10))):
         values = [origin.varint()]
-        steps = [origin.varint() for _ in range(origin.varint())]
+        n, steps = origin.varint(), []
+        while len(steps) < n:
+            step = origin.varint()
+            count = 1 if step else origin.varint()
+            steps += [step or origin.varint()] * count
         for step in steps or [1] * (65535 - values[0]):
             values.append(values[-1] + step)
         bins, at = [], 0

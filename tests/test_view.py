@@ -19,6 +19,7 @@ from PIL import Image
 
 import lgcodec
 from lgcodec.cli import gallery as view
+from lgcodec.readers import read
 
 HOSTILE = "<img src=x onerror=document.title='hacked'>.lgc"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -81,6 +82,14 @@ def test_pictures_are_those_of_the_files(address: tuple[str, int]) -> None:
     page = get(address, "/item/0")[1].decode()
     assert "90x60" in page
     assert "/bits/0" in page
+
+
+def test_samples_of_16_bits_are_shown_as_eight() -> None:
+    for shape in ((4, 5), (4, 5, 2), (4, 5, 3), (4, 5, 4)):
+        array = np.linspace(0, 4095, int(np.prod(shape))).reshape(shape).astype(np.uint16)
+        shown = np.asarray(view._shown(read(array)))
+        assert shown.shape == shape
+        assert (shown.min(), shown.max()) == (0, 255)
 
 
 def test_what_is_damaged_is_said(address: tuple[str, int]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +121,11 @@ class Depth:
     def write(self) -> bytes:
         data = [bytes([KIND]), varint(self.most)]
         for table in self.tables:
-            data += [varint(table.least), varint(len(table.steps)), *map(varint, table.steps), varint(len(table.runs))]
+            data += [varint(table.least), varint(len(table.steps))]
+            for step, equal in groupby(table.steps):
+                count = len(list(equal))
+                data.append(bytes(1) + varint(count) + varint(step) if count > 1 else varint(step))
+            data.append(varint(len(table.runs)))
             data += [varint(count) + varint(bits) for count, bits in table.runs]
         return b"".join(data)
 
@@ -131,12 +136,16 @@ def read(reader: Reader, mode: str, width: int, height: int) -> Depth:
         raise FormatError(f"mode {mode} has no samples of 16 bits")
     tables, most = [], reader.varint(0, ROWS * width * (_MODES[mode][1].channels // 2))
     for _ in range(1 + (_MODES[mode][0] in _ALPHA)):
-        least = reader.varint(0, MOST)
-        steps = tuple(reader.varint(1, MOST) for _ in range(reader.varint(0, MOST)))
+        least, n, steps = reader.varint(0, MOST), reader.varint(0, MOST), list[int]()
+        while len(steps) < n:
+            count, step = 1, reader.varint(0, MOST)
+            if step == 0:
+                count, step = reader.varint(2, n - len(steps)), reader.varint(1, MOST)
+            steps += [step] * count
         runs = tuple((reader.varint(1, BINS), reader.varint(0, BITS)) for _ in range(reader.varint(1, BINS)))
         if least + sum(steps) > MOST or _count(runs) > BINS:
             raise FormatError("a value beyond what samples can be")
-        tables.append(Table(least, steps, runs))
+        tables.append(Table(least, tuple(steps), runs))
     return Depth(mode, width, height, tuple(tables), most)
 
 

@@ -94,7 +94,8 @@ def make(name: str, origin: Origin, random: np.random.Generator) -> tuple[bytes,
 def deep() -> Iterator[tuple[str, NDArray[np.uint16]]]:
     """A name and an image of 16 bits a sample for each kind of table: steps or none, with alpha, and without bits."""
     random = np.random.Generator(np.random.PCG64(3))
-    for name, channels, step in (("grey", (), 1), ("listed", (3,), 7), ("alpha", (4,), 1), ("few", (), 300)):
+    for name, channels, step in (("grey", (), 1), ("listed", (3,), 7), ("alpha", (4,), 1), ("few", (), 300),
+                                 ("runs", (), 16)):  # fmt: skip
         walk = 40 * np.cumsum(random.integers(-9, 10, (HEIGHT, WIDTH, *channels)), 1) + 30000
         yield f"deep-{name}", (step * ((walk + random.integers(0, 40, walk.shape)) // step)).astype(np.uint16)
 
