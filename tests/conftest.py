@@ -67,7 +67,7 @@ def codec(model: FakeModel) -> Codec:
 def model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No plain method is worth trying."""
     monkeypatch.setattr("lgcodec.plain.is_promising", lambda tile: False)
-    monkeypatch.setattr("lgcodec.encode.may_be_smaller", lambda picture, size: False)
+    monkeypatch.setattr("lgcodec.encode.may_be_smaller", lambda picture, size, is_part=False: False)
     monkeypatch.setattr("lgcodec.plain.encode", lambda tile, effort: (1, bytes(1 << 20)))
 
 

@@ -158,7 +158,7 @@ def test_what_is_tried_does_not_depend_on_effort(monkeypatch: pytest.MonkeyPatch
 
     asked: list[int] = []
 
-    def may_be_smaller(picture: Any, size: int) -> bool:
+    def may_be_smaller(picture: Any, size: int, *, is_part: bool) -> bool:
         asked.append(size)
         return False
 
@@ -173,7 +173,7 @@ def test_the_most_effort_leaves_nothing_to_a_guess(monkeypatch: pytest.MonkeyPat
     """Not even of photographs, whose plain methods are else tried where squares of them promise something."""
     from lgcodec import encode
 
-    monkeypatch.setattr(encode, "may_be_smaller", lambda picture, size: False)
+    monkeypatch.setattr(encode, "may_be_smaller", lambda picture, size, is_part: False)
     monkeypatch.setattr(plain, "is_promising", lambda tile: False)
     image = few_colours()
     sizes = [len(Codec(FakeModel(), effort=effort, verify=False).compress(image)) for effort in (6, 9)]
