@@ -183,7 +183,7 @@ def test_what_is_inverted_renders_again(seed: int, conversion: int, wild: int, t
     image = image[y : size[0] - bottom, x : size[1] - right]
     image = np.rot90(image[:, ::-1] if turn > 3 else image, turn % 4).copy()
     if paste:
-        image[20:40, 10:45] = random.integers(0, 256, (20, 35, 3))
+        image[20:40, 10:40] = random.integers(0, 256, (20, 30, 3))
     found = origins.invert(read(image))[-1]
     if found is not None:
         assert np.array_equal(restored(found, image.shape[1], image.shape[0], 3), image)
