@@ -344,6 +344,15 @@ def test_pictures_are_completed(name: str, tmp_path: Path) -> None:
         codec.complete(images[0], known[1:])
 
 
+def descend(model: floats.Latents, x: torch.Tensor) -> None:
+    """A short training: 150 steps, each of all pictures."""
+    descent = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(150):
+        descent.zero_grad()
+        model.loss(x).backward()
+        descent.step()
+
+
 def test_options_of_the_objective() -> None:
     """What latents cost decides how much they say."""
     rng, spent = np.random.default_rng(2), {}
@@ -353,11 +362,7 @@ def test_options_of_the_objective() -> None:
     for option in ({}, {"beta": 8.0}, {"free_bits": 2.0}, {"rate": 12.0}):
         system = replace(zoo.system("vae"), objective=option, posterior=lambda shape: vae.posterior(shape, 20, 5))
         model, _ = training.build(system, graph("vae", (5, 4)), 0)
-        descent = torch.optim.Adam(model.parameters(), 3e-3)
-        for _ in range(150):
-            descent.zero_grad()
-            model.loss(x).backward()
-            descent.step()
+        descend(model, x)
         with torch.inference_mode():
             spent[next(iter(option), "")] = model.terms(x)[0].sum(1).mean().item()
             if not option:

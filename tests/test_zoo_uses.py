@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from test_zoo import graph, made, net_of, schedule
+from test_zoo import descend, graph, made, net_of, schedule
 
 import lgcodec
 from lgcodec.models import registry, zoo
@@ -104,11 +104,7 @@ def test_a_likelihood_that_sees_less_leaves_more_to_latents() -> None:
         prior, posterior = vlae.prior(5, 20), vae.posterior((5, 4), 20, 5)
         torch.manual_seed(1)
         model = floats.Latents(prior, posterior, g, dropout=dropout)
-        descent = torch.optim.Adam(model.parameters(), 3e-3)
-        for _ in range(150):
-            descent.zero_grad()
-            model.loss(x).backward()
-            descent.step()
+        descend(model, x)
         with torch.inference_mode():
             spent.append(model.terms(x)[0].sum(1).mean().item())
     assert spent[1] > spent[0] + 0.5
