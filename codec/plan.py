@@ -74,8 +74,10 @@ def may_be_smaller(picture: Picture, size: int, *, is_part: bool = False) -> boo
 
     is_part: of another image, where that must not be tried for the sake of a few bytes.
     """
-    if picture.area <= _ANYWAY or is_part:
-        return picture.area <= _ANYWAY
+    if picture.area <= _ANYWAY:
+        return True
+    if is_part:
+        return False
     few = plain.share_of_colours(_sample(picture)) < _FEW_COLOURS
     count, side, share = _REPEATING if few else _UNREPEATING
     more = 0 if few else min(_MOST_SQUARES, picture.area // _AREA_OF_A_SQUARE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from lgcodec.boxes import Box
 from lgcodec.errors import FormatError
 from lgcodec.fields import Reader, varint
-from lgcodec.image import MODES, Mode, Picture, Samples
+from lgcodec.image import MODES, Mode, Picture, Samples, array_of
 from lgcodec.origins.origin import Given, Inverted, Part
 
 KIND = 3
@@ -44,25 +45,32 @@ class Table:
     steps: tuple[int, ...]
     runs: tuple[tuple[int, int], ...]
 
+    @cached_property
     def bits(self) -> NDArray[np.int64]:
         """Of places in each bin."""
         counts, bits = zip(*self.runs, strict=True)
         return np.repeat(np.array(bits, np.int64), counts)
 
+    @cached_property
     def starts(self) -> NDArray[np.int64]:
         """The first place of each bin, and the one after the last."""
-        return np.concatenate([[0], np.cumsum(np.left_shift(1, self.bits()))])
+        return np.concatenate([[0], np.cumsum(np.left_shift(1, self.bits))])
+
+    @cached_property
+    def listed(self) -> NDArray[np.int64]:
+        """The values of all places, where there are steps."""
+        return np.cumsum((self.least, *self.steps))
 
     def value(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Raises FormatError where a place is beyond the last value."""
         last = len(self.steps) if self.steps else MOST - self.least
         if int(places.max(initial=0)) > last:
             raise FormatError("a place beyond the last value of its channel")
-        return np.cumsum((self.least, *self.steps))[places] if self.steps else places + self.least
+        return self.listed[places] if self.steps else places + self.least
 
     def place(self, values: Values) -> NDArray[np.int64]:
         if self.steps:
-            return np.searchsorted(np.cumsum((self.least, *self.steps)), values)
+            return np.searchsorted(self.listed, values)
         return values.astype(np.int64) - self.least
 
 
@@ -80,7 +88,7 @@ class Depth:
 
     @property
     def name(self) -> str:
-        return f"16 bits in {max(len(table.bits()) for table in self.tables)} bins"
+        return f"16 bits in {max(len(table.bits) for table in self.tables)} bins"
 
     def parts(self) -> list[Part]:
         bits = Part("L", self.most, -(-self.height // ROWS), is_bits=True)
@@ -104,10 +112,10 @@ class Depth:
     def _values(self, bins: Samples, rest: Samples) -> NDArray[np.int64]:
         bits, starts = np.empty(bins.shape, np.int64), np.empty(bins.shape, np.int64)
         for k, table in self._by_channel():
-            widths, channel = table.bits(), bins[..., k]
+            widths, channel = table.bits, bins[..., k]
             if int(channel.max(initial=0)) >= len(widths):
                 raise FormatError("a bin that is not in its table")
-            bits[..., k], starts[..., k] = widths[channel], table.starts()[channel]
+            bits[..., k], starts[..., k] = widths[channel], table.starts[channel]
         places = starts + _unpack(rest, bits)
         for k, table in self._by_channel():
             places[..., k] = table.value(places[..., k])
@@ -180,7 +188,7 @@ def invert(picture: Picture) -> Inverted | None:
     def groups(y: int) -> list[Values]:
         """The colours and the alpha of a strip."""
         strip = np.ascontiguousarray(picture.samples((0, y, picture.width, min(y + ROWS, picture.height))))
-        values = strip.view(f"{mode.byte_order}u2").astype(np.uint16)
+        values = array_of(strip, mode).reshape(*strip.shape[:2], -1)
         return [values[..., :-1], values[..., -1:]] if has_alpha else [values]
 
     strips = range(0, picture.height, ROWS)
@@ -190,13 +198,12 @@ def invert(picture: Picture) -> Inverted | None:
             seen[group] = True
     some = [groups(y) for y in strips[:: max(1, len(strips) // _STRIPS)]]
     tables = tuple(_table(np.flatnonzero(u), [strip[k] for strip in some]) for k, u in enumerate(used))
-    starts, widths = [table.starts() for table in tables], [table.bits() for table in tables]
     pictures, rest = [], []
     for y in strips:
         places = [table.place(group) for table, group in zip(tables, groups(y), strict=True)]
-        bins = [np.searchsorted(start, place, "right") - 1 for start, place in zip(starts, places, strict=True)]
-        within = [place - start[b] for place, start, b in zip(places, starts, bins, strict=True)]
-        bits = [width[b] for width, b in zip(widths, bins, strict=True)]
+        bins = [np.searchsorted(table.starts, p, "right") - 1 for table, p in zip(tables, places, strict=True)]
+        within = [place - table.starts[b] for table, place, b in zip(tables, places, bins, strict=True)]
+        bits = [table.bits[b] for table, b in zip(tables, bins, strict=True)]
         rest.append(_pack(np.concatenate(within, -1), np.concatenate(bits, -1)))
         pictures.append(np.concatenate(bins, -1).astype(np.uint8))
     most = max(map(len, rest))
