@@ -1,7 +1,8 @@
-"""Whether anything grows: each image of a folder, of any mode, beside optimised PNG and lossless WebP of its pixels.
+"""Graphics, and whether anything grows: each image of a folder, of any mode, beside optimised PNG and lossless WebP.
 
 Usage: python benchmarks/graphics.py FOLDER [--csv results/graphics.csv]
 
+All are of an image's pixels alone. CSV into results/graphics.csv, the table into docs/results.md.
 Ends with exit code 1 where a file has more than 64 bytes above the smaller of the two, or all of them more than WebP's.
 WebP keeps no palettes: where an image has one, its bytes are counted there.
 """
@@ -20,6 +21,7 @@ from PIL import Image
 from lgcodec import Codec
 from lgcodec.cli import files
 from lgcodec.cli.bench import measure as bench
+from lgcodec.cli.bench.tables import replaced
 
 HERE = Path(__file__).parent
 SLACK = 64  # bytes
@@ -41,7 +43,8 @@ class Row(NamedTuple):
 @click.option("--model", default="default", show_default=True)
 @click.option("--effort", type=click.IntRange(1, 9), default=3, show_default=True)
 @click.option("--csv", "out", type=click.Path(path_type=Path), default=HERE / "results" / "graphics.csv")
-def main(folder: Path, model: str, effort: int, out: Path) -> None:
+@click.option("--page", type=click.Path(path_type=Path), default=HERE.parent / "docs" / "results.md")
+def main(folder: Path, model: str, effort: int, out: Path, page: Path) -> None:
     codec, where = Codec(model=model, effort=effort, verify=False), bench.environment(None, "auto")
     rows: list[Row] = []
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in files.IMAGES):
@@ -60,10 +63,22 @@ def main(folder: Path, model: str, effort: int, out: Path) -> None:
         writer.writerow([*Row._fields, "model", "effort", *vars(where)])
         writer.writerows([*row, model, effort, *vars(where).values()] for row in rows)
     png, webp, ours = sum(row.png for row in rows), sum(row.webp for row in rows), sum(row.lgcodec for row in rows)
+    page.write_text(replaced(page.read_text(), "graphics", table(rows)))
     grown = sum(map(has_grown, rows))
     click.echo(f"{len(rows)} images: png {png:,}, webp {webp:,}, lgcodec {ours:,} ({100 * (ours / webp - 1):+.1f} %)")
     click.echo(f"{grown} of them above the smaller one and {SLACK} bytes")
     raise SystemExit(int(bool(grown) or ours > webp))
+
+
+def table(rows: list[Row]) -> str:
+    """The images as a table of Markdown, all of them last."""
+    columns = [[getattr(row, name) for row in rows] for name in ("pixels", "png", "webp", "lgcodec")]
+    all_of_them = Row(f"all {len(rows)}", "", *(sum(column) for column in columns))
+    lines = [["image", "pixels", "PNG", "WebP", "ours", "of WebP"], ["---"] * 6]
+    for row in (*rows, all_of_them):
+        sizes = (f"{size:,}" for size in (row.pixels, row.png, row.webp, row.lgcodec))
+        lines.append([Path(row.image).stem[:56], *sizes, f"{row.lgcodec / row.webp:.2f}"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def has_grown(row: Row) -> bool:

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, WebPImagePlugin, features
 
+from lgcodec.contexts import Contexts
 from lgcodec.errors import FormatError, VersionError
 
-MODEL, WEBP = 0, 5
+MODEL, WEBP, CONTEXTS = 0, 5, 7
 Tile = NDArray[np.uint8]
 Shape = tuple[int, int, int]
 HASTE = 0  # the effort where a model is there as well
@@ -35,6 +36,8 @@ _SMALL = 1 << 14
 _PROMISING_RATIO = 0.45
 _PROMISING_SMALL = 0.7
 _NOISE_RATIO = 0.9  # of the raw bytes, left by deflate and LZMA: there is not much to gain
+# Contexts, shorter than this share of WebP's usual best, are the shortest below the effort that tries all.
+_CLEAR, _ALL = 0.95, 7
 _BANDS = 3
 _BAND_ROWS = 16
 
@@ -200,11 +203,13 @@ METHODS: dict[int, Method] = {
     1: Rows("raw", "raw"),
     2: Solid(),
     3: Rows("deflate", "deflate"),
-    4: Rows("lzma", "lzma"),
     6: Png(),
+    CONTEXTS: Contexts(),
+    4: Rows("lzma", "lzma"),
     WEBP: WebP(),
 }
 NAMES = {MODEL: "model"} | {wire_id: method.name for wire_id, method in METHODS.items()}
+_SLOW = (4, WEBP)
 
 
 def encode(tile: Tile, effort: int) -> tuple[int, bytes]:
@@ -218,10 +223,20 @@ def encode(tile: Tile, effort: int) -> tuple[int, bytes]:
     best = 1, b""
     for wire_id, method in METHODS.items():  # WebP comes last: its strongest settings take minutes on noise
         busy = bool(best[1]) and len(best[1]) > _NOISE_RATIO * tile.size
+        if wire_id in _SLOW and effort < _ALL and tile.size > _SMALL and _is_clear(best, tile):
+            break
         code = method.encode(tile, 1 if busy else effort)
         if code is not None and (not best[1] or len(code) < len(best[1])):
             best = wire_id, code
     return best
+
+
+def _is_clear(best: tuple[int, bytes], tile: Tile) -> bool:
+    """Whether contexts are so much shorter than what is called WebP's best that nothing slower need be tried."""
+    if best[0] != CONTEXTS:
+        return False
+    webp = METHODS[WEBP].encode(tile, 1)
+    return webp is None or len(best[1]) < _CLEAR * len(webp)
 
 
 def decode(wire_id: int, data: bytes, shape: Shape) -> Tile:

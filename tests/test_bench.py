@@ -207,9 +207,11 @@ def test_what_grows_is_found(folder: Path, tmp_path: Path) -> None:
     graphics = script("graphics")
     Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).quantize(8).save(folder / "d.png")
     Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)).save(folder / "e.png")
-    out = tmp_path / "graphics.csv"
-    result = CliRunner().invoke(graphics.main, [str(folder), "--effort", "1", "--csv", str(out)])
+    out, page = tmp_path / "graphics.csv", tmp_path / "page.md"
+    page.write_text("<!-- graphics:start -->\n<!-- graphics:end -->\n")
+    result = CliRunner().invoke(graphics.main, [str(folder), "--effort", "1", "--csv", str(out), "--page", str(page)])
     assert result.exit_code == 0, result.output
+    assert "| all 5 |" in page.read_text()
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["mode"] for row in rows] == ["RGB", "RGBA", "P", "I;16", "L"]

@@ -350,6 +350,7 @@ def test_tiles_are_even_and_of_the_models_unit() -> None:
     assert lgcodec.inspect(Codec(model).compress(texture(30, 9))).tile_sizes == ((9, 30),)
 
 
+@pytest.mark.usefixtures("model_alone")
 def test_tiles_grow_where_many_are_left() -> None:
     model = FakeModel(tile=(28, 28), larger=((56, 56), (56, 28)), unit=28)
     for shape, tile in (((140, 84), (28, 28)), ((168, 112), (56, 28)), ((168, 224), (56, 56))):

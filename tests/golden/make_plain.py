@@ -48,9 +48,25 @@ def png() -> dict[str, NDArray[Any]]:
     }
 
 
-def by_png(image: NDArray[Any]) -> Made:
+def drawings() -> dict[str, NDArray[Any]]:
+    """Patterns, marks and a soft part, of each number of channels."""
+    random = np.random.default_rng(21)
+    palette = random.integers(0, 256, (5, 4)).astype(np.uint8)
+    drawn = palette[np.tile(random.integers(0, 5, (8, 9)), (5, 6))]
+    drawn[10:20, 20:40] = palette[0]
+    drawn[25:, 30:] = np.add.outer(np.arange(15) * 5, np.arange(24) * 3).astype(np.uint8)[..., None]
+    drawn[random.random(drawn.shape[:2]) < 0.05] = random.integers(0, 256, 4)
+    return {
+        "contexts": drawn[..., :3],
+        "contexts-alpha": drawn,
+        "contexts-grey": drawn[..., 0],
+        "contexts-two": drawn[..., :2],
+    }
+
+
+def by(method: str, image: NDArray[Any]) -> Made:
     """Whatever an encoder would choose."""
-    (wire_id,) = (wire_id for wire_id, name in plain.NAMES.items() if name == "png")
+    (wire_id,) = (wire_id for wire_id, name in plain.NAMES.items() if name == method)
     with mock.patch.dict(plain.METHODS, {wire_id: plain.METHODS[wire_id]}, clear=True):
         return made(image)
 
@@ -65,5 +81,6 @@ def made(image: NDArray[Any]) -> Made:
 if __name__ == "__main__":
     main(
         {f"plain-{name}": functools.partial(made, image) for name, image in images().items()}
-        | {f"plain-{name}": functools.partial(by_png, image) for name, image in png().items()}
+        | {f"plain-{name}": functools.partial(by, "png", image) for name, image in png().items()}
+        | {f"plain-{name}": functools.partial(by, "contexts", image) for name, image in drawings().items()}
     )

@@ -85,7 +85,16 @@ def load(name: str) -> Any:
         raise ModelError(f"no native library for {name!r} here: have {', '.join(available()) or 'none'}")
     library = ctypes.CDLL(str(build.path_of(name)))
     library.lgcodec_product.restype = ctypes.c_double
-    for function in ("flow", "flow_room", "causal_room", "features_room", "coefficients_room", "coefficients_symbols"):
+    for function in (
+        "flow",
+        "flow_room",
+        "causal_room",
+        "features_room",
+        "coefficients_room",
+        "coefficients_symbols",
+        "contexts",
+        "contexts_room",
+    ):
         getattr(library, f"lgcodec_{function}").restype = ctypes.c_int64
     return library
 
