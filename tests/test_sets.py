@@ -223,7 +223,7 @@ def test_keep_going_restores_the_rest_of_a_set(album: Path) -> None:
     code, said = run("decompress", packed, "-o", back, "--keep-going")
     assert code == 1
     assert f"{packed}: one.png: " in said
-    assert f"{packed}: 1 of 3 images are damaged (1 left out, 0 grey in part)" in said
+    assert f"{packed}: 1 of 3 images are damaged (1 left out, 0 restored in part)" in said
     assert sorted(path.relative_to(back).as_posix() for path in back.rglob("*.*")) == ["more/two.webp", "three.ppm"]
     for name in ("more/two.webp", "three.ppm"):
         assert np.array_equal(np.asarray(Image.open(back / name)), np.asarray(Image.open(album / name)))
@@ -232,3 +232,32 @@ def test_keep_going_restores_the_rest_of_a_set(album: Path) -> None:
     assert code == 1
     assert "3 left out" in said
     assert not (album.parent / "none").exists()
+
+
+def test_keep_going_says_what_is_behind_the_end(album: Path) -> None:
+    packed, single = album.parent / "album.lgcs", album.parent / "one.lgc"
+    assert run("compress", album, "-o", packed, "-q")[0] == 0
+    assert run("compress", album / "one.png", "-o", single, "-q")[0] == 0
+    for path, out in ((packed, album.parent / "back"), (single, album.parent / "back.png")):
+        path.write_bytes(path.read_bytes() + b"xyz")
+        code, said = run("decompress", path, "-o", out, "--keep-going", "-q")
+        assert code == 1
+        assert "goes on for 3 bytes after its end" in said
+    assert len(list((album.parent / "back").rglob("*.*"))) == 3
+    assert np.array_equal(np.asarray(Image.open(album.parent / "back.png")), np.asarray(Image.open(album / "one.png")))
+
+
+def test_keep_going_says_that_metadata_are_lost(album: Path) -> None:
+    Image.open(album / "one.png").save(album / "one.png", dpi=(72, 72))
+    packed, single = album.parent / "album.lgcs", album.parent / "one.lgc"
+    assert run("compress", album, "-o", packed, "-q")[0] == 0
+    assert run("compress", album / "one.png", "-o", single, "-q")[0] == 0
+    whole = single.read_bytes()
+    place = container.read_header(whole).size
+    single.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    packed.write_bytes(struck(packed.read_bytes(), "one.png", at=place - len(whole)))
+    for path, out in ((packed, album.parent / "back"), (single, album.parent / "back.png")):
+        code, said = run("decompress", path, "-o", out, "--keep-going", "-q")
+        assert code == 1
+        assert "the checksum of the PNG chunks is wrong" in said
+    assert np.array_equal(np.asarray(Image.open(album.parent / "back.png")), np.asarray(Image.open(album / "one.png")))

@@ -12,7 +12,7 @@ import click
 
 import lgcodec
 from lgcodec.cli import files, report
-from lgcodec.cli.convert import convert_each, each, walk_of
+from lgcodec.cli.convert import convert_each, each, flaw, walk_of
 from lgcodec.cli.files import Outputs, Source
 from lgcodec.cli.options import INPUTS, LIMIT, LOUDNESS, MACHINE, MODEL, OUTPUT, codec_of
 from lgcodec.cli.sets import restore
@@ -59,8 +59,8 @@ def decompress(
         picture, damaged = codec.rescue(data)
         with outputs.writing(target, like) as out:
             lost = formats.write(picture.stripped() if strip else picture, out, suffix, check=False)
-        if damaged:
-            raise report.grey(damaged)
+        if (error := flaw(data, damaged)) is not None:
+            raise error
         return lost
 
     def work(source: Source, target: Path | None) -> tuple[str, ...]:
