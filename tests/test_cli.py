@@ -117,6 +117,15 @@ def test_output_in_other_formats(cli: Cli, tmp_path: Path, suffix: str) -> None:
     assert back.convert("RGB").tobytes() == flat.convert("RGB").tobytes()
 
 
+def test_deep_samples_go_to_tiff_and_back(cli: Cli, tmp_path: Path) -> None:
+    deep = np.stack([pixels(), pixels(1)], axis=2)
+    Path("img.lgc").write_bytes(lgcodec.compress(deep))
+    assert cli("decompress", "img.lgc", "-o", "back.tif", "-q").exit_code == 0
+    assert cli("compress", "back.tif", "-q").exit_code == 0
+    assert np.array_equal(lgcodec.decompress(Path("back.lgc").read_bytes()), deep)
+    assert failed(cli("decompress", "img.lgc", "-o", "back.webp"), "img.lgc", "only PNG, TIFF")
+
+
 def test_formats_that_would_change_pixels_are_refused(cli: Cli, image: Path, tmp_path: Path) -> None:
     cli("compress", "img.png")
     assert failed(cli("decompress", "img.lgc", "-o", "img.jpg"), "img.lgc", ".jpg")

@@ -56,6 +56,16 @@ def refuse_several(count: int, what: str) -> None:
         raise InputError(f"a file of {count} {what}: only single images are kept, and the others would be lost")
 
 
+def refuse_large(width: int, height: int) -> None:
+    """Pillow's limit, for what it does not read. Raises LimitError."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > 2 * limit:
+        raise LimitError(
+            f"an image of {width} x {height} pixels, more than the limit of {2 * limit}: raise "
+            "PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) to read it"
+        )
+
+
 def raw_mode(image: Image.Image) -> str:
     """How Pillow is about to read the pixels."""
     for tile in getattr(image, "tile", []):
