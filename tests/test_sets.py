@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from pathlib import Path
@@ -121,6 +122,37 @@ def test_a_folder_is_compressed_and_restored(album: Path) -> None:
     assert run("compress", album, "-o", packed)[0] == 1  # exists
     assert run("decompress", packed, "-o", back)[0] == 1
     assert run("decompress", packed, "-o", back, "-f")[0] == 0
+
+
+def test_info_has_a_line_an_image(album: Path) -> None:
+    packed = album.parent / "album.lgcs"
+    assert run("compress", album, "-o", packed, "-q")[0] == 0
+    code, said = run("info", packed)
+    assert code == 0
+    lines = said.splitlines()
+    assert lines[0] == str(packed)
+    assert f"3 images: 333 pixels, {packed.stat().st_size} bytes" in lines[1]
+    parts = sets.read(packed.read_bytes())
+    for line, (name, part) in zip(lines[2:], parts.items(), strict=True):
+        assert line.split()[0] == name
+        assert f"RGB  {len(part)} bytes" in line
+    found = json.loads(run("info", "--json", packed)[1])
+    assert found["file_bytes"] == packed.stat().st_size
+    assert found["images"]["one.png"]["width"] == 20
+    assert list(found["images"]) == list(parts)
+    damaged = packed.read_bytes()[:-1]
+    packed.write_bytes(damaged)
+    assert run("info", packed)[0] == 1
+
+
+def test_info_of_a_chain_says_that_it_is_one(tmp_path: Path) -> None:
+    data = Codec(FakeLatent(tile=(16, 16))).compress_set({"a": texture(20, 30, 3), "b": texture(40, 9, 3)})
+    (tmp_path / "c.lgcs").write_bytes(data)
+    code, said = run("info", tmp_path / "c.lgcs")
+    assert code == 0
+    assert "one chain" in said
+    (tmp_path / "none.lgcs").write_bytes(sets.write({}))
+    assert "0 images" in run("info", tmp_path / "none.lgcs")[1]
 
 
 def test_a_damaged_set_writes_nothing(album: Path) -> None:
