@@ -28,7 +28,6 @@ from lgcodec import sets
 from lgcodec.cli import files, heatmap, report
 from lgcodec.errors import LgcodecError
 from lgcodec.image import Picture
-from lgcodec.info import read_start
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")  # of a Host header: another one is another site's page that asks us
@@ -116,7 +115,7 @@ class Gallery:
         data = item.data()
         parts.append(f"<pre>{escape(report.details(lgcodec.inspect(data)))}</pre>")
         try:
-            heatmap.rates(read_start(io.BytesIO(data))[0])
+            heatmap.rates_of(data)
         except LgcodecError as error:
             parts.append(f"<p>{escape(str(error))}</p>")
         else:
@@ -142,7 +141,7 @@ class Gallery:
 
     def bits(self, place: int) -> bytes:
         """A PNG file of where the bits went."""
-        return heatmap.draw(read_start(io.BytesIO(self.items[place].data()))[0])
+        return heatmap.draw(self.items[place].data())
 
 
 def _shown(picture: Picture) -> Image.Image:

@@ -84,6 +84,17 @@ def test_pictures_are_those_of_the_files(address: tuple[str, int]) -> None:
     assert "/bits/0" in page
 
 
+def test_where_the_bits_of_an_origin_went(tmp_path: Path) -> None:
+    y, x = np.mgrid[:64, :96]
+    noise = np.random.default_rng(1).normal(0, 40, (64, 96))
+    data = lgcodec.compress((2048 + 800 * np.sin(x / 19) + 640 * np.cos(y / 13) + noise).astype(np.uint16), effort=1)
+    assert lgcodec.inspect(data).origin
+    (tmp_path / "deep.lgc").write_bytes(data)
+    gallery = view.Gallery("x", list(view.items(tmp_path)), lgcodec.Codec())
+    assert "/bits/0" in gallery.item(0)
+    assert Image.open(io.BytesIO(gallery.bits(0))).format == "PNG"
+
+
 def test_samples_of_16_bits_are_shown_as_eight() -> None:
     for shape in ((4, 5), (4, 5, 2), (4, 5, 3), (4, 5, 4)):
         array = np.linspace(0, 4095, int(np.prod(shape))).reshape(shape).astype(np.uint16)

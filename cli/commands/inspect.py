@@ -39,10 +39,9 @@ def inspect(inputs: tuple[str, ...], as_json: bool, heatmap: str | None, force: 
             found = lgcodec.inspect(opened)
             if heatmap is not None:
                 from lgcodec.cli.heatmap import draw
-                from lgcodec.info import read_start
 
                 opened.seek(0)
-                picture = draw(read_start(opened)[0])
+                picture = draw(opened.read())
                 with files.appearing(Path(heatmap), force=force) as out:
                     out.write(picture)
         if as_json:
