@@ -257,6 +257,24 @@ def test_usage_errors_are_one_line_too(cli: Cli, image: Path, arguments: list[st
     assert [p.name for p in image.parent.iterdir()] == ["img.png"]
 
 
+def test_a_name_that_looks_like_an_option(cli: Cli, image: Path) -> None:
+    image.rename("-img.png")
+    assert failed(cli("compress", "-img.png"), "go behind --")
+    assert cli("compress", "-q", "--", "-img.png").exit_code == 0
+    assert failed(cli("compress", "-nothing.png"), "--help")
+
+
+def test_an_image_beyond_the_limit_says_which_option_raises_it(
+    cli: Cli, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is what it was afterwards
+    Path("img.pgm").write_bytes(b"P5 13 9 255 " + bytes(117))
+    assert cli("compress", "img.png", "-q").exit_code == 0
+    for command in ("compress img.png", "compress img.pgm", "decompress img.lgc"):
+        result = cli(*command.split(), "-o", "x.png", "--max-pixels", "9")
+        assert failed(result, " pixels, more than the limit of", "--max-pixels")
+
+
 def test_an_unknown_model_is_named(cli: Cli, tmp_path: Path) -> None:
     Image.fromarray(photo()).save("img.png")
     assert failed(cli("compress", "img.png", "--model", "nonesuch"), "nonesuch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,7 +41,8 @@ def decoding() -> Iterator[None]:
     except (LgcodecError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise LimitError(f"{error}: raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) to read it") from error
+        area, limit = re.findall(r"\d+", str(error))[:2]
+        raise LimitError.of(f"an image of {area}", int(limit)) from error
     except UnidentifiedImageError as error:
         raise InputError("damaged image file: its first bytes say nothing of what it shows") from error
     except OSError as error:
@@ -60,10 +62,7 @@ def refuse_large(width: int, height: int) -> None:
     """Pillow's limit, for what it does not read. Raises LimitError."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > 2 * limit:
-        raise LimitError(
-            f"an image of {width} x {height} pixels, more than the limit of {2 * limit}: raise "
-            "PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) to read it"
-        )
+        raise LimitError.of(f"an image of {width} x {height}", 2 * limit)
 
 
 def raw_mode(image: Image.Image) -> str:
