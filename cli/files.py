@@ -98,6 +98,15 @@ def size_of(file: BinaryIO) -> int:
     return size
 
 
+def is_set(file: BinaryIO) -> bool:
+    """Whether a file is a set, by its first bytes. Its position goes back to its start."""
+    from lgcodec import sets
+
+    start = file.read(len(sets.MAGIC))
+    file.seek(0)
+    return start == sets.MAGIC
+
+
 @dataclass
 class Walk:
     """The inputs of a command. With `recursive`, folders give the files below them that end in `suffixes`.

@@ -145,6 +145,18 @@ def test_info_has_a_line_an_image(album: Path) -> None:
     assert run("info", packed)[0] == 1
 
 
+def test_a_set_is_one_under_any_name(album: Path) -> None:
+    assert run("compress", album, "-o", album.parent / "x.lgcs", "-q")[0] == 0
+    other = (album.parent / "x.lgcs").rename(album.parent / "x.bin")
+    for command in ("verify", "info"):
+        code, said = run(command, other)
+        assert code == 0
+        assert "3 images" in said
+    code, said = run("decompress", other, "-o", album.parent / "x.png")
+    assert code == 1
+    assert "from a name that ends in .lgcs" in said
+
+
 def test_info_of_a_chain_says_that_it_is_one(tmp_path: Path) -> None:
     data = Codec(FakeLatent(tile=(16, 16))).compress_set({"a": texture(20, 30, 3), "b": texture(40, 9, 3)})
     (tmp_path / "c.lgcs").write_bytes(data)

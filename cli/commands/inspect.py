@@ -24,18 +24,14 @@ def inspect(inputs: tuple[str, ...], as_json: bool, heatmap: str | None, force: 
     shown: list[str] = []
 
     def work(source: Source) -> None:
-        from lgcodec import sets
-
         with source.opened() as opened:
-            if heatmap is None and opened.read(len(sets.MAGIC)) == sets.MAGIC:
-                opened.seek(0)
+            if heatmap is None and files.is_set(opened):
                 images, size = lgcodec.inspect_set(opened), files.size_of(opened)
                 if as_json:
                     shown.append(report.set_as_json(images, size))
                 else:
                     click.echo(f"{source.name}\n{report.details_of_set(images, size)}")
                 return
-            opened.seek(0)
             found = lgcodec.inspect(opened)
             if heatmap is not None:
                 from lgcodec.cli.heatmap import draw

@@ -83,7 +83,7 @@ def _start(view: memoryview) -> Reader:
         if MAGIC.startswith(magic):
             raise TruncatedError(f"the file ends after {len(magic)} bytes")
         if magic.startswith(b"\x89LGS"):
-            raise FormatError("a set of images, not one (decompress restores them all)")
+            raise FormatError("a set of images, not one (decompress restores them all from a name that ends in .lgcs)")
         if magic[1:4] == MAGIC[1:4]:
             raise FormatError("the file was changed in transfer: its first bytes look as after a text-mode conversion")
         raise FormatError("not an lgcodec file")
