@@ -61,6 +61,11 @@ def bench(
         if not quiet:
             click.echo(jpegs.describe(row) if isinstance(row, jpegs.FileRow) else describe(row), err=True)
 
+    for out in (json_file, csv_file, html_file, plot_file):
+        if out is not None and not out.parent.is_dir():
+            raise InputError(f"there is no folder {files.shown(out.parent)} for {files.shown(out)}")
+        if out is not None:
+            files.refuse_locked(out)
     chosen = contenders(_listed(codecs), _listed(models), efforts, device, origin)
     unread: list[str] = []
 
