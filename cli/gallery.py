@@ -74,6 +74,8 @@ def items(folder: Path) -> Iterator[Item]:
     """All files and members of sets below a folder, by name; damaged sets give none."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if not path.is_file():
+            continue
         if path.suffix == files.PACKED:
             yield Item(name, path)
         elif path.suffix == files.SET:

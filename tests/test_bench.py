@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -206,6 +207,20 @@ def test_images_of_16_bits_have_a_table_of_their_own(folder: Path, tmp_path: Pat
     assert found[:4] == [(8, "png", 2), (8, "webp", 2), (8, "jxl-e3", 2), (8, ours, 2)]
     assert found[4:] == [(16, "png", 2), (16, "jxl-e3", 2), (16, ours, 2)]
     assert "<h2>16 bits a sample</h2>" in page.read_text()
+
+
+def test_an_image_that_a_codec_does_not_take_is_left_out(tmp_path: Path) -> None:
+    Image.fromarray(photo()).save(tmp_path / "a.png")
+    Image.new("RGB", (16384, 1)).save(tmp_path / "long.png")
+    (tmp_path / "huge.pgm").write_bytes(b"P5 99999 99999 255 ")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+    arguments = ["bench", str(tmp_path), "--codecs", "png,webp", "--models", "", "--json", str(tmp_path / "out.json")]
+    result = CliRunner().invoke(program, [*arguments, "-q"])
+    assert result.exit_code == 1
+    assert "lgcodec: long.png: is too large for webp, and left out" in result.stderr
+    assert "huge.pgm: an image of 9999800001 pixels, more than the limit" in result.stderr
+    assert [s["images"] for s in json.loads((tmp_path / "out.json").read_text())["summaries"]] == [1, 1]
 
 
 def test_charts_of_jpeg_files_alone_are_refused(tmp_path: Path) -> None:

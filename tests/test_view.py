@@ -37,6 +37,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "broken.lgc").write_bytes(data[:-1])
     (tmp_path / "broken.lgcs").write_bytes(b"\x89LGS")
     (tmp_path / "other.txt").write_text("not ours")
+    (tmp_path / "folder.lgc").mkdir()
     return tmp_path
 
 

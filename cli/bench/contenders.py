@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]  # uint8 or uint16, [H, W] or [H, W, 3]
 
 
+ANY_SIDE = 1 << 31
+
+
 class Contender(Protocol):
     """A codec to measure. is_parallel: whether it works on one image in several threads. bits: the most of a sample
-    that it can hold, 8 or 16.
+    that it can hold, 8 or 16. side: the most pixels of a side.
     """
 
     @property
@@ -33,6 +36,9 @@ class Contender(Protocol):
 
     @property
     def bits(self) -> int: ...
+
+    @property
+    def side(self) -> int: ...
 
     def encode(self, pixels: Pixels, threads: int) -> bytes: ...
 
@@ -49,6 +55,7 @@ class External:
     encode: Callable[[Pixels, int], bytes]
     decode: Callable[[bytes, int], Pixels]
     bits: int = 16
+    side: int = ANY_SIDE
 
 
 def _pillow(name: str, form: str, **options: Any) -> External:
@@ -117,7 +124,7 @@ def _jpegxl(name: str, effort: int) -> External:
 
 EXTERNALS: Mapping[str, Callable[[], External]] = {
     "png": lambda: _png("png"),
-    "webp": lambda: _pillow("webp", "WEBP", lossless=True, method=6),
+    "webp": lambda: replace(_pillow("webp", "WEBP", lossless=True, method=6), side=16383),
     "jpeg2000": lambda: _jpeg2000("jpeg2000"),
     "jxl-e3": lambda: _jpegxl("jxl-e3", 3),
     "jxl-e7": lambda: _jpegxl("jxl-e7", 7),
@@ -141,6 +148,7 @@ class Learned:
     library = f"lgcodec {lgcodec.__version__}"
     is_parallel = True
     bits = 16
+    side = ANY_SIDE
 
     def __init__(self, model: str, effort: int, device: str, origin: str = "auto") -> None:
         self.name = f"lgcodec-{Path(model).stem}-e{effort}"

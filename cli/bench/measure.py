@@ -26,6 +26,7 @@ from lgcodec.cli import files
 from lgcodec.cli.bench.contenders import Contender, Learned
 from lgcodec.cli.bench.jpegs import FileRow
 from lgcodec.errors import InputError, IntegrityError, LgcodecError
+from lgcodec.readers.whole import decoding
 
 if TYPE_CHECKING:
     from lgcodec.cli.bench.contenders import Pixels
@@ -198,6 +199,12 @@ def run(
     for name, pixels in images(folder, complain, modes=DEEP):
         bits = 8 * pixels.itemsize
         able = [contender for contender in contenders if contender.bits >= bits]
+        if unable := [contender.name for contender in able if max(pixels.shape[:2]) > contender.side]:
+            error = InputError(f"is too large for {', '.join(unable)}, and left out (--codecs names others)")
+            if complain is None:
+                raise error
+            complain(error, name)
+            continue
         if bits not in warm:
             warm_up(able, pixels, where.threads)
             warm.add(bits)
@@ -340,16 +347,15 @@ def images(
     from PIL import Image
 
     suffixes = files.IMAGES - set(files.JPEG)  # those are measured as files
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file()):
         try:
-            with Image.open(path) as image:
+            with decoding(), Image.open(path) as image:
                 is_wanted = image.mode in ("L", "RGB") or image.mode.startswith("I")
             picture = readers.read(path) if is_wanted else None
-        except (OSError, SyntaxError, LgcodecError) as error:
-            failed = InputError(str(error))
+        except (OSError, LgcodecError) as error:
             if complain is None:
                 raise InputError(f"{files.shown(path)}: {error}") from error
-            complain(failed, files.shown(path))
+            complain(error, files.shown(path))
             continue
         if picture is not None and picture.mode.pillow in modes:
             yield str(path.relative_to(folder)), picture.array()

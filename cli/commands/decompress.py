@@ -16,6 +16,7 @@ from lgcodec.cli.convert import convert_each, each, flaw, walk_of
 from lgcodec.cli.files import Outputs, Source
 from lgcodec.cli.options import INPUTS, LIMIT, LOUDNESS, MACHINE, MODEL, OUTPUT, codec_of
 from lgcodec.cli.sets import restore
+from lgcodec.errors import InputError
 
 
 @click.command()
@@ -73,6 +74,8 @@ def decompress(
             info, size = lgcodec.inspect(file), files.size_of(file)
             with report.Progress(source.name, enabled=not quiet) as progress:
                 picture = codec.decode(file, progress=progress)
+        if strip and picture.file is not None and suffix in ("", *files.JPEG):
+            raise InputError("a JPEG file is kept as it is: --strip needs another format (-o NAME.png)")
         picture = picture.stripped() if strip else picture
         with outputs.writing(target, like) as out:
             lost = formats.write(picture, out, suffix, check=outputs.remove)
