@@ -41,13 +41,13 @@ class IntegrityError(FormatError):
 class LimitError(LgcodecError):
     """The image is larger than the limit in force."""
 
-    @classmethod
-    def of(cls, image: str, limit: int) -> LimitError:
-        """Of an image of so many pixels, in words, when no more than `limit` are accepted."""
-        return cls(
-            f"{image} pixels, more than the limit of {limit} (--max-pixels, or PIL.Image.MAX_IMAGE_PIXELS, raises it)"
-        )
-
 
 class MetadataWarning(UserWarning):
     """Something that an image file holds beside its pixels is not kept."""
+
+
+def too_large(image: str, limit: int) -> LimitError:
+    """For an image of so many pixels, in words, where no more than `limit` are accepted."""
+    return LimitError(
+        f"{image} pixels, more than the limit of {limit} (--max-pixels, or PIL.Image.MAX_IMAGE_PIXELS, raises it)"
+    )

@@ -31,7 +31,7 @@ from lgcodec.container.header import (
     OriginReference,
     Tiles,
 )
-from lgcodec.errors import FormatError, IntegrityError, LimitError, TruncatedError, VersionError
+from lgcodec.errors import FormatError, IntegrityError, TruncatedError, VersionError, too_large
 from lgcodec.fields import Reader
 from lgcodec.image import MODES
 from lgcodec.metadata import MAX_CHUNKS
@@ -106,7 +106,7 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
     width, height = reader.varint(1, _MAX_SIDE), reader.varint(1, _MAX_SIDE)
     limit = default_max_pixels() if max_pixels is None else max_pixels
     if limit is not None and width * height > limit:
-        raise LimitError.of(f"the image has {width} x {height}", limit)
+        raise too_large(f"the image has {width} x {height}", limit)
     transform = reader.byte()
     digest = reader.take(DIGEST_SIZE)
     chunks = _read_chunk_sizes(reader)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lgcodec import metadata
-from lgcodec.errors import InputError, LgcodecError, LimitError
+from lgcodec.errors import InputError, LgcodecError, too_large
 from lgcodec.image import BY_PILLOW, Picture, Samples
 from lgcodec.metadata import Chunk
 
@@ -42,7 +42,7 @@ def decoding() -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         area, limit = re.findall(r"\d+", str(error))[:2]
-        raise LimitError.of(f"an image of {area}", int(limit)) from error
+        raise too_large(f"an image of {area}", int(limit)) from error
     except UnidentifiedImageError as error:
         raise InputError("damaged image file: its first bytes say nothing of what it shows") from error
     except OSError as error:
@@ -62,7 +62,7 @@ def refuse_large(width: int, height: int) -> None:
     """Pillow's limit, for what it does not read. Raises LimitError."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > 2 * limit:
-        raise LimitError.of(f"an image of {width} x {height}", 2 * limit)
+        raise too_large(f"an image of {width} x {height}", 2 * limit)
 
 
 def raw_mode(image: Image.Image) -> str:
