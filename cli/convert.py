@@ -6,11 +6,14 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lgcodec.cli import files, report
 from lgcodec.cli.files import Outputs, Source, Walk
-from lgcodec.errors import InputError
+from lgcodec.errors import InputError, LgcodecError
+
+if TYPE_CHECKING:
+    from lgcodec.boxes import Box
 
 T = TypeVar("T")
 SLACK = 64  # bytes that a result may have more than its input, unasked
@@ -108,3 +111,18 @@ def refuse_growth(before: int, after: int, name: str) -> None:
         raise InputError(
             f"would grow from {before:,} to {after:,} bytes{why}: --allow-larger keeps its pixels all the same"
         )
+
+
+def flaw(data: bytes, grey: Sequence[Box]) -> LgcodecError | None:
+    """What is wrong with a file that was rescued: tiles in grey, lost metadata, bytes after its end; None where all
+    is well.
+    """
+    from lgcodec import container
+
+    if grey:
+        return report.grey(grey)
+    try:
+        container.read(data, max_pixels=1 << 62).check()
+    except LgcodecError as error:
+        return error
+    return None

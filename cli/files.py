@@ -7,6 +7,7 @@ gzip has it.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -96,6 +97,15 @@ def size_of(file: BinaryIO) -> int:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     return size
+
+
+def is_set(file: BinaryIO) -> bool:
+    """Whether a file is a set, by its first bytes. Its position goes back to its start."""
+    from lgcodec import sets
+
+    start = file.read(len(sets.MAGIC))
+    file.seek(0)
+    return start == sets.MAGIC
 
 
 @dataclass
@@ -247,6 +257,7 @@ class Outputs:
         if path.resolve() in self._written:
             raise InputError(f"{shown(path)} already holds the result of another input")
         refuse_replacing(path, force=self.force)
+        refuse_locked(path)
         return path
 
     def _target(self, source: Source, suffix: str) -> Path | None:
@@ -356,6 +367,13 @@ def _passing_on(file: BinaryIO) -> Iterator[BinaryIO]:
         yield buffer
         file.write(buffer.getbuffer())
         file.flush()
+
+
+def refuse_locked(path: Path) -> None:
+    """Raises PermissionError, before any work, for a file in a folder that may not be written to."""
+    folder = path.resolve().parent
+    if folder.is_dir() and (path.is_file() or not path.exists()) and not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
 
 
 def refuse_replacing(path: Path, *, force: bool) -> None:

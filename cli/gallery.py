@@ -28,7 +28,6 @@ from lgcodec import sets
 from lgcodec.cli import files, heatmap, report
 from lgcodec.errors import LgcodecError
 from lgcodec.image import Picture
-from lgcodec.info import read_start
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")  # of a Host header: another one is another site's page that asks us
@@ -75,6 +74,8 @@ def items(folder: Path) -> Iterator[Item]:
     """All files and members of sets below a folder, by name; damaged sets give none."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if not path.is_file():
+            continue
         if path.suffix == files.PACKED:
             yield Item(name, path)
         elif path.suffix == files.SET:
@@ -116,7 +117,7 @@ class Gallery:
         data = item.data()
         parts.append(f"<pre>{escape(report.details(lgcodec.inspect(data)))}</pre>")
         try:
-            heatmap.rates(read_start(io.BytesIO(data))[0])
+            heatmap.rates_of(data)
         except LgcodecError as error:
             parts.append(f"<p>{escape(str(error))}</p>")
         else:
@@ -142,7 +143,7 @@ class Gallery:
 
     def bits(self, place: int) -> bytes:
         """A PNG file of where the bits went."""
-        return heatmap.draw(read_start(io.BytesIO(self.items[place].data()))[0])
+        return heatmap.draw(self.items[place].data())
 
 
 def _shown(picture: Picture) -> Image.Image:

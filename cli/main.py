@@ -59,6 +59,8 @@ class Program(click.Group):
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" (see {context.command_path} --help)" if context else ""
+            if isinstance(error, click.NoSuchOption) and any(map(_is_file, args or sys.argv[1:])):
+                hint = " (files whose names begin with - go behind --)"
             report.complain(error.format_message() + hint)
             code = 1
         except click.Abort:
@@ -67,6 +69,11 @@ class Program(click.Group):
             report.complain(error)
             code = 1
         sys.exit(code)
+
+
+def _is_file(argument: str) -> bool:
+    """Whether it looks like an option and is a file."""
+    return argument.startswith("-") and os.path.lexists(argument)
 
 
 @click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -220,6 +220,31 @@ def details(info: Info) -> str:
     return "\n".join(f"  {name:<10} {fact}" for name, fact in facts.items())
 
 
+def details_of_set(images: Mapping[str, Info], file_bytes: int) -> str:
+    """What a set holds: a line about all of it and one an image, indented."""
+    infos = images.values()
+    pixels, samples = sum(info.pixels for info in infos), sum(info.pixels * info.channels for info in infos)
+    rate = f", {8 * file_bytes / samples:.3f} bpsp" if samples else ""
+    lines = [f"{len(images)} images: {pixels:,} pixels, {file_bytes:,} bytes{rate}"]
+    if any(info.tiles and info.model_id is not None and not info.model_bytes for info in infos):
+        lines.append("its images are one chain, whose bytes count with the image that it begins in")
+    table = [
+        [files.shown(name), f"{info.width}x{info.height}", info.mode, f"{info.file_bytes:,} bytes", coded_by(info)]
+        for name, info in images.items()
+    ]
+    return "\n".join(f"  {line}" for line in (*lines, *_columns(table)))
+
+
+def coded_by(info: Info) -> str:
+    """What coded an image, in a word or two: a model's name, an origin's."""
+    from lgcodec.models.registry import RECORDS
+
+    names = {record.wire_id: record.name for record in RECORDS}
+    model = "no model" if info.model_id is None else names.get(info.model_id, f"model {info.model_id}")
+    kept = "kept JPEG file" if info.kept_bytes else info.origin
+    return model if kept is None else f"{model}, {kept}"
+
+
 def needs(info: Info) -> str:
     """The memory and the time that decoding takes, roughly."""
     from lgcodec.models.registry import RECORDS
@@ -236,8 +261,20 @@ def needs(info: Info) -> str:
 def as_json(info: Info) -> str:
     import json
 
+    return json.dumps(_facts(info), indent=2)
+
+
+def set_as_json(images: Mapping[str, Info], file_bytes: int) -> str:
+    import json
+
+    return json.dumps(
+        {"file_bytes": file_bytes, "images": {name: _facts(info) for name, info in images.items()}}, indent=2
+    )
+
+
+def _facts(info: Info) -> dict[str, Any]:
     derived = {"pixels": info.pixels, "tiles": info.tiles, "bpsp": info.bpsp, "memory": info.memory}
-    return json.dumps(dataclasses.asdict(info) | derived, indent=2)
+    return dataclasses.asdict(info) | derived
 
 
 def models(records: Iterable[Record]) -> str:
@@ -247,8 +284,13 @@ def models(records: Iterable[Record]) -> str:
         rates = (record.card.get(key) for key in ("float_bpd", "integer_bpd", "learned_bpd"))
         shown = ("" if rate is None else f"{rate:.3f}" for rate in rates)
         lines.append([record.name, str(record.wire_id), record.family, *shown, record.digest[:32]])
+    return "\n".join(_columns(lines))
+
+
+def _columns(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of words, one under the other."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
 
 def models_json(records: Iterable[Record]) -> str:

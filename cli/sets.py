@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lgcodec.cli import files, report
-from lgcodec.cli.convert import SLACK, each, refuse_growth, remove, tried, walk_of
+from lgcodec.cli.convert import SLACK, each, flaw, refuse_growth, remove, tried, walk_of
 from lgcodec.cli.files import Outputs, Source
 from lgcodec.errors import InputError, LgcodecError
 
@@ -118,6 +118,8 @@ def restore(codec: Codec, outputs: Outputs, quiet: bool, strip: bool, keep_going
 
         keep_going: those that are whole, and of others what is. Raises InputError where something is missing.
         """
+        from lgcodec import sets
+
         start = time.perf_counter()
         if source.is_stdin or source.named().suffix != files.SET or outputs.stdout or outputs.output == files.STDIO:
             raise InputError("sets are restored from a file each, into a folder")
@@ -125,10 +127,11 @@ def restore(codec: Codec, outputs: Outputs, quiet: bool, strip: bool, keep_going
         state = source.state()
         damaged: dict[str, LgcodecError] = {}
         with source.opened() as file:
-            if keep_going:
-                pictures, damaged = _rescued(codec, file)
-            else:
-                pictures = codec.decode_set(file)
+            data = file.read()
+        if keep_going:
+            pictures, damaged = _rescued(codec, data)
+        else:
+            pictures = codec.decode_set(data)
         if strip:
             pictures = {name: picture.stripped() for name, picture in pictures.items()}
         targets = _unpack(pictures, folder, outputs, state)
@@ -141,23 +144,27 @@ def restore(codec: Codec, outputs: Outputs, quiet: bool, strip: bool, keep_going
             report.complain(error, f"{source.name}: {name}")
         if damaged:
             missing = len(damaged.keys() - pictures.keys())
-            parts = f"{missing} left out, {len(damaged) - missing} grey in part"
+            parts = f"{missing} left out, {len(damaged) - missing} restored in part"
             raise InputError(f"{len(damaged)} of {missing + len(pictures)} images are damaged ({parts})")
+        sets.check_end(data)
 
     return work
 
 
-def _rescued(codec: Codec, file: BinaryIO) -> tuple[dict[str, Picture], dict[str, LgcodecError]]:
+def _rescued(codec: Codec, data: bytes) -> tuple[dict[str, Picture], dict[str, LgcodecError]]:
     """The images of a set of which anything is whole, and what is wrong with those that are not whole."""
+    from lgcodec import sets
+
     pictures: dict[str, Picture] = {}
     damaged: dict[str, LgcodecError] = {}
-    for name, found in codec.rescue_set(file).items():
+    spans = sets.read_index(data)
+    for name, found in codec.rescue_set(data).items():
         if isinstance(found, LgcodecError):
             damaged[name] = found
             continue
         pictures[name], boxes = found
-        if boxes:
-            damaged[name] = report.grey(boxes)
+        if (error := flaw(data[slice(*spans[name])], boxes)) is not None:
+            damaged[name] = error
     return pictures, damaged
 
 

@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from lgcodec.codec import Codec as Codec
     from lgcodec.info import Info as Info
     from lgcodec.info import inspect as inspect
+    from lgcodec.info import inspect_set as inspect_set
 
 __version__ = "0.1.0"
 _PLACES = {
     "lgcodec.api": ("compress", "decompress", "open", "preview", "restore", "save", "score", "verify"),
     "lgcodec.codec": ("Codec",),
-    "lgcodec.info": ("Info", "inspect"),
+    "lgcodec.info": ("Info", "inspect", "inspect_set"),
 }
 _LAZY = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = sorted([*_LAZY, *errors.__all__])

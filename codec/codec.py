@@ -192,7 +192,8 @@ class Codec(Options):
         picture = self._read(image)
         options = self.suited(picture)
         if not is_modelled(picture, options):
-            raise InputError(f"the model codes no images of mode {picture.mode.pillow}")
+            mode = picture.mode.pillow
+            raise InputError(f"models score images of 8 bits a sample, or of single bits: not of mode {mode}")
         model, bits = options.load(), 0.0
         plan, choice = modelled(picture, options), likelihood.choice_of(model, label)
         for component, size in zip(plan.components, plan.tiles, strict=True):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lgcodec import colour, container, origins, plain, readers
 from lgcodec.boxes import Box, area_of, intersection
 from lgcodec.colour import Component
-from lgcodec.container import ChainReference, File, KeptReference, ModelReference, OriginReference, digest_of
+from lgcodec.container import ChainReference, File, Header, KeptReference, ModelReference, OriginReference, digest_of
 from lgcodec.errors import FormatError, InputError, IntegrityError
 from lgcodec.image import Samples
 from lgcodec.models.interface import ImageModel, Shape, Tile
@@ -303,7 +303,7 @@ def preview(file: File, options: Options) -> NDArray[np.uint8]:
         small = kept.preview(file, options)
         return small[..., 0] if small.shape[2] == 1 else small
     if header.model is None or header.base_size == 0:
-        raise InputError("the file has no preview: only models with a base make one (--model vqvae)")
+        raise InputError(f"the file has no preview: {_unseen(header)}")
     model, component = options.find(header.model), file.components()[0]
     picture = np.full((header.height, header.width, component.planes), 128, np.uint8)
     tiles = header.tiles()
@@ -314,6 +314,15 @@ def preview(file: File, options: Options) -> NDArray[np.uint8]:
         for (_, (x0, y0, x1, y1)), planes in zip(batch, coder.preview(model, shapes, bases), strict=True):
             picture[y0:y1, x0:x1] = colour.inverse(planes, tiles.transform, clip=True)
     return picture[..., 0] if component.planes == 1 else picture
+
+
+def _unseen(header: Header) -> str:
+    """Why a file has no preview, and what makes one."""
+    if isinstance(header.content, OriginReference):
+        return "it holds what the image was rendered from (compress with --model vqvae --origin none makes one)"
+    if header.model is None:
+        return "no model codes it, because plain methods take less"
+    return "its model makes none (compress with --model vqvae does)"
 
 
 def check_region(region: Any, file: File) -> Box:

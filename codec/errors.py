@@ -44,3 +44,10 @@ class LimitError(LgcodecError):
 
 class MetadataWarning(UserWarning):
     """Something that an image file holds beside its pixels is not kept."""
+
+
+def too_large(image: str, limit: int) -> LimitError:
+    """For an image of so many pixels, in words, where no more than `limit` are accepted."""
+    return LimitError(
+        f"{image} pixels, more than the limit of {limit} (--max-pixels, or PIL.Image.MAX_IMAGE_PIXELS, raises it)"
+    )

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import IO, Any
 
-from lgcodec import colour, container, origins, plain
+from lgcodec import colour, container, origins, plain, sets
 from lgcodec.container import Header, KeptReference, OriginReference, Tiles
 from lgcodec.fields import Reader
 from lgcodec.files import Data, bytes_of, opened
@@ -82,6 +82,14 @@ def inspect(data: Data) -> Info:
             return _inspect(file)
     given: Any = data
     return _inspect(given if hasattr(data, "seekable") else io.BytesIO(bytes_of(data)))
+
+
+def inspect_set(data: Data) -> dict[str, Info]:
+    """As `inspect` for each image of a set, by name. The bytes of a chain count with the image that it begins in.
+
+    Raises FormatError.
+    """
+    return {name: _inspect(io.BytesIO(part)) for name, part in sets.read(bytes_of(data)).items()}
 
 
 def read_start(file: IO[bytes]) -> tuple[Header, tuple[Chunk, ...], int]:

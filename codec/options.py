@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 
 from lgcodec import container
-from lgcodec.errors import InputError, LimitError
+from lgcodec.errors import InputError, too_large
 from lgcodec.models.interface import CoefficientCoding, ImageModel
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Options:
         """Raises LimitError for an image of more pixels than `max_pixels`."""
         limit = container.default_max_pixels() if self.max_pixels is None else self.max_pixels
         if limit is not None and picture.area > limit:
-            raise LimitError(f"the image has {picture.width} x {picture.height} pixels, more than the limit of {limit}")
+            raise too_large(f"the image has {picture.width} x {picture.height}", limit)
 
     def _named(self, name: str | os.PathLike[str]) -> ImageModel:
         from lgcodec.models import registry

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec.errors import InputError
+from lgcodec.errors import InputError, too_large
 
 _SPACE = b" \t\r\n\v\f"
 _CHANNELS = {1: 1, 2: 1, 3: 3}
@@ -39,7 +39,7 @@ def is_anymap(data: bytes) -> bool:
 
 
 def read(data: bytes, max_pixels: int | None) -> Anymap:
-    """The first image in a file. Raises InputError where it is damaged, LimitError is the caller's business.
+    """The first image in a file. Raises InputError where it is damaged, and LimitError.
 
     max_pixels: the largest image that is read.
     """
@@ -50,7 +50,7 @@ def read(data: bytes, max_pixels: int | None) -> Anymap:
     if not 0 < maxval < 1 << 16 or not width or not height:
         raise InputError("damaged PNM file: width, height and maxval are at least 1, and maxval at most 65535")
     if max_pixels is not None and width * height > max_pixels:
-        raise InputError(f"an image of {width} x {height} pixels, more than the limit of {max_pixels}")
+        raise too_large(f"an image of {width} x {height}", max_pixels)
     shape = (height, width, 3) if kind in (3, 6) else (height, width)
     count = int(np.prod(shape, dtype=np.int64))
     if kind < 4:

@@ -37,13 +37,19 @@ def read(data: Data) -> dict[str, memoryview]:
     """The files of a set, unread. Raises FormatError (its subclasses say how the bytes are wrong)."""
     view = memoryview(data)
     spans = read_index(view)
-    end = index_size(view)
     for name, (_, end) in spans.items():
         if end > len(view):
             raise TruncatedError(f"the set ends inside {name!r}")
-    if len(view) != end:
-        raise FormatError("the set goes on after its end")
+    check_end(view)
     return {name: view[start:end] for name, (start, end) in spans.items()}
+
+
+def check_end(data: Data) -> None:
+    """Raises FormatError where a set goes on after its end, and as `read_index`."""
+    view = memoryview(data)
+    end = max((end for _, end in read_index(view).values()), default=index_size(view))
+    if len(view) > end:
+        raise FormatError(f"the set goes on for {len(view) - end} bytes after its end")
 
 
 def index_size(prefix: Data) -> int:

@@ -23,6 +23,7 @@ _MAX_DIRECTORIES = 64
 _MAX_TAGS = 4096
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+FILL_ORDER, OFFSETS, ROWS, COUNTS, PREDICTOR = 266, 273, 278, 279, 317
 SAMPLES, X_RESOLUTION, Y_RESOLUTION, PLANAR, UNIT = 277, 282, 283, 284, 296
 ORIENTATION, PALETTE, EXTRA, FORMAT, SUBDIRECTORIES = 274, 320, 338, 339, 330
 XMP, PROFILE, EXIF, GPS, INTEROPERABILITY = 700, 34675, 34665, 34853, 40965
@@ -33,6 +34,7 @@ _LAYOUT |= {513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 297, ORI
 _ELSEWHERE = {XMP, PROFILE}
 _RESOLUTION = {X_RESOLUTION, Y_RESOLUTION, UNIT}
 _STRIP = 1 << 20  # bytes
+_DEFLATED = (8, 32946)  # compressions
 POINTERS = (EXIF, GPS, INTEROPERABILITY)
 
 
@@ -117,6 +119,33 @@ def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     return array[:: -1 if down else 1, :: -1 if across else 1]
 
 
+def samples(data: bytes, found: Directory) -> NDArray[np.uint16] | None:
+    """A file's samples of 16 bits, [H, W] or [H, W, C], where they are stored as they are or deflated, in strips of all
+    channels; None for other layouts.
+
+    Raises InputError where strips lie outside the file, or are shorter than their rows.
+    """
+    width, height, channels = (found.number(tag, 1) for tag in (WIDTH, HEIGHT, SAMPLES))
+    compression, predictor = found.number(COMPRESSION, 1), found.number(PREDICTOR, 1)
+    places, sizes = found.numbers(OFFSETS), found.numbers(COUNTS)
+    rows = min(found.number(ROWS, height), height)
+    plain = found.number(PLANAR, 1) == 1 and found.number(FILL_ORDER, 1) == 1 and predictor in (1, 2)
+    whole = rows > 0 and len(places) == len(sizes) == -(-height // rows)
+    if not plain or not whole or compression not in (1, *_DEFLATED):
+        return None
+    array = np.empty((height, width, channels), np.uint16)
+    for y, place, size in zip(range(0, height, rows), places, sizes, strict=True):
+        part = array[y : y + rows]
+        stored = data[place : place + size]
+        stored = stored if compression == 1 else zlib.decompressobj().decompress(stored, part.nbytes)
+        if len(stored) < part.nbytes:
+            raise InputError(f"damaged TIFF file: the strip of row {y} is too short")
+        part[:] = np.frombuffer(stored, f"{found.order}u2", part.size).reshape(part.shape)
+        if predictor == 2:
+            np.cumsum(part, axis=1, dtype=np.uint16, out=part)
+    return array[..., 0] if channels == 1 else array
+
+
 def write(
     array: NDArray[Any],
     file: IO[bytes],
@@ -159,14 +188,14 @@ def write(
         BITS: numbers(3, *[bits] * channels),
         COMPRESSION: numbers(3, 8),
         PHOTOMETRIC: numbers(3, 3 if palette is not None else 2 if channels > 2 else 1),
-        273: numbers(4, *map(int, offsets[:-1])),
+        OFFSETS: numbers(4, *map(int, offsets[:-1])),
         SAMPLES: numbers(3, channels),
-        278: numbers(4, rows),
-        279: numbers(4, *map(len, strips)),
+        ROWS: numbers(4, rows),
+        COUNTS: numbers(4, *map(len, strips)),
         PLANAR: numbers(3, 1),
     }
     if predicted:
-        tags[317] = numbers(3, 2)
+        tags[PREDICTOR] = numbers(3, 2)
     if channels in (2, 4):
         tags[EXTRA] = numbers(3, 2)
     if palette is not None:

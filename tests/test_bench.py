@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ from lgcodec.cli.bench.contenders import EXTERNALS, contenders, external
 from lgcodec.cli.bench.tables import columns, replaced, table
 from lgcodec.cli.main import program
 from lgcodec.errors import InputError, IntegrityError
+from lgcodec.image import of_array
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
 
@@ -43,6 +45,11 @@ def photo(height: int = 30, width: int = 41) -> NDArray[np.uint8]:
     return np.stack([x + y, 2 * x, 255 - x - y], axis=2).astype(np.uint8)
 
 
+def deep() -> NDArray[np.uint16]:
+    noise = np.random.default_rng(0).integers(0, 200, (30, 41, 3))
+    return (photo().astype(np.uint16) << 7) + noise.astype(np.uint16)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two images to measure, and one that is left out because not every codec takes its mode."""
@@ -59,11 +66,18 @@ def row(codec: str = "png", size: int = 300, **changes: Any) -> bench.Row:
 
 
 @pytest.mark.parametrize("name", EXTERNALS)
-@pytest.mark.parametrize("pixels", [photo(), photo()[..., 0].copy(), photo(1, 1)], ids=["rgb", "grey", "one pixel"])
+@pytest.mark.parametrize(
+    "pixels",
+    [photo(), photo()[..., 0].copy(), photo(1, 1), deep(), deep()[..., 0].copy()],
+    ids=["rgb", "grey", "one pixel", "rgb of 16 bits", "grey of 16 bits"],
+)
 def test_other_codecs_return_the_pixels(name: str, pixels: NDArray[np.uint8]) -> None:
     if not name.startswith(("png", "webp")):
         pytest.importorskip("imagecodecs")
     contender = external(name)
+    if 8 * pixels.itemsize > contender.bits:
+        assert name == "webp"
+        return
     measured = bench.measure("a.png", pixels, contender, 2)
     assert measured.size == len(contender.encode(pixels, 1))
     assert any(character.isdigit() for character in contender.library)
@@ -86,7 +100,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         external("jxl-e7")
 
 
-def test_images_are_the_8_bit_grey_and_rgb_ones(folder: Path) -> None:
+def test_images_are_the_grey_and_rgb_ones(folder: Path) -> None:
     assert [(name, pixels.shape) for name, pixels in bench.images(folder)] == [
         ("a.png", (30, 41, 3)),
         ("inner/b.png", (30, 41)),
@@ -177,6 +191,46 @@ def test_the_default_model_beside_png(folder: Path, tmp_path: Path) -> None:
     assert ours["ideal_bpsp"] > 0
 
 
+def test_images_of_16_bits_have_a_table_of_their_own(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs", reason="the bench extra is not installed")
+    Image.fromarray(deep()[..., 0]).save(folder / "d.png")
+    with (folder / "e.png").open("wb") as file:
+        of_array(deep()).write_png(file)
+    assert [pixels.dtype.itemsize for _, pixels in bench.images(folder, modes=bench.DEEP)] == [1, 2, 2, 1]
+    out, page = tmp_path / "out.json", tmp_path / "out.html"
+    arguments = ["bench", str(folder), "--codecs", "png,webp,jxl-e3", "-q", "--json", str(out), "--html", str(page)]
+    result = CliRunner().invoke(program, arguments)
+    assert result.exit_code == 0, result.output
+    assert "\n16 bits a sample, 2 images:\n" in result.stdout
+    found = [(s["bits"], s["codec"], s["images"]) for s in json.loads(out.read_text())["summaries"]]
+    ours = "lgcodec-default-e3"
+    assert found[:4] == [(8, "png", 2), (8, "webp", 2), (8, "jxl-e3", 2), (8, ours, 2)]
+    assert found[4:] == [(16, "png", 2), (16, "jxl-e3", 2), (16, ours, 2)]
+    assert "<h2>16 bits a sample</h2>" in page.read_text()
+
+
+def test_an_image_that_a_codec_does_not_take_is_left_out(tmp_path: Path) -> None:
+    Image.fromarray(photo()).save(tmp_path / "a.png")
+    Image.new("RGB", (16384, 1)).save(tmp_path / "long.png")
+    (tmp_path / "huge.pgm").write_bytes(b"P5 99999 99999 255 ")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+    arguments = ["bench", str(tmp_path), "--codecs", "png,webp", "--models", "", "--json", str(tmp_path / "out.json")]
+    result = CliRunner().invoke(program, [*arguments, "-q"])
+    assert result.exit_code == 1
+    assert "lgcodec: long.png: is too large for webp, and left out" in result.stderr
+    assert "huge.pgm: an image of 9999800001 pixels, more than the limit" in result.stderr
+    assert [s["images"] for s in json.loads((tmp_path / "out.json").read_text())["summaries"]] == [1, 1]
+
+
+def test_charts_of_jpeg_files_alone_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(photo(64, 80)).save(tmp_path / "a.jpg", quality=90)
+    arguments = ["bench", str(tmp_path), "--codecs", "png", "-q", "--html", str(tmp_path / "x.html")]
+    result = CliRunner().invoke(program, arguments)
+    assert result.exit_code == 1
+    assert "there are only JPEG files" in result.stderr
+
+
 def test_a_damaged_image_is_named(folder: Path) -> None:
     data = (folder / "a.png").read_bytes()
     (folder / "b.png").write_bytes(data[: len(data) // 2])
@@ -188,7 +242,7 @@ def test_a_damaged_image_is_named(folder: Path) -> None:
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(program, ["bench", str(tmp_path), "--codecs", "png", "--models", ""])
     assert result.exit_code == 1
-    assert result.stderr.startswith("lgcodec: no 8-bit grey or RGB image")
+    assert result.stderr.startswith("lgcodec: no grey or RGB image")
 
 
 def test_the_readme_table_is_replaced_between_its_markers() -> None:

@@ -21,7 +21,7 @@ from lgcodec import container
 from lgcodec.coding import coder
 from lgcodec.errors import FormatError, LgcodecError, ModelError
 from lgcodec.models import registry
-from lgcodec.models.adaptation import deltas
+from lgcodec.models.adaptation import deltas, fit
 from lgcodec.models.adaptation.deltas import MAX_RANK, Deltas
 from lgcodec.models.families.causal import floats as causal_training
 from lgcodec.models.families.causal import network as causal
@@ -557,6 +557,25 @@ def test_adapting_pays_for_itself_and_decodes_everywhere() -> None:
     for machine in ("numpy", "torch"):
         (again,) = coder.decode(build(weights, machine), [tile.shape], [fitted.words], adaptation)
         assert np.array_equal(again, tile)
+
+
+def test_a_fit_is_bounded_by_what_it_can_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of few bits get fewer steps, or none."""
+    network, tile, steps = Network.of(random_weights(SMALL, 3)), photograph(40, 2), list[int]()
+
+    def unfitted(twin: fit.FloatNetwork, plan: fit.Plan) -> dict[str, Deltas]:
+        steps.append(plan.steps)
+        return {"nothing": (np.zeros(0, np.int8),) * 3}
+
+    monkeypatch.setattr(fit, "_fit", unfitted)
+
+    def adapt(bits: float, effort: int) -> bytes:
+        return fit.adapt(causal_training.FloatNetwork, network, [tile], effort, 1, lambda tiles, side: bits)
+
+    few = float(fit.BITS_A_STEP)
+    for bits, effort in ((1e9, 7), (1e9, 9), (few * 300, 9), (few * (fit.FEWEST - 1), 9)):
+        assert adapt(bits, effort) == b""  # what gains nothing is not kept
+    assert steps == [150, 1000, 300]
 
 
 def test_adapting_to_nothing_costs_nothing() -> None:

@@ -117,6 +117,15 @@ def test_output_in_other_formats(cli: Cli, tmp_path: Path, suffix: str) -> None:
     assert back.convert("RGB").tobytes() == flat.convert("RGB").tobytes()
 
 
+def test_deep_samples_go_to_tiff_and_back(cli: Cli, tmp_path: Path) -> None:
+    deep = np.stack([pixels(), pixels(1)], axis=2)
+    Path("img.lgc").write_bytes(lgcodec.compress(deep))
+    assert cli("decompress", "img.lgc", "-o", "back.tif", "-q").exit_code == 0
+    assert cli("compress", "back.tif", "-q").exit_code == 0
+    assert np.array_equal(lgcodec.decompress(Path("back.lgc").read_bytes()), deep)
+    assert failed(cli("decompress", "img.lgc", "-o", "back.webp"), "img.lgc", "only PNG, TIFF")
+
+
 def test_formats_that_would_change_pixels_are_refused(cli: Cli, image: Path, tmp_path: Path) -> None:
     cli("compress", "img.png")
     assert failed(cli("decompress", "img.lgc", "-o", "img.jpg"), "img.lgc", ".jpg")
@@ -246,6 +255,24 @@ def test_errors_are_one_line_and_the_other_files_are_done(cli: Cli, image: Path)
 def test_usage_errors_are_one_line_too(cli: Cli, image: Path, arguments: list[str]) -> None:
     assert failed(cli(*arguments))
     assert [p.name for p in image.parent.iterdir()] == ["img.png"]
+
+
+def test_a_name_that_looks_like_an_option(cli: Cli, image: Path) -> None:
+    image.rename("-img.png")
+    assert failed(cli("compress", "-img.png"), "go behind --")
+    assert cli("compress", "-q", "--", "-img.png").exit_code == 0
+    assert failed(cli("compress", "-nothing.png"), "--help")
+
+
+def test_an_image_beyond_the_limit_says_which_option_raises_it(
+    cli: Cli, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is what it was afterwards
+    Path("img.pgm").write_bytes(b"P5 13 9 255 " + bytes(117))
+    assert cli("compress", "img.png", "-q").exit_code == 0
+    for command in ("compress img.png", "compress img.pgm", "decompress img.lgc"):
+        result = cli(*command.split(), "-o", "x.png", "--max-pixels", "9")
+        assert failed(result, " pixels, more than the limit of", "--max-pixels")
 
 
 def test_an_unknown_model_is_named(cli: Cli, tmp_path: Path) -> None:

@@ -299,9 +299,14 @@ def test_a_preview_needs_the_bases_alone(channels: int) -> None:
 
 
 def test_a_file_without_bases_has_no_preview() -> None:
-    for data in (SMALL_TILES.compress(texture(20, 20)), lgcodec.compress(np.zeros((4, 4), np.uint8))):
-        with pytest.raises(InputError, match="no preview"):
-            lgcodec.preview(data)
+    origin = (Path(__file__).parent / "golden" / "origin-bt601.lgc").read_bytes()
+    for data, reason in (
+        (SMALL_TILES.compress(texture(20, 20)), "its model makes none"),
+        (LAYERED.compress(np.zeros((4, 4), np.uint8)), "plain methods take less"),
+        (origin, "rendered from .*--origin none"),
+    ):
+        with pytest.raises(InputError, match=f"no preview: .*{reason}"):
+            LAYERED.preview(data)
 
 
 @pytest.mark.usefixtures("model_alone")

@@ -46,3 +46,21 @@ def test_the_command_draws_it(tmp_path: Path, command: str) -> None:
         assert image.size == (64 + 92, 140)
         assert len(image.getcolors(1 << 20) or ()) > 100
     assert "exists" in CliRunner().invoke(program, arguments).output
+
+
+def test_a_map_of_16_bits_has_all_of_their_streams(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    y, x = np.mgrid[:64, :96]
+    upper = (128 + 50 * np.sin(x / 19) + 40 * np.cos(y / 13) + random.normal(0, 4, (64, 96))).round()
+    deep = (upper.astype(np.uint16) << 4) + random.integers(0, 16, upper.shape, np.uint16)
+    data = Codec().compress(deep)
+    header = container.read_header(data)
+    assert isinstance(header.content, container.OriginReference)
+    parts = [container.read_header(part) for part in container.read(data).pieces[1:]]
+    assert len(parts) == 2
+    rates = heatmap.rates(header, parts)
+    assert rates.shape == (64, 96)
+    assert rates.sum() == pytest.approx(8 * sum(entry.length for part in parts for entry in part.tiles().index))
+    (tmp_path / "x.lgc").write_bytes(data)
+    arguments = ["info", str(tmp_path / "x.lgc"), "--heatmap", str(tmp_path / "bits.png")]
+    assert CliRunner().invoke(program, arguments).exit_code == 0

@@ -259,6 +259,7 @@ def test_the_command_line_keeps_files(cli: Cli) -> None:
     assert cli("decompress", "-", "-o", "b.jpg", stdin=Path("a.lgc").read_bytes()).exit_code == 0
     assert Path("b.jpg").read_bytes() == data
     assert "--pixels" in cli("compress", "--strip", "-f", "a.jpg").stderr
+    assert "--strip needs another format" in cli("decompress", "--strip", "a.lgc", "-f", "-o", "b.jpg").stderr
     assert cli("verify", "a.lgc").exit_code == 0
 
 

@@ -42,6 +42,11 @@ def test_a_score_is_the_ideal_rate_of_the_file() -> None:
         assert rate == pytest.approx(info.ideal_bits / image.size, abs=1e-3)
 
 
+def test_samples_of_16_bits_are_not_scored() -> None:
+    with pytest.raises(InputError, match="models score images of 8 bits a sample"):
+        lgcodec.score(np.arange(600, dtype=np.uint16).reshape(20, 30))
+
+
 def test_bits_are_scored_by_their_own_model() -> None:
     """And by no other."""
     page = np.ones((60, 70), bool)

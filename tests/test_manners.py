@@ -346,6 +346,25 @@ def test_an_existing_set_is_found_before_the_work(cli: Cli, monkeypatch: pytest.
     assert "exists" in result.stderr
 
 
+@pytest.mark.parametrize("words", ["compress a.png", "compress a.png -o a.lgcs", "bench . --csv x.csv"])
+def test_a_locked_folder_is_found_before_the_work(cli: Cli, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    save("a.png")
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    monkeypatch.setattr(Codec, "compress", lambda *_, **__: pytest.fail("too late"))
+    monkeypatch.setattr(Codec, "compress_set", lambda *_, **__: pytest.fail("too late"))
+    result = cli(*words.split())
+    assert result.exit_code == 1
+    assert "Permission denied" in result.stderr
+
+
+def test_outputs_of_bench_are_checked_before_the_work(cli: Cli) -> None:
+    save("a.png")
+    result = cli("bench", ".", "--codecs", "png", "--models", "", "--csv", "no/such/x.csv")
+    assert result.exit_code == 1
+    assert "no folder no/such" in result.stderr
+    assert not result.stdout
+
+
 # -- batches ----------------------------------------------------------------------------------------------------------
 
 

@@ -258,7 +258,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize("mode", [name for name in WHOLE if name != "LA;16"])
+@pytest.mark.parametrize("mode", WHOLE)
 def test_tiff_that_is_read_whole(mode: str, order: str) -> None:
     photometric, bits, extra = WHOLE[mode]
     if mode == "1":
@@ -292,6 +292,33 @@ def test_tiff_that_is_read_whole(mode: str, order: str) -> None:
 def test_tiff_that_would_lose_something(bits: tuple[int, ...], photometric: int, extra: Any, word: str) -> None:
     fields = layout(7, 5, photometric, *bits) | ({338: (3, extra)} if extra else {})
     refused(tif(noise(5 * 7 * sum(bits) // 8 + 9).tobytes(), fields), "not known to be read whole", word)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("photometric", "channels"), [(0, 1), (1, 2)], ids=["WhiteIsZero", "LA;16"])
+def test_tiff_of_16_bits_that_pillow_does_not_show(order: str, photometric: int, channels: int) -> None:
+    values = RANDOM.integers(0, 1 << 16, (5, 7, channels)).astype(np.uint16)
+    shown = values[..., 0] if channels == 1 else values
+    shown = ~shown if photometric == 0 else shown
+    fields = layout(7, 5, photometric, *[16] * channels) | ({338: (3, (2,))} if channels == 2 else {})
+    deflated = zlib.compress(np.diff(values, axis=1, prepend=values[:, :1] * 0).astype(f"{order}u2").tobytes())
+    for pixels, more in ((values.astype(f"{order}u2").tobytes(), {}), (deflated, {259: (3, (8,)), 317: (3, (2,))})):
+        assert np.array_equal(read(tif(pixels, fields | more, order)).array(), shown)
+        turned = read(tif(pixels, fields | more | {274: (3, (6,))}, order))
+        assert np.array_equal(turned.array(), tiff.turned(shown, 6))
+        refused(tif(pixels[: len(pixels) // 2], fields | more, order), "damaged TIFF file", "short")
+    with pytest.raises(LimitError, match="limit"):
+        read(tif(pixels, fields | more | {256: (4, (1 << 20,)), 257: (4, (1 << 20,))}, order))
+
+
+def test_tiff_of_16_bits_in_other_layouts_needs_its_reader() -> None:
+    tifffile = pytest.importorskip("tifffile")
+    values = RANDOM.integers(0, 1 << 16, (20, 30, 2)).astype(np.uint16)
+    for options in ({"compression": "lzw", "predictor": True}, {"tile": (16, 16)}, {"planarconfig": "separate"}):
+        flat = values.transpose(2, 0, 1) if "planarconfig" in options else values
+        file, kind = io.BytesIO(), {"photometric": "minisblack", "extrasamples": ["unassalpha"]}
+        tifffile.imwrite(file, flat, **({"planarconfig": "contig"} | kind | options))
+        assert np.array_equal(read(file.getvalue()).array(), values)
 
 
 def test_tiff_in_planes_is_read_whole_or_refused() -> None:

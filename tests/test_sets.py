@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from pathlib import Path
@@ -123,6 +124,49 @@ def test_a_folder_is_compressed_and_restored(album: Path) -> None:
     assert run("decompress", packed, "-o", back, "-f")[0] == 0
 
 
+def test_info_has_a_line_an_image(album: Path) -> None:
+    packed = album.parent / "album.lgcs"
+    assert run("compress", album, "-o", packed, "-q")[0] == 0
+    code, said = run("info", packed)
+    assert code == 0
+    lines = said.splitlines()
+    assert lines[0] == str(packed)
+    assert f"3 images: 333 pixels, {packed.stat().st_size} bytes" in lines[1]
+    parts = sets.read(packed.read_bytes())
+    for line, (name, part) in zip(lines[2:], parts.items(), strict=True):
+        assert line.split()[0] == name
+        assert f"RGB  {len(part)} bytes" in line
+    found = json.loads(run("info", "--json", packed)[1])
+    assert found["file_bytes"] == packed.stat().st_size
+    assert found["images"]["one.png"]["width"] == 20
+    assert list(found["images"]) == list(parts)
+    damaged = packed.read_bytes()[:-1]
+    packed.write_bytes(damaged)
+    assert run("info", packed)[0] == 1
+
+
+def test_a_set_is_one_under_any_name(album: Path) -> None:
+    assert run("compress", album, "-o", album.parent / "x.lgcs", "-q")[0] == 0
+    other = (album.parent / "x.lgcs").rename(album.parent / "x.bin")
+    for command in ("verify", "info"):
+        code, said = run(command, other)
+        assert code == 0
+        assert "3 images" in said
+    code, said = run("decompress", other, "-o", album.parent / "x.png")
+    assert code == 1
+    assert "from a name that ends in .lgcs" in said
+
+
+def test_info_of_a_chain_says_that_it_is_one(tmp_path: Path) -> None:
+    data = Codec(FakeLatent(tile=(16, 16))).compress_set({"a": texture(20, 30, 3), "b": texture(40, 9, 3)})
+    (tmp_path / "c.lgcs").write_bytes(data)
+    code, said = run("info", tmp_path / "c.lgcs")
+    assert code == 0
+    assert "one chain" in said
+    (tmp_path / "none.lgcs").write_bytes(sets.write({}))
+    assert "0 images" in run("info", tmp_path / "none.lgcs")[1]
+
+
 def test_a_damaged_set_writes_nothing(album: Path) -> None:
     packed, back = album.parent / "album.lgcs", album.parent / "back"
     assert run("compress", album, "-o", packed, "-q")[0] == 0
@@ -223,7 +267,7 @@ def test_keep_going_restores_the_rest_of_a_set(album: Path) -> None:
     code, said = run("decompress", packed, "-o", back, "--keep-going")
     assert code == 1
     assert f"{packed}: one.png: " in said
-    assert f"{packed}: 1 of 3 images are damaged (1 left out, 0 grey in part)" in said
+    assert f"{packed}: 1 of 3 images are damaged (1 left out, 0 restored in part)" in said
     assert sorted(path.relative_to(back).as_posix() for path in back.rglob("*.*")) == ["more/two.webp", "three.ppm"]
     for name in ("more/two.webp", "three.ppm"):
         assert np.array_equal(np.asarray(Image.open(back / name)), np.asarray(Image.open(album / name)))
@@ -232,3 +276,32 @@ def test_keep_going_restores_the_rest_of_a_set(album: Path) -> None:
     assert code == 1
     assert "3 left out" in said
     assert not (album.parent / "none").exists()
+
+
+def test_keep_going_says_what_is_behind_the_end(album: Path) -> None:
+    packed, single = album.parent / "album.lgcs", album.parent / "one.lgc"
+    assert run("compress", album, "-o", packed, "-q")[0] == 0
+    assert run("compress", album / "one.png", "-o", single, "-q")[0] == 0
+    for path, out in ((packed, album.parent / "back"), (single, album.parent / "back.png")):
+        path.write_bytes(path.read_bytes() + b"xyz")
+        code, said = run("decompress", path, "-o", out, "--keep-going", "-q")
+        assert code == 1
+        assert "goes on for 3 bytes after its end" in said
+    assert len(list((album.parent / "back").rglob("*.*"))) == 3
+    assert np.array_equal(np.asarray(Image.open(album.parent / "back.png")), np.asarray(Image.open(album / "one.png")))
+
+
+def test_keep_going_says_that_metadata_are_lost(album: Path) -> None:
+    Image.open(album / "one.png").save(album / "one.png", dpi=(72, 72))
+    packed, single = album.parent / "album.lgcs", album.parent / "one.lgc"
+    assert run("compress", album, "-o", packed, "-q")[0] == 0
+    assert run("compress", album / "one.png", "-o", single, "-q")[0] == 0
+    whole = single.read_bytes()
+    place = container.read_header(whole).size
+    single.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    packed.write_bytes(struck(packed.read_bytes(), "one.png", at=place - len(whole)))
+    for path, out in ((packed, album.parent / "back"), (single, album.parent / "back.png")):
+        code, said = run("decompress", path, "-o", out, "--keep-going", "-q")
+        assert code == 1
+        assert "the checksum of the PNG chunks is wrong" in said
+    assert np.array_equal(np.asarray(Image.open(album.parent / "back.png")), np.asarray(Image.open(album / "one.png")))

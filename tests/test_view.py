@@ -37,6 +37,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "broken.lgc").write_bytes(data[:-1])
     (tmp_path / "broken.lgcs").write_bytes(b"\x89LGS")
     (tmp_path / "other.txt").write_text("not ours")
+    (tmp_path / "folder.lgc").mkdir()
     return tmp_path
 
 
@@ -82,6 +83,17 @@ def test_pictures_are_those_of_the_files(address: tuple[str, int]) -> None:
     page = get(address, "/item/0")[1].decode()
     assert "90x60" in page
     assert "/bits/0" in page
+
+
+def test_where_the_bits_of_an_origin_went(tmp_path: Path) -> None:
+    y, x = np.mgrid[:64, :96]
+    noise = np.random.default_rng(1).normal(0, 40, (64, 96))
+    data = lgcodec.compress((2048 + 800 * np.sin(x / 19) + 640 * np.cos(y / 13) + noise).astype(np.uint16), effort=1)
+    assert lgcodec.inspect(data).origin
+    (tmp_path / "deep.lgc").write_bytes(data)
+    gallery = view.Gallery("x", list(view.items(tmp_path)), lgcodec.Codec())
+    assert "/bits/0" in gallery.item(0)
+    assert Image.open(io.BytesIO(gallery.bits(0))).format == "PNG"
 
 
 def test_samples_of_16_bits_are_shown_as_eight() -> None:

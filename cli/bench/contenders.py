@@ -12,14 +12,18 @@ import lgcodec
 from lgcodec.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    Pixels = NDArray[np.uint8]  # [H, W] or [H, W, 3]
+    Pixels = NDArray[Any]  # uint8 or uint16, [H, W] or [H, W, 3]
+
+
+ANY_SIDE = 1 << 31
 
 
 class Contender(Protocol):
-    """A codec to measure. is_parallel: whether it works on one image in several threads."""
+    """A codec to measure. is_parallel: whether it works on one image in several threads. bits: the most of a sample
+    that it can hold, 8 or 16. side: the most pixels of a side.
+    """
 
     @property
     def name(self) -> str: ...
@@ -29,6 +33,12 @@ class Contender(Protocol):
 
     @property
     def is_parallel(self) -> bool: ...
+
+    @property
+    def bits(self) -> int: ...
+
+    @property
+    def side(self) -> int: ...
 
     def encode(self, pixels: Pixels, threads: int) -> bytes: ...
 
@@ -44,6 +54,8 @@ class External:
     is_parallel: bool
     encode: Callable[[Pixels, int], bytes]
     decode: Callable[[bytes, int], Pixels]
+    bits: int = 16
+    side: int = ANY_SIDE
 
 
 def _pillow(name: str, form: str, **options: Any) -> External:
@@ -59,7 +71,31 @@ def _pillow(name: str, form: str, **options: Any) -> External:
     def decode(data: bytes, threads: int) -> Pixels:
         return np.asarray(Image.open(io.BytesIO(data)))
 
-    return External(name, f"pillow {PIL.__version__}", False, encode, decode)
+    return External(name, f"pillow {PIL.__version__}", False, encode, decode, bits=8)
+
+
+def _png(name: str) -> External:
+    """By Pillow, which cuts colour of 16 bits: those images by imagecodecs."""
+    shallow = _pillow(name, "PNG", optimize=True, compress_level=9)
+
+    def encode(pixels: Pixels, threads: int) -> bytes:
+        if pixels.itemsize == 1:
+            return shallow.encode(pixels, threads)
+        return bytes(_imagecodecs("png of 16 bits a sample").png_encode(pixels, 9))
+
+    def decode(data: bytes, threads: int) -> Pixels:
+        deep = data[24] == 16  # the header's bit depth
+        return _imagecodecs("png of 16 bits a sample").png_decode(data) if deep else shallow.decode(data, threads)
+
+    return replace(shallow, encode=encode, decode=decode, bits=16)
+
+
+def _imagecodecs(what: str) -> Any:
+    try:
+        import imagecodecs
+    except ImportError as error:
+        raise InputError(f"{what} needs the package imagecodecs (pip install 'lgcodec[bench]')") from error
+    return imagecodecs
 
 
 def _jpeg2000(name: str) -> External:
@@ -87,8 +123,8 @@ def _jpegxl(name: str, effort: int) -> External:
 
 
 EXTERNALS: Mapping[str, Callable[[], External]] = {
-    "png": lambda: _pillow("png", "PNG", optimize=True, compress_level=9),
-    "webp": lambda: _pillow("webp", "WEBP", lossless=True, method=6),
+    "png": lambda: _png("png"),
+    "webp": lambda: replace(_pillow("webp", "WEBP", lossless=True, method=6), side=16383),
     "jpeg2000": lambda: _jpeg2000("jpeg2000"),
     "jxl-e3": lambda: _jpegxl("jxl-e3", 3),
     "jxl-e7": lambda: _jpegxl("jxl-e7", 7),
@@ -111,6 +147,8 @@ class Learned:
 
     library = f"lgcodec {lgcodec.__version__}"
     is_parallel = True
+    bits = 16
+    side = ANY_SIDE
 
     def __init__(self, model: str, effort: int, device: str, origin: str = "auto") -> None:
         self.name = f"lgcodec-{Path(model).stem}-e{effort}"

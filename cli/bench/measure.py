@@ -14,20 +14,25 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lgcodec
+from lgcodec import readers
 from lgcodec.cli import files
 from lgcodec.cli.bench.contenders import Contender, Learned
 from lgcodec.cli.bench.jpegs import FileRow
-from lgcodec.errors import InputError, IntegrityError
+from lgcodec.errors import InputError, IntegrityError, LgcodecError
+from lgcodec.readers.whole import decoding
 
 if TYPE_CHECKING:
     from lgcodec.cli.bench.contenders import Pixels
+
+Complain = Callable[[Exception, str], None]  # told why a file cannot be read, and which
+DEEP = ("L", "RGB", "I;16", "RGB;16")
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Row:
 
     encode_seconds, decode_seconds: on one thread; those that begin with `threads_`: on all that were given, None where
     that was one. preview: of the models that make one. origin: what a file of ours says that the image was rendered
-    from.
+    from. bits: a sample.
     """
 
     image: str
@@ -62,6 +67,7 @@ class Row:
     ideal_bits: int | None = None
     preview: Preview | None = None
     origin: str = ""
+    bits: int = 8
 
     @property
     def pixels(self) -> int:
@@ -82,8 +88,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """One codec over all images. `bpsp` is the mean over images, as the field reports it; speeds in megapixels/s, on
-    one thread, and on all that were given.
+    """One codec over all images of as many bits a sample. `bpsp` is the mean over images, as the field reports it;
+    speeds in megapixels/s, on one thread, and on all that were given.
     """
 
     codec: str
@@ -101,6 +107,7 @@ class Summary:
     integer_bpd: float | None = None
     preview: Preview | None = None  # means over images
     origins: float = 0.0  # share of the images coded by what they were rendered from
+    bits: int = 8
 
     @property
     def quantisation_percent(self) -> float | None:
@@ -173,20 +180,35 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def run(
-    folder: Path, contenders: Sequence[Contender], threads: int | None, device: str, tell: Callable[[Row], None]
+    folder: Path,
+    contenders: Sequence[Contender],
+    threads: int | None,
+    device: str,
+    tell: Callable[[Row], None],
+    complain: Complain | None = None,
 ) -> Results:
-    """Measures every contender on every image of `folder`; `tell` is given each row as it is there. threads: None for
-    all cores; every codec is also measured on one.
+    """Measures every contender on every image of `folder` that it can hold; `tell` is given each row as it is there.
+    threads: None for all cores; every codec is also measured on one. complain: as for `images`.
 
     Raises IntegrityError where an image does not come back.
     """
     cards = {contender.name: contender.card() for contender in contenders if isinstance(contender, Learned)}
     rows: list[Row] = []
     where = environment(threads, device)
-    for name, pixels in images(folder):
-        if not rows:
-            warm_up(contenders, pixels, where.threads)
-        for contender in contenders:
+    warm = set[int]()  # bits
+    for name, pixels in images(folder, complain, modes=DEEP):
+        bits = 8 * pixels.itemsize
+        able = [contender for contender in contenders if contender.bits >= bits]
+        if unable := [contender.name for contender in able if max(pixels.shape[:2]) > contender.side]:
+            error = InputError(f"is too large for {', '.join(unable)}, and left out (--codecs names others)")
+            if complain is None:
+                raise error
+            complain(error, name)
+            continue
+        if bits not in warm:
+            warm_up(able, pixels, where.threads)
+            warm.add(bits)
+        for contender in able:
             rows.append(measure(name, pixels, contender, where.threads))
             tell(rows[-1])
     return Results(where, rows, summarise(rows, cards))
@@ -223,6 +245,7 @@ def measure(name: str, pixels: Pixels, contender: Contender, threads: int) -> Ro
         ideal_bits=_ideal_bits(data) if isinstance(contender, Learned) else None,
         preview=_preview(data, pixels, contender, threads) if isinstance(contender, Learned) else None,
         origin=(lgcodec.inspect(data).origin or "") if isinstance(contender, Learned) else "",
+        bits=8 * pixels.itemsize,
     )
 
 
@@ -247,7 +270,7 @@ def _preview(data: bytes, pixels: Pixels, contender: Learned, threads: int) -> P
 
     info = lgcodec.inspect(data)
     used = info.preview_bytes
-    if not used:
+    if not used or pixels.itemsize > 1:  # previews have 8 bits
         return None
     start = time.perf_counter()
     shown = contender.preview(data[:used], threads)
@@ -265,12 +288,19 @@ def _ideal_bits(data: bytes) -> int:
 
 
 def summarise(rows: Sequence[Row], cards: Mapping[str, Mapping[str, Any]]) -> list[Summary]:
-    """One summary per codec, in the order of their first rows. `cards` gives the model's own rates by codec name."""
-    return [_summary([row for row in rows if row.codec == name], cards.get(name, {})) for name in _names(rows)]
+    """One summary per codec and bits, in the order of their first rows, fewest bits first. `cards` gives the model's
+    own rates by codec name.
+    """
+    kinds = sorted(dict.fromkeys((row.bits, row.codec) for row in rows), key=lambda kind: kind[0])
+    return [
+        _summary([row for row in rows if (row.bits, row.codec) == (bits, name)], cards.get(name, {}))
+        for bits, name in kinds
+    ]
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row.codec for row in rows))
+def by_bits(summaries: Sequence[Summary]) -> list[list[Summary]]:
+    """Those that can be compared: of 8 bits a sample, and of 16."""
+    return [[s for s in summaries if s.bits == bits] for bits in dict.fromkeys(s.bits for s in summaries)]
 
 
 def _summary(rows: Sequence[Row], card: Mapping[str, Any]) -> Summary:
@@ -297,6 +327,7 @@ def _summary(rows: Sequence[Row], card: Mapping[str, Any]) -> Summary:
         if previews
         else None,
         origins=sum(bool(row.origin) for row in rows) / len(rows),
+        bits=rows[0].bits,
     )
 
 
@@ -306,17 +337,25 @@ def _speed(pixels: int, seconds: Sequence[float | None]) -> Any:
     return pixels / 1e6 / sum(known) if len(known) == len(seconds) else None
 
 
-def images(folder: Path) -> Iterator[tuple[str, Pixels]]:
-    """The 8-bit grey and RGB images below `folder`, by name. Others are left out: not every codec takes them."""
-    import numpy as np
+def images(
+    folder: Path, complain: Complain | None = None, *, modes: Container[str] = ("L", "RGB")
+) -> Iterator[tuple[str, Pixels]]:
+    """The grey and RGB images below `folder`, by name. Others are left out: not every codec takes them.
+
+    complain: told of those that cannot be read, which otherwise raise InputError. modes: `DEEP` for 16 bits as well.
+    """
     from PIL import Image
 
     suffixes = files.IMAGES - set(files.JPEG)  # those are measured as files
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file()):
         try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image) if image.mode in ("L", "RGB") else None
-        except (OSError, SyntaxError) as error:
-            raise InputError(f"{files.shown(path)}: {error}") from error
-        if pixels is not None:
-            yield str(path.relative_to(folder)), pixels
+            with decoding(), Image.open(path) as image:
+                is_wanted = image.mode in ("L", "RGB") or image.mode.startswith("I")
+            picture = readers.read(path) if is_wanted else None
+        except (OSError, LgcodecError) as error:
+            if complain is None:
+                raise InputError(f"{files.shown(path)}: {error}") from error
+            complain(error, files.shown(path))
+            continue
+        if picture is not None and picture.mode.pillow in modes:
+            yield str(path.relative_to(folder)), picture.array()

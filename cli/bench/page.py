@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from lgcodec.cli.bench.measure import Results, Row, Summary
+from lgcodec.cli.bench.measure import Results, Row, Summary, by_bits
 from lgcodec.cli.bench.tables import columns
 
 SIDE = 96  # pixels of the longer side of an image's preview
@@ -73,10 +74,7 @@ def page(results: Results, folder: Path, title: str) -> str:
     """The page as text."""
     where = results.environment
     about = f"lgcodec {where.lgcodec}, Python {where.python}, numpy {where.numpy}; {where.date}. Every file was decoded"
-    charts = [_chart("Encoding", [(s.codec, s.threads_encode_mps or s.encode_mps, s.bpsp) for s in results.summaries])]
-    charts.append(
-        _chart("Decoding", [(s.codec, s.threads_decode_mps or s.decode_mps, s.bpsp) for s in results.summaries])
-    )
+    parts = [part for summaries in by_bits(results.summaries) for part in _of_bits(summaries)]
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -85,14 +83,25 @@ def page(results: Results, folder: Path, title: str) -> str:
             f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
             f"<h1>{escape(title)}</h1>",
             f"<p>{escape(about)} and compared.</p>",
-            _summaries(results.summaries),
-            '<h2>Rate against speed</h2>\n<div class="charts">',
-            *charts,
-            "</div>\n<h2>Images</h2>\n<p>Bits per sub-pixel, the smallest file of each image in colour.</p>",
+            *parts,
+            "<h2>Images</h2>\n<p>Bits per sub-pixel, the smallest file of each image in colour.</p>",
             _images(results, folder),
             f"<script>{SORT}</script>\n</body>\n</html>\n",
         ]
     )
+
+
+def _of_bits(summaries: Sequence[Summary]) -> list[str]:
+    """The table and the charts of images of as many bits a sample."""
+    bits = summaries[0].bits
+    return [
+        *([] if bits == 8 else [f"<h2>{bits} bits a sample</h2>\n<p>{summaries[0].images} images.</p>"]),
+        _summaries(summaries),
+        '<h2>Rate against speed</h2>\n<div class="charts">',
+        _chart("Encoding", [(s.codec, s.threads_encode_mps or s.encode_mps, s.bpsp) for s in summaries]),
+        _chart("Decoding", [(s.codec, s.threads_decode_mps or s.decode_mps, s.bpsp) for s in summaries]),
+        "</div>",
+    ]
 
 
 def _table(head: Sequence[str], rows: Sequence[str]) -> str:
@@ -118,7 +127,7 @@ def _cell(text: str, value: str | None = None, kind: str = "") -> str:
 
 
 def _images(results: Results, folder: Path) -> str:
-    codecs = [summary.codec for summary in results.summaries]
+    codecs = list(dict.fromkeys(summary.codec for summary in results.summaries))
     by_image: dict[str, dict[str, Row]] = {}
     for row in results.rows:
         by_image.setdefault(row.image, {})[row.codec] = row
@@ -139,7 +148,10 @@ def _images(results: Results, folder: Path) -> str:
 def _preview(path: Path) -> str:
     """A small picture of an image, in the page itself; nothing where it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as opened:
+            image: Image.Image = opened
+            if image.mode.startswith("I;16"):  # which Pillow would cut off at 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             image.thumbnail((SIDE, SIDE))
             file = io.BytesIO()
             image.convert("RGB").save(file, "JPEG", quality=80)

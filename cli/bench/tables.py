@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lgcodec.cli.bench.measure import Preview, Results, Row, Summary
+from lgcodec.cli.bench.measure import Preview, Results, Row, Summary, by_bits
 from lgcodec.errors import InputError
 
 
@@ -82,9 +82,13 @@ def _optional(value: float | None, form: str, unit: str = "") -> str:
 
 
 def table(summaries: Sequence[Summary]) -> str:
-    """The summaries as text, one codec a line."""
-    padded = [_padded(column, left=i == 0) for i, column in enumerate(columns(summaries))]
-    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
+    """The summaries as text, one codec a line: a table for each number of bits a sample, headed where it is not 8."""
+    tables = []
+    for part in by_bits(summaries):
+        padded = [_padded(column, left=i == 0) for i, column in enumerate(columns(part))]
+        head = [] if part[0].bits == 8 else [f"{part[0].bits} bits a sample, {part[0].images} images:"]
+        tables.append("\n".join([*head, *("  ".join(line).rstrip() for line in zip(*padded, strict=True))]))
+    return "\n\n".join(tables)
 
 
 def _padded(column: Sequence[str], *, left: bool) -> list[str]:

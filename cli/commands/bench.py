@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lgcodec.cli import files, report
 from lgcodec.cli.options import MACHINE, ORIGIN
 from lgcodec.errors import InputError
 
@@ -48,7 +49,8 @@ def bench(
 ) -> int:
     """Measure rate and speed on a folder of images, side by side with other codecs; of JPEG files, as files.
 
-    Every result is decoded and compared. Speeds are on one thread and, for all codecs alike, on the threads of -T.
+    Grey and RGB images of 8 bits a sample, and of 16 beside those codecs that hold them. Every result is decoded and
+    compared. Speeds are on one thread and, for all codecs alike, on the threads of -T.
     """
     from lgcodec.cli.bench import jpegs, plot
     from lgcodec.cli.bench import measure as benchmark
@@ -59,12 +61,23 @@ def bench(
         if not quiet:
             click.echo(jpegs.describe(row) if isinstance(row, jpegs.FileRow) else describe(row), err=True)
 
+    for out in (json_file, csv_file, html_file, plot_file):
+        if out is not None and not out.parent.is_dir():
+            raise InputError(f"there is no folder {files.shown(out.parent)} for {files.shown(out)}")
+        if out is not None:
+            files.refuse_locked(out)
     chosen = contenders(_listed(codecs), _listed(models), efforts, device, origin)
-    results = benchmark.run(folder, chosen, threads or None, device, tell)
+    unread: list[str] = []
+
+    def complain(error: Exception, name: str) -> None:
+        unread.append(name)
+        report.complain(error, name)
+
+    results = benchmark.run(folder, chosen, threads or None, device, tell, complain)
     peer = any(name.startswith("jxl") for name in _listed(codecs))
     results.files.extend(jpegs.measure(folder, device, results.environment.threads, peer, tell))
     if not results.rows and not results.files:
-        raise InputError(f"no 8-bit grey or RGB image in {folder}")
+        raise InputError(f"no grey or RGB image that can be read in {files.shown(folder)}")
     if results.rows:
         click.echo(table(results.summaries))
     if results.files:
@@ -73,13 +86,15 @@ def bench(
         write_json(json_file, results)
     if csv_file is not None:
         write_csv(csv_file, results)
+    if not results.rows and (html_file or plot_file):
+        raise InputError(f"--html and --plot show rates of pixels: there are only JPEG files in {files.shown(folder)}")
     if html_file is not None:
         from lgcodec.cli.bench.page import write_html
 
         write_html(html_file, results, folder, title(folder.resolve().name, results))
     if plot_file is not None:
-        plot.draw(plot_file, results.summaries, title(folder.resolve().name, results))
-    return 0
+        plot.draw(plot_file, benchmark.by_bits(results.summaries)[0], title(folder.resolve().name, results))
+    return int(bool(unread))
 
 
 def _listed(names: str) -> list[str]:

@@ -12,10 +12,11 @@ import click
 
 import lgcodec
 from lgcodec.cli import files, report
-from lgcodec.cli.convert import convert_each, each, walk_of
+from lgcodec.cli.convert import convert_each, each, flaw, walk_of
 from lgcodec.cli.files import Outputs, Source
 from lgcodec.cli.options import INPUTS, LIMIT, LOUDNESS, MACHINE, MODEL, OUTPUT, codec_of
 from lgcodec.cli.sets import restore
+from lgcodec.errors import InputError
 
 
 @click.command()
@@ -59,8 +60,8 @@ def decompress(
         picture, damaged = codec.rescue(data)
         with outputs.writing(target, like) as out:
             lost = formats.write(picture.stripped() if strip else picture, out, suffix, check=False)
-        if damaged:
-            raise report.grey(damaged)
+        if (error := flaw(data, damaged)) is not None:
+            raise error
         return lost
 
     def work(source: Source, target: Path | None) -> tuple[str, ...]:
@@ -73,6 +74,8 @@ def decompress(
             info, size = lgcodec.inspect(file), files.size_of(file)
             with report.Progress(source.name, enabled=not quiet) as progress:
                 picture = codec.decode(file, progress=progress)
+        if strip and picture.file is not None and suffix in ("", *files.JPEG):
+            raise InputError("a JPEG file is kept as it is: --strip needs another format (-o NAME.png)")
         picture = picture.stripped() if strip else picture
         with outputs.writing(target, like) as out:
             lost = formats.write(picture, out, suffix, check=outputs.remove)

@@ -35,14 +35,13 @@ def verify(
 
     def work(source: Source) -> None:
         start = time.perf_counter()
-        if not source.is_stdin and source.named().suffix == files.SET:
-            with source.opened() as file:
-                pictures = codec.decode_set(file).values()
-            if not quiet:
-                speed = report.speed(sum(p.width * p.height for p in pictures), time.perf_counter() - start)
-                click.echo(f"{source.name}: OK, {len(pictures)} images, {speed}")
-            return
         with source.opened() as file, report.Progress(source.name, enabled=not quiet) as progress:
+            if files.is_set(file):
+                pictures = codec.decode_set(file).values()
+                if not quiet:
+                    speed = report.speed(sum(p.width * p.height for p in pictures), time.perf_counter() - start)
+                    click.echo(f"{source.name}: OK, {len(pictures)} images, {speed}")
+                return
             found = lgcodec.inspect(file)
             file.seek(0)
             codec.decode(file, progress=progress)

@@ -31,7 +31,7 @@ from lgcodec.container.header import (
     OriginReference,
     Tiles,
 )
-from lgcodec.errors import FormatError, IntegrityError, LimitError, TruncatedError, VersionError
+from lgcodec.errors import FormatError, IntegrityError, TruncatedError, VersionError, too_large
 from lgcodec.fields import Reader
 from lgcodec.image import MODES
 from lgcodec.metadata import MAX_CHUNKS
@@ -83,7 +83,7 @@ def _start(view: memoryview) -> Reader:
         if MAGIC.startswith(magic):
             raise TruncatedError(f"the file ends after {len(magic)} bytes")
         if magic.startswith(b"\x89LGS"):
-            raise FormatError("a set of images, not one (decompress restores them all)")
+            raise FormatError("a set of images, not one (decompress restores them all from a name that ends in .lgcs)")
         if magic[1:4] == MAGIC[1:4]:
             raise FormatError("the file was changed in transfer: its first bytes look as after a text-mode conversion")
         raise FormatError("not an lgcodec file")
@@ -106,7 +106,7 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
     width, height = reader.varint(1, _MAX_SIDE), reader.varint(1, _MAX_SIDE)
     limit = default_max_pixels() if max_pixels is None else max_pixels
     if limit is not None and width * height > limit:
-        raise LimitError(f"the image has {width} x {height} pixels, more than the limit of {limit}")
+        raise too_large(f"the image has {width} x {height}", limit)
     transform = reader.byte()
     digest = reader.take(DIGEST_SIZE)
     chunks = _read_chunk_sizes(reader)

@@ -81,6 +81,8 @@ def _of_file(data: bytes, strip: bool) -> Picture:
     try:
         image = Image.open(io.BytesIO(data), formats=list(WHOLE))
     except UnidentifiedImageError as error:
+        if data[:4] in tiff.HEADS:
+            return tiff.read(None, data)
         kinds = ", ".join(["PNG", "PNM", *WHOLE]).lower()
         raise InputError(f"not an image file of a kind that is read whole ({kinds}), or a damaged one") from error
     with image:

@@ -10,17 +10,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from lgcodec import metadata, tiff
 from lgcodec.errors import InputError
 from lgcodec.image import MODES, Mode, Picture, Samples, of_array
 from lgcodec.metadata import Chunk
-from lgcodec.readers.whole import HALVES, optional, refuse_several, reread, whole
+from lgcodec.readers.whole import HALVES, optional, refuse_large, refuse_several, reread, whole
 
 # Photometric interpretation, bits of each sample, and extra samples of TIFF, all unsigned. Extra 2 is alpha as such.
 TIFF_MODES: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {
     **{(photometric, (bits,), ()): 0 if bits == 1 else 1 for photometric in (0, 1) for bits in (1, 2, 4, 8)},
+    (0, (16,), ()): 6,
     (1, (16,), ()): 6,
     (1, (8, 8), (2,)): 2,
     (1, (16, 16), (2,)): 8,
@@ -30,12 +32,16 @@ TIFF_MODES: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {
     (2, (16,) * 4, (2,)): 10,
     **{(3, (bits,), ()): 3 for bits in (1, 2, 4, 8)},
 }
+WHITE_IS_ZERO = 0
+HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG = (6, (7,))  # YCbCr as JPEG stores it, which libtiff renders
 _STDERR = threading.Lock()
 
 
-def read(image: Image.Image, data: bytes) -> Picture:
-    """TIFF: its own tags say what it holds, and what Pillow made of it must be that."""
+def read(image: Image.Image | None, data: bytes) -> Picture:
+    """TIFF: its own tags say what it holds, and what Pillow made of it must be that. image: None where Pillow does not
+    know such files: 16-bit grey with alpha is read all the same.
+    """
     directories = tiff.read(data)
     refuse_several(len(directories), "pages")
     found = directories[0]
@@ -44,10 +50,14 @@ def read(image: Image.Image, data: bytes) -> Picture:
     mode, planar = mode_of(found), found.number(tiff.PLANAR, 1)
     width, height = found.number(tiff.WIDTH, 0), found.number(tiff.HEIGHT, 0)
     orientation = found.number(tiff.ORIENTATION, 1)
-    if mode.deep:
-        samples = _deep(image, data, mode, planar, orientation)
-        chunks = _chunks(found)
-        picture = Picture(mode, samples.shape[1], samples.shape[0], 16, chunks, samples)
+    name = mode.pillow.removesuffix(";16")
+    if image is not None and planar == 1 and mode.deep and name in HALVES:
+        samples = _halves(image, data, name)
+        picture = Picture(mode, samples.shape[1], samples.shape[0], 16, _chunks(found), samples)
+    elif mode.deep or (mode.dtype == "u2" and found.number(tiff.PHOTOMETRIC, 1) == WHITE_IS_ZERO):
+        picture = replace(of_array(_samples(data, found, mode)), chunks=_chunks(found))
+    elif image is None:
+        raise InputError(f"a TIFF file of compression {found.number(tiff.COMPRESSION, 1)}, which Pillow does not read")
     else:
         with _complaints():
             image.load()
@@ -91,20 +101,26 @@ def _loss(bits: tuple[int, ...], extra: tuple[int, ...]) -> str:
     return "some of its bits would be lost" if max(bits) > 8 else "its values would be changed"
 
 
-def _deep(image: Image.Image, data: bytes, mode: Mode, planar: int, orientation: int) -> Samples:
+def _halves(image: Image.Image, data: bytes, name: str) -> Samples:
     """The samples of 16-bit colour, high bytes first: Pillow reads one half of them at a time, and turns them."""
-    name = mode.pillow.removesuffix(";16")
-    if planar == 1 and name in HALVES:
-        first, second = (_reread(data, name, raw) for raw in HALVES[name])
-        halves = (first, second) if image.tile[0][3][0].endswith("B") else (second, first)  # type: ignore[attr-defined]
-        return np.stack(halves, axis=3).reshape(*first.shape[:2], mode.channels)
-    array = optional("tifffile", "TIFF with 16 bits a channel in planes").imread(io.BytesIO(data))
-    if planar == 2 and array.ndim == 3:
-        array = array.transpose(1, 2, 0)
-    pixels = of_array(np.ascontiguousarray(tiff.turned(array, orientation))).pixels
-    if array.shape[2:] != mode.tail or array.dtype != np.uint16 or isinstance(pixels, Image.Image):
+    first, second = (_reread(data, name, raw) for raw in HALVES[name])
+    halves = (first, second) if image.tile[0][3][0].endswith("B") else (second, first)  # type: ignore[attr-defined]
+    return np.stack(halves, axis=3).reshape(*first.shape[:2], 2 * first.shape[2])
+
+
+def _samples(data: bytes, found: tiff.Directory, mode: Mode) -> NDArray[np.uint16]:
+    """Samples of 16 bits that Pillow does not read, or not as they are shown, [H, W] or [H, W, C], turned."""
+    refuse_large(found.number(tiff.WIDTH, 0), found.number(tiff.HEIGHT, 0))
+    array = tiff.samples(data, found)
+    if array is None:
+        array = optional("tifffile", f"TIFF of mode {mode.pillow} in this layout").imread(io.BytesIO(data))
+        if found.number(tiff.PLANAR, 1) == 2 and array.ndim == 3:
+            array = array.transpose(1, 2, 0)
+    if array.shape[2:] != mode.tail or array.dtype != np.uint16:
         raise InputError("this TIFF file is not read whole")
-    return pixels
+    if found.number(tiff.PHOTOMETRIC, 1) == WHITE_IS_ZERO:
+        array = ~array
+    return np.ascontiguousarray(tiff.turned(array, found.number(tiff.ORIENTATION, 1)))
 
 
 def _reread(data: bytes, name: str, raw: str) -> Samples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lgcodec import metadata
-from lgcodec.errors import InputError, LgcodecError, LimitError
+from lgcodec.errors import InputError, LgcodecError, too_large
 from lgcodec.image import BY_PILLOW, Picture, Samples
 from lgcodec.metadata import Chunk
 
@@ -40,7 +41,8 @@ def decoding() -> Iterator[None]:
     except (LgcodecError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise LimitError(f"{error}: raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) to read it") from error
+        area, limit = re.findall(r"\d+", str(error))[:2]
+        raise too_large(f"an image of {area}", int(limit)) from error
     except UnidentifiedImageError as error:
         raise InputError("damaged image file: its first bytes say nothing of what it shows") from error
     except OSError as error:
@@ -54,6 +56,13 @@ def decoding() -> Iterator[None]:
 def refuse_several(count: int, what: str) -> None:
     if count > 1:
         raise InputError(f"a file of {count} {what}: only single images are kept, and the others would be lost")
+
+
+def refuse_large(width: int, height: int) -> None:
+    """Pillow's limit, for what it does not read. Raises LimitError."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > 2 * limit:
+        raise too_large(f"an image of {width} x {height}", 2 * limit)
 
 
 def raw_mode(image: Image.Image) -> str:
