@@ -139,6 +139,26 @@ def fuzz_coefficients(seconds: float) -> None:
         raise SystemExit("the fuzzer decoded no band")
 
 
+def fuzz_contexts(seconds: float) -> None:
+    """Any bytes as the code of a tile by contexts, and the code of a tile, changed or not."""
+    from lgcodec import contexts
+    from lgcodec.models.machines.native import contexts as native
+
+    random, end, tried, same = np.random.default_rng(time.time_ns()), time.monotonic() + seconds, 0, 0
+    while time.monotonic() < end:
+        shape, tried = (*random.integers(1, 30, 2).tolist(), int(random.integers(1, 5))), tried + 1
+        tile = (random.integers(0, random.integers(1, 9), shape) * 28).astype(np.uint8)
+        code = native.encode(contexts.tables(), tile, int(random.integers(1, 2 * tile.size)))
+        data = bytearray(random.bytes(random.integers(0, 200)) if code is None else code)
+        for at in random.integers(0, max(len(data), 1), random.integers(0, 3) if data else 0):
+            data[at] = random.integers(256)
+        shown, size = native.decode(contexts.tables(), bytes(data), shape)
+        same += size == len(data) and np.array_equal(shown, tile)
+    print(f"{tried} codes by contexts, {same} of them unchanged")  # noqa: T201
+    if not same:
+        raise SystemExit("the fuzzer had no code by contexts that is one")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
@@ -148,6 +168,7 @@ def main() -> None:
         fuzz(arguments.seconds)
         fuzz_jpegs(arguments.seconds)
         fuzz_coefficients(arguments.seconds)
+        fuzz_contexts(arguments.seconds / 4)
         return
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "lgcodec"
@@ -168,7 +189,7 @@ def main() -> None:
             "UBSAN_OPTIONS": "print_stacktrace=1",
         }
         tests = [str(path) for path in sorted((ROOT / "tests").glob("test_native*.py"))]
-        tests += [str(ROOT / "tests" / name) for name in ("test_jpeg.py", "test_coefficients.py")]
+        tests += [str(ROOT / "tests" / name) for name in ("test_jpeg.py", "test_coefficients.py", "test_contexts.py")]
         for job in (["-m", "pytest", "-q", *tests], [__file__, "--here", "--seconds", str(arguments.seconds)]):
             subprocess.run([sys.executable, *job], check=True, env=environment, cwd=ROOT)
 
