@@ -251,6 +251,11 @@ def test_of_a_chain_what_comes_before_its_damage_is_lost() -> None:
     found = codec.rescue_set(struck(data, "a", at=20))
     assert whole(found, images) == {"x"}
     assert "in which the chain begins" in str(found["b"])
+
+
+@pytest.mark.usefixtures("model_alone")
+def test_a_chain_of_one_image_is_whole_or_lost() -> None:
+    codec = Codec(FakeLatent(tile=(16, 16)))
     one = codec.compress(texture(96, 96, 3))
     assert container.read_header(one).is_chained
     assert np.array_equal(codec.rescue(one)[0].array(), texture(96, 96, 3))
