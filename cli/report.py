@@ -177,9 +177,9 @@ def preview(name: str, target: Path | None, header: Header, seconds: float) -> N
 
 
 def preview_part(used: int, size: int) -> str:
-    """What a preview needs of a file of `size` bytes: the first `used`, or of a kept JPEG the means of its blocks."""
+    """What a preview needs of a file of `size` bytes: the first `used`, or parts of the whole; these are an eighth."""
     if used == size:
-        return "an eighth as wide and high, from the first symbols of each stream"
+        return "an eighth as wide and high; it needs the whole file"
     return f"from the first {used:,} of {size:,} bytes ({used / size:.1%})"
 
 

@@ -177,7 +177,8 @@ class Codec(Options):
         """A picture from the bases alone: uint8 [H, W] or [H, W, 3], near the image. The file may end after its bases.
 
         Tiles that no model coded are grey. Of a JPEG file that is kept, a picture an eighth as wide and high: each
-        block's mean. Raises InputError for files without either, FormatError (damaged file), LimitError, ModelError.
+        block's mean; as small of an image that was rendered from a JPEG's coefficients, or from luma and chroma.
+        Raises InputError for files without any of that, FormatError (damaged file), LimitError, ModelError.
         """
         return preview(container.read(bytes_of(data), max_pixels=self.max_pixels, partial=True), self)
 

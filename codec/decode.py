@@ -22,8 +22,8 @@ from lgcodec.models.interface import ImageModel, Shape, Tile
 from lgcodec.models.parallel import each
 from lgcodec.options import Options
 from lgcodec.origins import exceptions
-from lgcodec.origins.origin import Given
-from lgcodec.work import Coded, Decode, DecodeChain, Meter, Progress, Request, batches, words_of
+from lgcodec.origins.origin import Given, Origin
+from lgcodec.work import Coded, Decode, DecodeChain, Meter, Progress, Request, batches, run, words_of
 
 Give = Callable[[Component, Box, Samples], None]  # takes the samples of a component's tile
 Rescued = tuple[Samples, list[Box]]  # uint8 [H, W, channels], and the boxes of tiles that are damaged, which are grey
@@ -190,7 +190,18 @@ def render(file: File, options: Options, box: Box, meter: Meter) -> Generator[Re
     """The samples of a box of an image that has an origin: from those of its parts, which are files, and exceptions."""
     header, reference = file.header, origin_of(file)
     origin = origins.read(reference.data, header.mode.pillow, header.width, header.height)
-    wanted = origin.parts()
+    samples = origin.render((yield from _parts(file, options, origin, box, meter)), box)
+    stored, area = file.exceptions(reference), header.width * header.height
+    places, residuals = exceptions.unpack(stored, area, header.mode.channels)
+    exceptions.apply(samples, places, residuals, header.width, box[0], box[1])
+    return samples
+
+
+def _parts(
+    file: File, options: Options, origin: Origin, box: Box, meter: Meter, *, is_preview: bool = False
+) -> Generator[Request, Any, list[Given]]:
+    """What the pixels of a box need of an origin's parts. is_preview: of a JPEG the DC coefficients will do."""
+    reference, wanted = origin_of(file), origin.parts()
     if len(wanted) != len(reference.parts):
         raise FormatError(f"an origin of {len(wanted)} parts in a file that has {len(reference.parts)}")
     parts: list[Given] = []
@@ -206,23 +217,36 @@ def render(file: File, options: Options, box: Box, meter: Meter) -> Generator[Re
         if is_kept != what.is_jpeg:
             raise FormatError("a part is a kept file where it should be an image, or the other way round")
         if what.is_jpeg:
-            parts.append(_coefficients(part, options))
+            parts.append(_coefficients(part, options, is_preview=is_preview))
             meter.add(area_of(box) / len(wanted))
             continue
         whole = needed == (0, 0, what.width, what.height)
         parts.append((yield from decode(part, options, None if whole else needed, None)))
         meter.add(area_of(box) / len(wanted))
-    samples = origin.render(parts, box)
-    stored, area = file.exceptions(reference), header.width * header.height
-    places, residuals = exceptions.unpack(stored, area, header.mode.channels)
-    exceptions.apply(samples, places, residuals, header.width, box[0], box[1])
-    return samples
+    return parts
 
 
-def _coefficients(part: File, options: Options) -> Given:
+def _coefficients(part: File, options: Options, *, is_preview: bool) -> Given:
     from lgcodec import kept
 
-    return kept.planes(part, options, Meter(None, 1, 1))
+    return kept.planes(part, options, Meter(None, 1, 1), is_preview=is_preview)
+
+
+def _small(file: File, options: Options) -> Generator[Request, Any, Samples]:
+    """A picture near an image that has an origin, an eighth as wide and high: of small luma and chroma.
+
+    Raises InputError where it has none.
+    """
+    from lgcodec.origins.coefficients import Coefficients
+    from lgcodec.origins.rendered import Rendered
+
+    header = file.header
+    origin = origins.read(origin_of(file).data, header.mode.pillow, header.width, header.height)
+    if not isinstance(origin, Coefficients | Rendered):
+        raise InputError("the file has no preview: its origin is neither luma and chroma nor a JPEG")
+    box = (0, 0, header.width, header.height)
+    meter = Meter(None, area_of(box), 1)
+    return origin.small((yield from _parts(file, options, origin, box, meter, is_preview=True)))
 
 
 def origin_of(file: File) -> OriginReference:
@@ -290,9 +314,8 @@ def decode_chain(
 def preview(file: File, options: Options) -> NDArray[np.uint8]:
     """A picture from the bases alone, uint8 [H, W] or [H, W, 3]; tiles that no model coded are grey.
 
-    Of a JPEG file that is kept, an eighth as wide and high, from the DC coefficients.
-
-    Raises InputError for a file without either.
+    Of a JPEG file that is kept, and of an image that was rendered from luma and chroma, an eighth as wide and high:
+    from the DC coefficients, or from these planes. Raises InputError for files without any of that.
     """
     from lgcodec.coding import coder
 
@@ -301,6 +324,9 @@ def preview(file: File, options: Options) -> NDArray[np.uint8]:
         from lgcodec import kept
 
         small = kept.preview(file, options)
+        return small[..., 0] if small.shape[2] == 1 else small
+    if isinstance(header.content, OriginReference):
+        small = run([_small(file, options)])[0]
         return small[..., 0] if small.shape[2] == 1 else small
     if header.model is None or header.base_size == 0:
         raise InputError(f"the file has no preview: {_unseen(header)}")

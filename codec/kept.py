@@ -100,13 +100,16 @@ def restore(file: File, options: Options, meter: Meter, *, nests: bool = True) -
     return data
 
 
-def planes(file: File, options: Options, meter: Meter) -> tuple[jpeg.Plane, ...]:
-    """The coefficients of the kept file, which is not written. Raises FormatError where it is damaged."""
+def planes(file: File, options: Options, meter: Meter, *, is_preview: bool = False) -> tuple[jpeg.Plane, ...]:
+    """The coefficients of the kept file, which is not written; those of previews need no others than DC to be right.
+
+    Raises FormatError where it is damaged.
+    """
     kept = _kept_by(file)
     if kept.model is None:
         return jpeg.parse(restore(file, options, meter), check=False).planes
     rest = _whole(file.rest(kept), options, file.header.width * file.header.height, 0)
-    shape, values = _by_model(file, rest, kept.model, options, meter)
+    shape, values = _by_model(file, rest, kept.model, options, meter, is_preview=is_preview)
     return tuple(
         jpeg.Plane(of.horizontal, of.vertical, of.steps, blocks)
         for of, blocks in zip(shape.planes, values, strict=True)

@@ -84,7 +84,7 @@ class LgcImageFile(ImageFile.ImageFile):
         if self.mode not in ("L", "RGB"):
             return None
         width, height = self.size
-        scales = SCALES[:1] if isinstance(self._header.content, container.KeptReference) else SCALES
+        scales = SCALES if isinstance(self._header.content, container.Tiles) else SCALES[:1]
         fitting = [s for s in scales if width >= s * max(1, size[0]) and height >= s * max(1, size[1])]
         if not fitting:
             return None

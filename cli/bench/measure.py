@@ -270,7 +270,7 @@ def _preview(data: bytes, pixels: Pixels, contender: Learned, threads: int) -> P
 
     info = lgcodec.inspect(data)
     used = info.preview_bytes
-    if not used or pixels.itemsize > 1:  # previews have 8 bits
+    if not used or used == info.file_bytes or pixels.itemsize > 1:  # an eighth of images with an origin; of 8 bits
         return None
     start = time.perf_counter()
     shown = contender.preview(data[:used], threads)

@@ -25,8 +25,8 @@ from lgcodec.cli.options import INPUTS, LIMIT, MACHINE, MODEL, TARGET, codec_of
 def preview(model: str, device: str, threads: int, max_pixels: int | None, quiet: bool, **options: Any) -> int:
     """Show what files look like from their first bytes: img.lgc becomes img.preview.png, or what -o says.
 
-    For JPEG files, of which it shows the blocks' means, an eighth as wide and high, and for files of models with a base
-    (compress --model vqvae), of which the start will do.
+    For files of models with a base (compress --model vqvae), of which the start will do. JPEG files, and images that
+    were rendered from luma and chroma, are shown an eighth as wide and high.
     """
     outputs = Outputs(**options, remove=False, recursive=False)
     codec = codec_of(model, device, threads, quiet, max_pixels)

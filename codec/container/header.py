@@ -62,6 +62,11 @@ class OriginReference:
     exceptions: tuple[int, int, int]
     parts: tuple[int, ...]
 
+    @property
+    def has_preview(self) -> bool:
+        """Whether it is luma and chroma that the image was rendered from, or what these are made of."""
+        return self.data[:1] in (b"\0", b"\2")  # rendered.KIND, coefficients.KIND
+
     def lengths(self) -> list[int]:
         """Of the exceptions, and of each part."""
         return [self.exceptions[0], *self.parts]
@@ -174,7 +179,7 @@ class Header:
     @property
     def preview_size(self) -> int:
         """Bytes from the file's start on that a preview takes; 0 where there is none."""
-        if isinstance(self.content, KeptReference):
+        if isinstance(self.content, KeptReference | OriginReference):
             return self.file_size if self.content.has_preview else 0
         return self.size + self.chunks[0] + self.base_size if self.base_size else 0
 

@@ -11,7 +11,7 @@ from lgcodec.boxes import Box
 from lgcodec.errors import FormatError
 from lgcodec.fields import Reader, varint
 from lgcodec.image import Samples
-from lgcodec.origins import exceptions, rendered
+from lgcodec.origins import exceptions, previews, rendered
 from lgcodec.origins.form import Plane
 from lgcodec.origins.origin import Given, JpegPlane, Part
 from lgcodec.plain import deflate, inflate
@@ -85,9 +85,8 @@ class Coefficients:
         """The planes that the JPEG has, without corrections. Raises FormatError where the JPEG does not have them."""
         from lgcodec.jpeg import idct
 
+        self._check(components)
         shapes, places = self.shapes(), (*self.places, self.places[-1])
-        if len(components) != len(shapes):
-            raise FormatError(f"a JPEG of {len(components)} components where an origin wants {len(shapes)}")
         planes = []
         for component, (height, width), (top, left) in zip(components, shapes, places, strict=False):
             rows, columns, _ = component.coefficients.shape
@@ -96,6 +95,35 @@ class Coefficients:
             plane = idct.plane(component.coefficients, component.steps, self.kind)
             planes.append(np.ascontiguousarray(plane[top : top + height, left : left + width]))
         return planes
+
+    def _check(self, components: Sequence[JpegPlane]) -> None:
+        if len(components) != self.components:
+            raise FormatError(f"a JPEG of {len(components)} components where an origin wants {self.components}")
+
+    def small(self, parts: Sequence[Given]) -> Samples:
+        """The picture an eighth as wide and high, uint8 [ceil(H / 8), ceil(W / 8), 1 or 3], near the image.
+
+        Of the JPEG it needs DC coefficients alone.
+        """
+        components, *others = parts
+        if components is None or isinstance(components, np.ndarray):
+            raise FormatError("a part is missing")
+        self._check(components)
+        (top, left), *chroma_places = self.places
+        y = previews.of_blocks(components[0], (1, top, self.height), (1, left, self.width))
+        if self.form is None:
+            return y[..., None]
+        rows, columns = self.form.axes()
+        if chroma_places:
+            rows, columns = (
+                (by, offset + by * place, length)
+                for (by, offset, length), place in zip((rows, columns), chroma_places[0], strict=True)
+            )
+            chroma = [previews.of_blocks(component, rows, columns) for component in components[1:]]
+        else:
+            planes = (part[..., 0] for part in others[:2] if isinstance(part, np.ndarray))
+            chroma = [previews.of_plane(plane, rows, columns) for plane in planes]
+        return self.form.coloured([y, *chroma], parts)
 
     def corrected(self, planes: Sequence[Plane]) -> list[Plane]:
         """The planes as they were. Raises FormatError."""

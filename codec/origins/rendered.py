@@ -13,9 +13,9 @@ from lgcodec.boxes import Box, area_of, intersection
 from lgcodec.errors import FormatError
 from lgcodec.fields import Reader, varint
 from lgcodec.image import Picture, Samples
-from lgcodec.origins import exceptions
+from lgcodec.origins import exceptions, previews
 from lgcodec.origins.conversions import CONVERSIONS, FOUR_FOUR_FOUR
-from lgcodec.origins.form import AXES, Enlargement, Rendering
+from lgcodec.origins.form import AXES, Enlargement, Plane, Rendering
 from lgcodec.origins.origin import Given, Inverted, Part
 
 if TYPE_CHECKING:
@@ -66,6 +66,33 @@ class Rendered:
                 x0, y0, x1, y1 = intersection(patch, box)
                 out[y0 - top : y1 - top, x0 - left : x1 - left] = part
         return np.concatenate([out, given[3]], -1) if self.alpha else out
+
+    def small(self, parts: Sequence[Given]) -> Samples:
+        """The picture an eighth as wide and high, uint8 [ceil(H / 8), ceil(W / 8), 3], near the image."""
+        y, c1, c2 = (part[..., 0] for part in parts[:3] if isinstance(part, np.ndarray))
+        rows, columns = self.axes()
+        chroma = (previews.of_plane(plane, rows, columns) for plane in (c1, c2))
+        return self.coloured([previews.of_plane(y, *self.axes(False)), *chroma], parts)
+
+    def axes(self, chroma: bool = True) -> tuple[previews.Axis, previews.Axis]:
+        """Of rows and of columns: where the pixels are in the planes of chroma, or in that of luma."""
+        of, form = self.rendering, self.rendering.enlargement
+        if not chroma:
+            return (1, 0, of.height), (1, 0, of.width)
+        return (form.rows.by, of.top, of.height), (form.columns.by, of.left, of.width)
+
+    def coloured(self, planes: Sequence[Plane], parts: Sequence[Given]) -> Samples:
+        """The small picture of small planes, with the patches, which are the last parts."""
+        out = CONVERSIONS[self.rendering.conversion].make().convert(*planes)
+        for (left, top, _, _), part in zip(self.patches, parts[len(parts) - len(self.patches) :], strict=True):
+            if isinstance(part, np.ndarray):
+                height, width, _ = part.shape
+                for k in range(3):
+                    small = previews.of_plane(part[..., k], (1, 0, height), (1, 0, width))
+                    at = out[top // previews.BY :, left // previews.BY :, k]
+                    at = at[: len(small), : small.shape[1]]
+                    at[:] = small[: at.shape[0], : at.shape[1]]
+        return out
 
     def write(self) -> bytes:
         of = self.rendering

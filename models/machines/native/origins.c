@@ -148,6 +148,11 @@ EXPORT i64 lgcodec_origin_luma(const Conversion *t, const u8 *rgb, i64 h, i64 w,
 typedef struct { i32 by, unit, even, odd; } Axis;
 typedef struct { Axis rows, columns; i32 bias[2][2], shift; } Enlargement;
 
+/* Whether samples lie between pixels, so that none is told by a single one. */
+static inline int is_between(const Enlargement *e) {
+    return (e->rows.even && e->rows.odd) || (e->columns.even && e->columns.odd);
+}
+
 /* out [h][w]: rows top.. and columns left.. of the enlarged x [sh][sw]. */
 EXPORT void lgcodec_origin_enlarge(const Enlargement *e, const u8 *x, i64 sh, i64 sw, i64 top, i64 left, i64 h, i64 w, u8 *out) {
     const Axis *R = &e->rows, *C = &e->columns;
@@ -193,36 +198,61 @@ EXPORT void lgcodec_origin_render(const Conversion *t, const u8 *y, const u8 *c1
  * that few values remain and a beam of states loses next to nothing. Going down, the first row of each strip is kept,
  * which the others have looked ahead for; then strips around wrong pixels are searched again, between held rows.
  */
-enum { BEAM = 48, WRONG = 1024, DEPTH = 4, POOL = 4096, SHELVES = 48 };
+enum { BEAM = 48, WRONG = 1024, DEPTH = 4, POOL = 4096, SHELVES = 256, SHELF = 2 * WRONG / SHELVES };
 
 typedef struct {
     u8 v[DEPTH], back;
     i32 cost;
 } State;
 
-/* The states that a column may be in, each once with its least cost; found by hashing. */
+/* The states that a column may be in, each once with its least cost; found by hashing. many: of them by cost, on shelves
+ * from `least` on; those on the first `full` shelves are `sum`, more than BEAM if a shelf less did not hold so many.
+ * limit: what a state may cost at most, less one, to be taken in the end, as far as is known. */
 typedef struct {
     State states[POOL];
     uint32_t slots[2 * POOL], stamp;
-    int count;
-    i32 best;
+    int count, full, sum, many[2 * SHELVES];
+    i32 best, least, limit;
 } Pool;
 
-static void pool_open(Pool *pool) {
-    pool->count = 0;
-    pool->best = INT32_MAX;
+/* least: what all states cost at least. */
+static void pool_open(Pool *pool, i32 least) {
+    pool->count = pool->sum = 0;
+    pool->full = 2 * SHELVES;
+    pool->best = pool->limit = INT32_MAX;
+    pool->least = least;
+    memset(pool->many, 0, sizeof pool->many);
     if (++pool->stamp == 1u << 19) memset(pool->slots, 0, sizeof pool->slots), pool->stamp = 1;
 }
 
+/* Counts a state that costs so much now, and before, if it was there, more. */
+static inline void pool_count(Pool *pool, i32 cost, i32 before) {
+    int to = (cost - pool->least) / SHELF, from = (before - pool->least) / SHELF;
+    if (cost < pool->best) {
+        pool->best = cost;
+        if (cost + SHELVES * SHELF < pool->limit) pool->limit = cost + SHELVES * SHELF;
+    }
+    if (to >= pool->full || to == from) return;
+    pool->many[to]++;
+    if (from < pool->full) { pool->many[from]--; return; }
+    pool->sum++;
+    while (pool->sum - pool->many[pool->full - 1] > BEAM) pool->sum -= pool->many[--pool->full];
+    i32 limit = pool->least + (pool->full + 1) * SHELF;             /* a shelf more: those of pool_take begin elsewhere */
+    if (pool->sum > BEAM && limit < pool->limit) pool->limit = limit;
+}
+
 static inline void pool_offer(Pool *pool, const State *state) {
+    if (state->cost >= pool->limit) return;
     uint32_t key;
     memcpy(&key, state->v, DEPTH);
     uint32_t at = (key * 2654435761u) >> 19;                        /* 13 bits: 2 * POOL slots */
-    if (state->cost < pool->best) pool->best = state->cost;
     while (pool->slots[at] >> 13 == pool->stamp) {
         State *had = pool->states + (pool->slots[at] & 8191);
         if (!memcmp(had->v, state->v, DEPTH)) {
-            if (state->cost < had->cost) *had = *state;
+            if (state->cost < had->cost) {
+                pool_count(pool, state->cost, had->cost);
+                *had = *state;
+            }
             return;
         }
         at = (at + 1) & (2 * POOL - 1);
@@ -230,22 +260,22 @@ static inline void pool_offer(Pool *pool, const State *state) {
     if (pool->count == POOL) return;
     pool->slots[at] = pool->stamp << 13 | (uint32_t)pool->count;
     pool->states[pool->count++] = *state;
+    pool_count(pool, state->cost, INT32_MAX);
 }
 
 /* The cheapest states, at most BEAM of them and none by two wrong pixels worse than the best; returns how many. */
 static int pool_take(const Pool *pool, State *to) {
-    int many[SHELVES] = {0}, count = 0, full = 0, sum = 0;
+    int next[SHELVES + 1] = {0}, count = 0;
     for (int i = 0; i < pool->count; i++) {
-        i32 shelf = (pool->states[i].cost - pool->best) / (2 * WRONG / SHELVES);
-        if (shelf < SHELVES) many[shelf]++;
+        i32 shelf = (pool->states[i].cost - pool->best) / SHELF;
+        if (shelf < SHELVES) next[shelf + 1]++, count++;
     }
-    while (full < SHELVES && sum + many[full] <= BEAM) sum += many[full++];
-    for (int pass = 0; pass < 2 && full < SHELVES + 1; pass++)
-        for (int i = 0; i < pool->count && count < BEAM; i++) {
-            i32 shelf = (pool->states[i].cost - pool->best) / (2 * WRONG / SHELVES);
-            if (pass ? shelf == full && full < SHELVES : shelf < full) to[count++] = pool->states[i];
-        }
-    return count;
+    for (int k = 1; k <= SHELVES; k++) next[k] += next[k - 1];
+    for (int i = 0; i < pool->count; i++) {
+        i32 shelf = (pool->states[i].cost - pool->best) / SHELF;
+        if (shelf < SHELVES && next[shelf] < BEAM) to[next[shelf]++] = pool->states[i];
+    }
+    return count < BEAM ? count : BEAM;
 }
 
 typedef struct { i32 above, own[DEPTH], below; i64 row; int top, parity; } Line; /* an output row's weights; top: its last own */
@@ -303,6 +333,12 @@ static int lines_of(const Solver *s, i64 i, int depth, int has_below, Line *out)
     return n;
 }
 
+static i32 least_of(const State *states, int count) {
+    i32 least = states->cost;
+    for (int k = 1; k < count; k++) if (states[k].cost < least) least = states[k].cost;
+    return least;
+}
+
 /* Tries all values of the strip's row d after those before it: all that break no bound (those near the guess, if they are
  * many), else those that break the fewest of what is not sure. */
 static void extend(Solver *s, const State *from, State *state, int d) {
@@ -355,7 +391,7 @@ static void extend(Solver *s, const State *from, State *state, int d) {
         int far = abs(value[i] - near);
         state->v[d] = value[i];
         state->cost = cost + WRONG * lost + (far > 15 ? 15 : far);
-        extend(s, from, state, d + 1);
+        if (state->cost < s->pool->limit) extend(s, from, state, d + 1);
     }
     state->v[d] = 0, state->cost = cost;
 }
@@ -373,6 +409,13 @@ static int columns_of(const Axis *C, i64 j, i64 sw, Column *out) {
     if (j < sw) out[m++] = (Column){j > 0 ? C->even : 0, j > 0 ? C->unit - C->even : C->unit, 2 * j, 0};
     if (j < sw && !C->odd) out[m++] = (Column){0, C->unit, 2 * j + 1, 1};
     return m;
+}
+
+/* Whether two states are the same in the rows that are telling: 255 there. */
+static inline int is_like(const State *a, const State *b, const u8 *telling) {
+    uint32_t x, y, mask;
+    memcpy(&x, a->v, DEPTH), memcpy(&y, b->v, DEPTH), memcpy(&mask, telling, DEPTH);
+    return !((x ^ y) & mask);
 }
 
 /* Searches rows i .. i + depth - 1, columns from .. to - 1, with the row above, the columns beside them and, if has_below,
@@ -419,14 +462,24 @@ static void solve_rows(Solver *s, i64 i, int depth, int has_below, int keep, i64
                     }
             break;
         }
-        pool_open(s->pool);
+        const State *first = j > from_column ? s->states + (j - 1) * BEAM : &start;
+        pool_open(s->pool, least_of(first, before));
         s->start = j == 0;
         s->forced = j == to_column;
         for (int d = 0; d < depth; d++) s->at[d] = (i + d) * sw + j;
+        u8 telling[DEPTH] = {0};                                    /* rows of the left column that pixels depend on */
+        for (int d = 0; d < depth; d++)
+            for (int q = 0; q < s->number[d]; q++)
+                for (int r = 0; r <= d; r++) if (s->pixels[d][q].l && s->pixels[d][q].line->own[r]) telling[r] = 255;
         for (int k = 0; k < before; k++) {
-            const State *from = j > from_column ? s->states + (j - 1) * BEAM + k : &start;
-            State state = {{0}, (u8)k, from->cost};
-            extend(s, from, &state, 0);
+            int worse = 0;                                          /* than another that leaves the same to what follows */
+            for (int g = 0; g < before && !worse; g++) {
+                i32 more = first[k].cost - first[g].cost;
+                worse = (more > 0 || (more == 0 && g < k)) && is_like(first + g, first + k, telling);
+            }
+            if (worse) continue;
+            State state = {{0}, (u8)k, first[k].cost};
+            extend(s, first + k, &state, 0);
         }
         before = pool_take(s->pool, s->states + j * BEAM);
         s->alive[j] = (u8)before;
@@ -533,7 +586,7 @@ EXPORT i64 lgcodec_origin_solve(const Enlargement *e, i64 sh, i64 sw, const u8 *
     wrong = wrong_in(&w, 0, sh * by);
     for (i64 round = 0; wrong && round < rounds && wrong <= limit; round++) {
         i64 last = wrong;
-        wrong = search_again(&w, round, by == 1 ? 1 : round < 2 ? 2 : 3, 4 << (round < 2 ? round : 2));
+        wrong = search_again(&w, round, by == 1 ? 1 : round < 2 || !is_between(e) ? 2 : 3, 4 << (round < 2 ? round : 2));
         if (wrong >= last && round > 2) break;
     }
 done:
@@ -553,6 +606,20 @@ done:
 typedef struct { u64 bits[4]; } Set;                                /* of values of the first plane */
 typedef struct { uint32_t key; i32 count; Set set; } Run;
 
+/* What the bounds of a column say of the first plane, given the second plane's two samples: sets of the n bounds `which`;
+ * none of the others can be right. */
+typedef struct { u8 is_known, n, which[8]; Set set[8]; } Seen;
+
+/* A pixel, of samples in the left and the right column with weights l and r, and of held ones. alone: the new sample's. */
+typedef struct {
+    i32 l, r, held[2], exact[2];
+    float inverse;
+    const u8 *rgb;
+    int known, alone;
+} Bound;
+
+enum { RUNS = 1 << 16, SECONDS = 24, BROAD = 64, FIRSTS = 5 };
+
 typedef struct {
     const Conversion *t;
     const Enlargement *e;
@@ -565,25 +632,23 @@ typedef struct {
     State *states;
     u8 *alive;
     Pool *pool;
+    Seen *seen;                                     /* [BEAM][SECONDS + FIRSTS] by the left and the new second */
     int again;                                                      /* in a later round than the first */
 } Joint;
 
-/* A pixel, of samples in the left and the right column with weights l and r, and of held ones. alone: the new sample's. */
-typedef struct {
-    i32 l, r, held[2], exact[2];
-    float inverse;
-    const u8 *rgb;
-    int known, alone;
-} Bound;
-
-enum { RUNS = 1 << 14, SECONDS = 24, BROAD = 64, FIRSTS = 5 };
-
 static inline int has(const Set *set, int v) { return set->bits[v >> 6] >> (v & 63) & 1; }
+
+/* 64 bits of a set, from value `from` on, which may be less than 0. */
+static inline u64 bits_from(const Set *set, int from) {
+    if (from < 0) return set->bits[0] << -from;
+    int word = from >> 6, bit = from & 63;
+    return set->bits[word] >> bit | (bit && word < 3 ? set->bits[word + 1] << (64 - bit) : 0);
+}
 
 /* The first plane's values that some Y renders pixel p with, and the second's; NULL if there are none. */
 static const Run *firsts_of(Joint *s, const u8 *p, int second) {
     uint32_t key = ((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)second) ^ 1u << 31;
-    Run *run = s->runs + ((key * 2654435761u) >> 18);
+    Run *run = s->runs + ((((key | 255) * 2654435761u >> 16) + (uint32_t)second) & (RUNS - 1)); /* neighbours side by side */
     if (run->key == key && key) return run->count ? run : NULL;
     const Conversion *t = s->t;
     i32 least[256], most[256];
@@ -604,6 +669,19 @@ static const Run *firsts_of(Joint *s, const u8 *p, int second) {
         }
     }
     return run->count ? run : NULL;
+}
+
+/* Whether a value of the first plane's new sample is right for a bound: had + r value is in the set, shifted. */
+typedef struct { const Set *set; i32 had, r; } Test;
+
+static void see(Joint *s, const Bound *bounds, int total, int left, int second, Seen *seen) {
+    seen->is_known = 1, seen->n = 0;
+    for (const Bound *p = bounds; p < bounds + total; p++) {
+        int u = (p->held[1] + p->l * left + p->r * second) >> s->e->shift;
+        const Run *run = p->known == 2 ? firsts_of(s, p->rgb, u) : NULL;
+        const Set *set = run ? &run->set : p->known == 1 && u == p->exact[1] ? s->one + p->exact[0] : NULL;
+        if (set) seen->set[seen->n] = *set, seen->which[seen->n++] = (u8)(p - bounds);
+    }
 }
 
 /* Whether the pixel at (r, c) of the enlarged planes comes out wrong. */
@@ -685,7 +763,7 @@ static int seconds_of(Joint *s, const Bound *bounds, int total, int now, u8 *out
 static void solve_both(Joint *s, i64 i, i64 from_column, i64 to_column) {
     const Enlargement *e = s->e;
     i64 sw = s->sw;
-    int between = (e->rows.even && e->rows.odd) || (e->columns.even && e->columns.odd);
+    int between = is_between(e);
     Solver axis = {.e = e, .sh = s->sh};
     Line lines[2 * DEPTH + 2];
     int n = lines_of(&axis, i, 1, s->again || between, lines), before = 1;
@@ -717,9 +795,17 @@ static void solve_both(Joint *s, i64 i, i64 from_column, i64 to_column) {
             count = seconds_of(s, bounds, total, now[1][j], seconds, &fixed);
             forced = fixed >= 0;
         }
-        pool_open(s->pool);
+        const State *first = j > from_column ? s->states + (j - 1) * BEAM : &start;
+        pool_open(s->pool, least_of(first, before));
+        u8 rows[256] = {0};
+        int many = 0;
         for (int g = 0; g < before; g++) {
-            const State *f = j > from_column ? s->states + (j - 1) * BEAM + g : &start;
+            const State *f = first + g;
+            if (!rows[f->v[1]]) {
+                for (int c = 0; c < count; c++) s->seen[many * (SECONDS + FIRSTS) + c].is_known = 0;
+                rows[f->v[1]] = (u8)++many;
+            }
+            int row = rows[f->v[1]] - 1;
             i32 low = 0, high = 255;
             for (p = bounds; p < bounds + total && !forced; p++) {
                 if (p->known != 1 || !p->r) continue;
@@ -736,35 +822,46 @@ static void solve_both(Joint *s, i64 i, i64 from_column, i64 to_column) {
             }
             for (int c = 0; c < count; c++) {
                 i32 second = seconds[c], cost = f->cost + far_cost(second, expected[1]), a1 = 0, b1 = 255;
-                if (s->pool->count && cost >= s->pool->best + 2 * WRONG) continue;
+                if (cost >= s->pool->limit) continue;
                 if (any && (second < low || second > high)) continue;
-                struct { const Set *set; i32 had, r; } tests[8];
+                Test tests[8];
                 const Set *own = NULL;
                 int k = 0;
-                for (p = bounds; p < bounds + total; p++) {
-                    i32 u2 = (p->held[1] + p->l * f->v[1] + p->r * second) >> e->shift, had = p->held[0] + p->l * f->v[0];
-                    const Run *run = p->known == 2 ? firsts_of(s, p->rgb, u2) : NULL;
-                    const Set *set = run ? &run->set : p->known == 1 && u2 == p->exact[1] ? s->one + p->exact[0] : NULL;
-                    if (!set || (!p->r && !has(set, had >> e->shift))) { cost += WRONG; continue; }
-                    if (!p->r) continue;
-                    if (p->alone) own = set;
-                    tests[k].set = set, tests[k].had = had, tests[k++].r = p->r;
+                Seen *seen = s->seen + row * (SECONDS + FIRSTS) + c;
+                if (!seen->is_known) see(s, bounds, total, f->v[1], second, seen);
+                cost += WRONG * (total - seen->n);
+                for (int q = 0; q < seen->n; q++) {
+                    p = bounds + seen->which[q];
+                    const Set *set = seen->set + q;
+                    i32 had = p->held[0] + p->l * f->v[0];
+                    if (!p->r) { cost += WRONG * !has(set, had >> e->shift); continue; }
+                    tests[k] = (Test){set, had, p->r};
+                    if (p->alone) own = set, tests[k] = tests[0], tests[0] = (Test){set, had, p->r}; /* whose values are tried */
+                    k++;
                     if (p->known == 2) continue;
                     i32 base = p->exact[0] << e->shift;
                     i32 a = -floor_times(had - base, p->inverse), b = floor_times(base + (1 << e->shift) - 1 - had, p->inverse);
                     if (a > a1) a1 = a;
                     if (b < b1) b1 = b;
                 }
-                if (s->pool->count && cost >= s->pool->best + 2 * WRONG) continue;
+                if (cost >= s->pool->limit) continue;
                 if (a1 > b1) a1 = 0, b1 = 255;
                 if (forced) a1 = b1 = fixed, own = NULL;
                 u8 value[FIRSTS];
                 i32 near = k ? expected[0] : now[0][j], middle = near < a1 ? a1 : near > b1 ? b1 : near;
-                int values = 0, fewest = k + 1;
-                for (int d = 0; d <= 64 && (fewest || values < FIRSTS) && (d <= 16 || own); d++) {
-                    i32 v = middle + (d & 1 ? -(d + 1) / 2 : d / 2), bad = 0;
-                    if (v < a1 || v > b1 || (d && own && !has(own, v))) continue;
-                    for (int q = 0; q < k && bad <= fewest; q++)
+                int values = 0, fewest = (s->pool->limit - 1 - cost) / WRONG;
+                fewest = (fewest < k ? fewest : k) + 1;
+                i32 reach = own ? 32 : 8, from = middle - reach > a1 ? middle - reach : a1;
+                i32 to = middle + reach - (reach == 32) < b1 ? middle + reach - (reach == 32) : b1;
+                u64 open = (own ? bits_from(own, middle - 32) | (u64)1 << 32 : ~(u64)0) & (u64)-1 >> (31 - to + middle)
+                    & (u64)-1 << (from - middle + 32);              /* bit 32 is the middle */
+                while (open && (fewest || values < FIRSTS)) {
+                    uint32_t under = (uint32_t)open, over = (uint32_t)(open >> 32);
+                    int down = under ? __builtin_clz(under) + 1 : 64, up = over ? __builtin_ctz(over) : 64;
+                    i32 v = down <= up ? middle - down : middle + up, bad = 0;
+                    open &= ~((u64)1 << (v - middle + 32));
+                    if (k && cost + far_cost(v, expected[0]) >= s->pool->limit) break; /* so are those further away */
+                    for (int q = own && v != middle; q < k && bad <= fewest; q++)
                         bad += !has(tests[q].set, (tests[q].had + tests[q].r * v) >> e->shift);
                     if (bad < fewest) fewest = bad, values = 0;
                     if (bad == fewest && values < FIRSTS) value[values++] = (u8)v;
@@ -811,9 +908,9 @@ EXPORT i64 lgcodec_origin_repair(const Conversion *t, const Enlargement *e, cons
     Joint s = {.t = t, .e = e, .sh = sh, .sw = sw, .top = top, .left = left, .h = h, .w = w, .rgb = rgb, .known = known,
                .exact = {exact1, exact2}, .x = {x1, x2}, .unit = luma_unit(t), .runs = calloc(RUNS, sizeof(Run)),
                .states = malloc(sizeof(State) * BEAM * (size_t)sw), .alive = malloc((size_t)sw),
-               .pool = calloc(1, sizeof(Pool))};
+               .pool = calloc(1, sizeof(Pool)), .seen = malloc(sizeof(Seen) * BEAM * (SECONDS + FIRSTS))};
     Wrong found = {.of = &s, .count = count_both, .search = search_both};
-    if (!wrong_open(&found, sh, sw, e) || !s.runs || !s.states || !s.alive || !s.pool) { wrong = -1; goto done; }
+    if (!wrong_open(&found, sh, sw, e) || !s.runs || !s.states || !s.alive || !s.pool || !s.seen) { wrong = -1; goto done; }
     for (int v = 0; v < 256; v++) s.one[v].bits[v >> 6] = (u64)1 << (v & 63);
     wrong = wrong_in(&found, 0, sh * e->rows.by);
     for (i64 round = 0; wrong && round < rounds; round++) {
@@ -827,6 +924,7 @@ done:
     free(s.states);
     free(s.alive);
     free(s.pool);
+    free(s.seen);
     free(found.bad);
     return wrong;
 }
