@@ -344,8 +344,6 @@ def preview(file: File, options: Options) -> NDArray[np.uint8]:
 
 def _unseen(header: Header) -> str:
     """Why a file has no preview, and what makes one."""
-    if isinstance(header.content, OriginReference):
-        return "it holds what the image was rendered from (compress with --model vqvae --origin none makes one)"
     if header.model is None:
         return "no model codes it, because plain methods take less"
     return "its model makes none (compress with --model vqvae does)"

@@ -235,6 +235,8 @@ def _is_clear(best: tuple[int, bytes], tile: Tile) -> bool:
     """Whether contexts are so much shorter than what is called WebP's best that nothing slower need be tried."""
     if best[0] != CONTEXTS:
         return False
+    if _narrowest(tile) == 1:
+        return True  # of bits WebP takes 0.8 to 0.9 of PNG, contexts half
     webp = METHODS[WEBP].encode(tile, 1)
     return webp is None or len(best[1]) < _CLEAR * len(webp)
 

@@ -299,11 +299,11 @@ def test_a_preview_needs_the_bases_alone(channels: int) -> None:
 
 
 def test_a_file_without_bases_has_no_preview() -> None:
-    origin = (Path(__file__).parent / "golden" / "origin-bt601.lgc").read_bytes()
+    origin = (Path(__file__).parent / "golden" / "origin-levels-grey.lgc").read_bytes()
     for data, reason in (
         (SMALL_TILES.compress(texture(20, 20)), "its model makes none"),
         (LAYERED.compress(np.zeros((4, 4), np.uint8)), "plain methods take less"),
-        (origin, "rendered from .*--origin none"),
+        (origin, "neither luma and chroma nor a JPEG"),
     ):
         with pytest.raises(InputError, match=f"no preview: .*{reason}"):
             LAYERED.preview(data)
