@@ -34,6 +34,7 @@ UP, SIDE = 3, 4
 DOMAIN, SHADES = 4096, 33  # of stretched probabilities, in octaves / 256; places of a curve over them
 MOST_SEEN, MOST_WEIGHT = 255, 1 << 22
 WORD = (1 << 32) - 1
+_PATIENCE = 1 << 14  # pixels that take seconds in Python
 
 
 @functools.cache
@@ -343,6 +344,10 @@ class Contexts:
         if native.is_available():
             tile, size = native.decode(tables(), data, shape)
         else:
+            if shape[0] * shape[1] > _PATIENCE:
+                from lgcodec.models.machines import choose
+
+                choose.say_once(f"machine native {choose.missing('native')}; without it graphics take minutes a megapixel")
             tile, code = run(shape, None, data)
             size = len(code)
         if size != len(data):

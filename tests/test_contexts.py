@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lgcodec import contexts, plain
 from lgcodec.errors import FormatError
+from lgcodec.models.machines import choose
 from lgcodec.models.machines.native import contexts as native
 from lgcodec.models.machines.native import library
 
@@ -120,3 +121,13 @@ def test_what_repeats_takes_a_thousandth_of_a_bit() -> None:
     tile[::2] = 9
     _, code = contexts.run(tile.shape, tile, None)
     assert len(code) < 40
+
+
+def test_what_is_slow_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    shape, code = (100, 200, 1), b""  # zeros, by the first candidates alone
+    monkeypatch.setattr(library, "available", lambda: ())
+    choose.say_once.cache_clear()
+    contexts.Contexts().decode(code, shape)
+    choose.say_once.cache_clear()
+    assert "graphics take minutes a megapixel" in caplog.text
+    assert "not compiled" in caplog.text

@@ -278,13 +278,13 @@ def test_the_automatic_choice_falls_back_and_says_so_once(
     first, second, *_ = IN_ORDER
     assert choose.choose(device).name == next(name for name in IN_ORDER if missing(name) is None)
     monkeypatch.setattr(choose, "missing", lambda name: "is not here today" if name == first else None)
-    choose._say_once.cache_clear()
+    choose.say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert [choose.choose(device).name for _ in range(3)] == [second] * 3
     assert [record.getMessage() for record in caplog.records] == [
         f"machine {first} is not here today; without it models are many times slower"
     ]
-    choose._say_once.cache_clear()
+    choose.say_once.cache_clear()
 
 
 def test_a_device_that_nothing_serves_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,12 +144,13 @@ def _first(device: str) -> str:
             return name
         if name == rows[-1]:
             raise ModelError(f"device {device}: {reason}")
-        _say_once(f"machine {name} {reason}; without it models are many times slower")
+        say_once(f"machine {name} {reason}; without it models are many times slower")
     raise ModelError(f"device {device}: no machine serves it")
 
 
 @functools.cache
-def _say_once(message: str) -> None:
+def say_once(message: str) -> None:
+    """Logs what makes this slow, the first time."""
     import logging
 
     logging.getLogger(__name__).warning(message)
