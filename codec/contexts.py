@@ -347,7 +347,8 @@ class Contexts:
             if shape[0] * shape[1] > _PATIENCE:
                 from lgcodec.models.machines import choose
 
-                choose.say_once(f"machine native {choose.missing('native')}; without it graphics take minutes a megapixel")
+                reason = choose.missing("native")
+                choose.say_once(f"machine native {reason}; without it graphics take minutes a megapixel")
             tile, code = run(shape, None, data)
             size = len(code)
         if size != len(data):
