@@ -35,6 +35,8 @@ _SURE = 9  # the effort that tries plain methods on photographs as well, which h
 _ANY = 1 << 62  # pixels
 _CLEAR = 0.7  # of what squares of the image promise: learning makes the rest of it smaller than they are
 _SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its classes, are tried on
+# Pixels of an image that is looked at before a model codes all of it, how many squares of it, bits that say nothing.
+_LARGE, _MORE_SQUARES, _SLACK = 1 << 18, 16, 512
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 _CHAINED = Stream(np.zeros(0, np.uint32), 0.0)  # stands for a tile whose bits are in a chain
 
@@ -86,6 +88,8 @@ def encode(
             tried = []
     unfitted = 0
     for plan in tried:
+        if files and plan.uses_model and (yield from _needs_no_model(picture, plan, min(map(len, files)), options)):
+            continue
         made = yield from encode_plan(picture, plan, digest, options, meter)
         unfitted, files = len(made[0]), files + made
     is_open = not chain and all(plan.uses_model for plan in tried)
@@ -152,6 +156,23 @@ def _is_clear(pictures: Sequence[Picture], size: int, options: Options) -> Gener
         area = sum(tile[..., 0].size for tile in tiles)
         bits += sum(stream.ideal_bits for stream in streams) / area * picture.area
     return 8 * size < _CLEAR * bits
+
+
+def _needs_no_model(picture: Picture, plan: Plan, size: int, options: Options) -> Generator[Request, Any, bool]:
+    """Whether a model would take far more than `size` bytes for a large image, and of no square much less than plain
+    methods do. Of small ones, and with the most effort, that is found out by coding them.
+    """
+    latent = isinstance(options.load().coding, LatentCoding)
+    if picture.area < _LARGE or options.effort == _SURE or latent:
+        return False
+    places = boxes.squares(picture.width, picture.height, _SIDE, _MORE_SQUARES)
+    tiles = [plan.components[0].take(picture.samples(box)) for box in places]
+    streams = yield Encode(options.load(), b"", [colour.forward(tile, plan.transform) for tile in tiles])
+    bits = [stream.ideal_bits for stream in streams]
+    if 8 * size > _CLEAR * sum(bits) / sum(map(boxes.area_of, places)) * picture.area:
+        return False
+    alone = each(options.workers(), lambda tile: 8 * len(plain.encode(tile, plain.HASTE)[1]), tiles)
+    return all(model > _CLEAR * other - _SLACK for model, other in zip(bits, alone, strict=True))
 
 
 def encode_plan(

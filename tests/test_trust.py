@@ -20,7 +20,7 @@ from PIL import Image
 from strategies import FakeModel, arrays, texture
 
 import lgcodec
-from lgcodec import Codec, container, plain
+from lgcodec import Codec, container, encode, plain
 from lgcodec.boxes import squares
 from lgcodec.errors import FormatError, InputError, LgcodecError, MetadataWarning
 from lgcodec.plan import may_be_smaller
@@ -368,3 +368,27 @@ def test_a_fork_after_use_of_a_model() -> None:
 
 def test_errors_are_one_tree() -> None:
     assert issubclass(InputError, LgcodecError)
+
+
+def test_large_graphics_are_not_coded_by_a_model_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But an image that is a photograph in part is."""
+    tried: list[bool] = []
+    usual = encode.encode_plan
+
+    def counted(picture: Any, plan: Any, *others: Any) -> Any:
+        tried.append(plan.uses_model)
+        return usual(picture, plan, *others)
+
+    monkeypatch.setattr(encode, "encode_plan", counted)
+    random = np.random.default_rng(4)
+    letters = random.integers(0, 2, (26, 12, 8)).astype(np.uint8)
+    text = letters[random.integers(0, 26, (46, 70))].swapaxes(1, 2).reshape(552, 560)
+    drawing = np.stack([240 - 200 * text, 240 - 190 * text, 250 - 180 * text], axis=2).astype(np.uint8)
+    soft = np.cumsum(np.cumsum(random.normal(0, 1, (552, 280, 1)), axis=0), axis=1)
+    photograph = (soft * 60 / soft.std() + 128 + random.normal(0, 3, (552, 280, 3))).clip(0, 255).astype(np.uint8)
+    codec = Codec("fast", verify=False)
+    for image, is_mixed in ((drawing, False), (np.concatenate([drawing[:, :280], photograph], axis=1), True)):
+        tried.clear()
+        data = codec.compress(image)
+        assert any(tried) is is_mixed
+        np.testing.assert_array_equal(codec.decompress(data), image)
