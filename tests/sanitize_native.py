@@ -190,7 +190,8 @@ def main() -> None:
         }
         tests = [str(path) for path in sorted((ROOT / "tests").glob("test_native*.py"))]
         tests += [str(ROOT / "tests" / name) for name in ("test_jpeg.py", "test_coefficients.py", "test_contexts.py")]
-        for job in (["-m", "pytest", "-q", *tests], [__file__, "--here", "--seconds", str(arguments.seconds)]):
+        fuzzers = [__file__, "--here", "--seconds", str(arguments.seconds)]
+        for job in (["-m", "pytest", "-q", "-n", "2", *tests], fuzzers):
             subprocess.run([sys.executable, *job], check=True, env=environment, cwd=ROOT)
 
 
