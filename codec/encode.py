@@ -86,14 +86,14 @@ def encode(
                 files.append((yield from encode_origin(picture, found, digest, options)))
         if files and photographic and (yield from _is_clear([picture], size, options)):
             tried = []
-    unfitted = 0
+    unfitted = min(map(len, files), default=0)
     for plan in tried:
         if files and plan.uses_model and (yield from _needs_no_model(picture, plan, min(map(len, files)), options)):
             continue
         made = yield from encode_plan(picture, plan, digest, options, meter)
         unfitted, files = len(made[0]), files + made
     is_open = not chain and all(plan.uses_model for plan in tried)
-    if is_open and (options.effort == _SURE or (tried and may_be_smaller(picture, unfitted, is_part=is_part))):
+    if is_open and (options.effort == _SURE or may_be_smaller(picture, unfitted, is_part=is_part)):
         files += yield from encode_plan(picture, without_model(picture), digest, quick, meter)
     best = min(files, key=len)
     if options.verify:

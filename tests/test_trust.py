@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn import image_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -392,3 +393,10 @@ def test_large_graphics_are_not_coded_by_a_model_in_vain(monkeypatch: pytest.Mon
         data = codec.compress(image)
         assert any(tried) is is_mixed
         np.testing.assert_array_equal(codec.decompress(data), image)
+
+
+def test_an_origin_is_held_against_plain_methods_too() -> None:
+    """Few colours, most of whose levels occur: the levels are an origin, context mixing of the pixels is shorter."""
+    image = image_of(33343)
+    auto, none = (Codec("fast", threads=1, origin=origin).compress(image) for origin in ("auto", "none"))
+    assert len(auto) <= len(none)
