@@ -209,7 +209,7 @@ METHODS: dict[int, Method] = {
     WEBP: WebP(),
 }
 NAMES = {MODEL: "model"} | {wire_id: method.name for wire_id, method in METHODS.items()}
-_SLOW = (4, WEBP)
+_SLOW = 4  # from here on methods take longer than a look whether they can win
 
 
 def encode(tile: Tile, effort: int) -> tuple[int, bytes]:
@@ -223,7 +223,7 @@ def encode(tile: Tile, effort: int) -> tuple[int, bytes]:
     best = 1, b""
     for wire_id, method in METHODS.items():  # WebP comes last: its strongest settings take minutes on noise
         busy = bool(best[1]) and len(best[1]) > _NOISE_RATIO * tile.size
-        if wire_id in _SLOW and effort < _ALL and tile.size > _SMALL and _is_clear(best, tile):
+        if wire_id == _SLOW and effort < _ALL and tile.size > _SMALL and _is_clear(best, tile):
             break
         code = method.encode(tile, 1 if busy else effort)
         if code is not None and (not best[1] or len(code) < len(best[1])):
