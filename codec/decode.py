@@ -26,6 +26,7 @@ from lgcodec.origins.origin import Given, Origin
 from lgcodec.work import Coded, Decode, DecodeChain, Meter, Progress, Request, batches, run, words_of
 
 Give = Callable[[Component, Box, Samples], None]  # takes the samples of a component's tile
+_AT_ONCE = 1 << 25  # pixels of tiles by plain methods that are decoded side by side: as many as the largest one has
 Rescued = tuple[Samples, list[Box]]  # uint8 [H, W, channels], and the boxes of tiles that are damaged, which are grey
 
 
@@ -271,11 +272,14 @@ def decode_tiles(
     def finish(job: Job, planes: Tile) -> None:
         give(job.component, job.box, job.component.give(colour.inverse(planes, tiles.transform)))
 
-    for job in jobs:
-        method = tiles.index[job.place].method
-        if method != plain.MODEL:
-            tile = plain.decode(method, file.stream(job.place), job.tile_shape)
-            give(job.component, job.box, job.component.give(tile))
+    def finish_plain(job: Job) -> None:
+        tile = plain.decode(tiles.index[job.place].method, file.stream(job.place), job.tile_shape)
+        give(job.component, job.box, job.component.give(tile))
+
+    others = [job for job in jobs if tiles.index[job.place].method != plain.MODEL]
+    for batch in batches(others, _AT_ONCE // max((area_of(job.box) for job in others), default=1)):
+        each(options.workers(), finish_plain, batch)
+        for job in batch:
             meter.add(job.work(header.mode.channels))
     if model is None or tiles.model is None:
         return

@@ -328,6 +328,33 @@ def test_net_bits_are_the_bound(name: str) -> None:
     assert least is None or abs(training.information(model, x.reshape(-1, 5, 4).astype(np.uint8))[0]) < 1e-4
 
 
+def gradients(model: floats.Latents, bound: Callable[[], torch.Tensor]) -> tuple[list[float], torch.Tensor]:
+    """Of 20 draws: the bounds, and the gradients of all parameters, the posterior's first, [20, parameters]."""
+    torch.manual_seed(1)
+    parameters, values, rows = [*model.posterior.parameters(), *model.likelihood.parameters()], [], []
+    for _ in range(20):
+        loss = bound().mean()
+        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]).double())
+        values.append(loss.item())
+    return values, torch.stack(rows)
+
+
+def test_gradients_of_weighted_draws() -> None:
+    """Those of the tight bound, on average, with less noise in the posterior's once it is near the true one."""
+    model, rng = latents_of("iwae", (5, 4)), np.random.default_rng(2)
+    pictures = torch.from_numpy(rng.integers(0, 2, (4, 20)))
+    x, n = pictures[:1].repeat(300, 1), sum(p.numel() for p in model.posterior.parameters())
+    values, plain = gradients(model, lambda: model.bound(x, model.samples))
+    same, weighted = gradients(model, lambda: model.weighted(x))
+    assert values == pytest.approx(same, rel=1e-6)
+    np.testing.assert_allclose(plain[:, n:], weighted[:, n:], rtol=1e-3, atol=1e-7)
+    assert (plain - weighted)[:, :n].mean(0).norm() < 0.15 * plain[:, :n].mean(0).norm()
+    descend(model, pictures)
+    _, plain = gradients(model, lambda: model.bound(x, model.samples))
+    _, weighted = gradients(model, lambda: model.weighted(x))
+    assert weighted[:, :n].var(0).sum() < 0.5 * plain[:, :n].var(0).sum()
+
+
 @pytest.mark.parametrize("name", ["gated", "order_agnostic", "vae", "mixture"])
 def test_pictures_are_completed(name: str, tmp_path: Path) -> None:
     """What is known stays, and the rest follows from it."""

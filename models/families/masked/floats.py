@@ -234,19 +234,20 @@ class FloatGraph(nn.Module):
         own = inputs[0].shape[1]
         weight, state = self.weights[str(i)], inputs[0].new_zeros(len(inputs[0]), 0, 2 * C)
         given = F.linear(inputs[0].transpose(1, 2), weight[:, :own], self.biases[str(i)])  # [B, units, outputs]
-        states, order = [], []
-        for at, before in masks.levels[i]:
+        order = np.concatenate([at for at, _ in masks.levels[i]])
+        # split once: the gradient of an index into `given` would be as large as `given`, at each level
+        levels = given[:, order].split([len(at) for at, _ in masks.levels[i]], dim=1)
+        states = []
+        for level, (_, before) in zip(levels, masks.levels[i], strict=True):
             read = F.pad(state, (0, 0, 0, 1))[:, before]  # [B, n, P, 2 C]
-            a = given[:, at] + F.linear(read[..., :C].flatten(2), weight[:, own:])
+            a = level + F.linear(read[..., :C].flatten(2), weight[:, own:])
             new, out, enter, *keep = a.float().chunk(3 + P, dim=-1)
             c = torch.tanh(new) * torch.sigmoid(enter)
             for p, gate in enumerate(keep):
                 c = c + torch.sigmoid(gate) * read[:, :, p, C:] / P
             state = torch.cat([torch.sigmoid(out) * torch.tanh(c), c], dim=-1)
             states.append(state)
-            order.append(at)
-        back = np.argsort(np.concatenate(order))
-        return torch.cat(states, dim=1)[:, back].transpose(1, 2)
+        return torch.cat(states, dim=1)[:, np.argsort(order)].transpose(1, 2)
 
 
 def _rounded(y: Tensor) -> Tensor:
@@ -331,24 +332,29 @@ class Latents(nn.Module):
             self.posterior.origin = -1.0  # black: most pixels of most pictures, which would move all units together
         self.warm_up, self.step = warm_up, 0
 
-    def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
-        """For so many draws of the latents: nats of log q(z) - log p(z) of each, [B samples, latents], and of x given
-        z, [B samples]; those of a picture one after the other.
+    def draw(self, x: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents of each picture, their posterior's means and log precisions, each [B samples, latents]; those of a
+        picture one after the other.
         """
         given = self.likelihood.seen[x]
         out = self.posterior(given.new_zeros(len(x), self.likelihood.graph.given), given=given)
         mean, ratio = _normal(out.repeat_interleave(samples, 0))
-        x = x.repeat_interleave(samples, 0)
-        noise = torch.randn_like(mean)
-        z = mean + noise * torch.exp(-ratio)
-        nats = ratio - noise**2 / 2
+        return mean + torch.randn_like(mean) * torch.exp(-ratio), mean, ratio
+
+    def nats(self, x: Tensor, z: Tensor, mean: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        """log q(z) - log p(z) of each latent that was drawn, [B samples, latents], and -log p(x|z), [B samples]."""
+        nats = ratio - ((z - mean) * torch.exp(ratio)) ** 2 / 2
         if self.prior is None:
             nats = nats + z**2 / 2
         else:
             m, r = _normal(self.prior(z))
             nats = nats + ((z - m) * torch.exp(r)) ** 2 / 2 - r
-        out = self.likelihood(x, given=2 * z)
-        return nats, bits(self.likelihood.graph, out, x).sum(1) * math.log(2)
+        x = x.repeat_interleave(len(z) // len(x), 0)
+        return nats, bits(self.likelihood.graph, self.likelihood(x, given=2 * z), x).sum(1) * math.log(2)
+
+    def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
+        """`nats` for so many draws of the latents."""
+        return self.nats(x, *self.draw(x, samples))
 
     def bound(self, x: Tensor, samples: int = 1) -> Tensor:
         """Nats of each picture [B]: -ELBO, or the bound of more samples."""
@@ -356,12 +362,24 @@ class Latents(nn.Module):
         weights = -nats.sum(1) - likelihood
         return math.log(samples) - torch.logsumexp(weights.view(len(x), samples), dim=1)
 
+    def weighted(self, x: Tensor) -> Tensor:
+        """`bound` of `samples` draws, whose gradients reach the posterior through the latents alone, by the square of
+        their weights: the same on average, and the less noisy the tighter the bound (Tucker et al. 2019, equation 7).
+        """
+        z, mean, ratio = self.draw(x, self.samples)
+        nats, likelihood = self.nats(x, z, mean.detach(), ratio.detach())
+        weights = (-nats.sum(1) - likelihood).view(len(x), self.samples)
+        share = torch.softmax(weights.detach(), dim=1).view(-1, 1)
+        if z.requires_grad:
+            z.register_hook(lambda gradient: gradient * share)
+        return math.log(self.samples) - torch.logsumexp(weights, dim=1)
+
     def loss(self, x: Tensor) -> Tensor:
         """Bits per dim, with the options above."""
         self.step += 1
         size = x.shape[1] * math.log(2)
         if self.samples > 1:
-            return self.bound(x, self.samples).mean() / size
+            return self.weighted(x).mean() / size
         nats, likelihood = self.terms(x)
         spent = nats.mean(0).clamp(min=self.free_bits * math.log(2)).sum()
         spent = spent if self.rate is None else torch.abs(spent - self.rate)

@@ -7,7 +7,8 @@ enum {
     CANDIDATES = 3,
     KNOWN = ORDERS + 2,     /* inputs of the mixer of candidates */
     VIEWS = 13,             /* contexts of a bit */
-    SEEN = 2 * VIEWS + 1,   /* inputs of the mixers of bits */
+    SEEN = 2 * VIEWS + 1,   /* inputs of the mixers of bits, */
+    PADDED = 32,             /* and what vectors hold of them: the others are 0 */
     UP = 3, SIDE = 4,       /* margins */
     MOST_CHANNELS = 4,
     SHADES = 33,            /* places of a curve */
@@ -37,7 +38,6 @@ typedef struct {
 
 typedef struct {
     int32_t *weights, *row;   /* [sets][inputs], and the set in use */
-    int64_t inputs;
     int32_t probability;
 } Mixer;
 
@@ -57,7 +57,6 @@ typedef struct {
     uint8_t *groups;          /* [VIEWS][2**group_bits][16] */
     uint32_t *trusts, *states, *curve, *bit_curve; /* adaptive probabilities */
     Mixer candidates, by_bits, by_texture;
-    int32_t inputs[SEEN];
 } Mixing;
 
 INLINE uint32_t mix(uint32_t a, uint32_t b) {
@@ -73,15 +72,6 @@ static int64_t bits_of(int64_t area, int64_t low, int64_t high) {
     int64_t bits = low;
     while (bits < high && (int64_t)1 << bits < area) bits++;
     return bits;
-}
-
-static void mixer_lay_out(Mixer *mixer, Arena *arena, int64_t inputs, int64_t sets) {
-    mixer->inputs = inputs;
-    mixer->weights = TAKE(arena, int32_t, inputs * sets);
-}
-
-static void mixer_begin(Mixer *mixer, int64_t sets, int32_t weight) {
-    for (int64_t i = 0; i < mixer->inputs * sets; i++) mixer->weights[i] = weight;
 }
 
 enum {
@@ -103,9 +93,9 @@ static int64_t lay_out(Mixing *m, uintptr_t block, int64_t height, int64_t width
     m->states = TAKE(&arena, uint32_t, VIEWS * MOST_CHANNELS * 256);
     m->curve = TAKE(&arena, uint32_t, CURVES * SHADES);
     m->bit_curve = TAKE(&arena, uint32_t, BIT_CURVES * SHADES);
-    mixer_lay_out(&m->candidates, &arena, KNOWN, CANDIDATE_SETS);
-    mixer_lay_out(&m->by_bits, &arena, SEEN, BIT_SETS);
-    mixer_lay_out(&m->by_texture, &arena, SEEN, TEXTURE_SETS);
+    m->candidates.weights = TAKE(&arena, int32_t, CANDIDATE_SETS * KNOWN);
+    m->by_bits.weights = TAKE(&arena, int32_t, BIT_SETS * PADDED);
+    m->by_texture.weights = TAKE(&arena, int32_t, TEXTURE_SETS * PADDED);
     return (int64_t)(arena.at - block) + ALIGNMENT;
 }
 
@@ -119,9 +109,9 @@ static void begin(Mixing *m) {
     for (int i = 0; i < VIEWS * MOST_CHANNELS; i++) memcpy(m->states + i * 256, tables->counted, 256 * sizeof *m->states);
     for (int i = 0; i < CURVES * SHADES; i++) m->curve[i] = (uint32_t)tables->squash[i % SHADES * 256 - (i % SHADES == 32)] << 16;
     for (int i = 0; i < BIT_CURVES * SHADES; i++) m->bit_curve[i] = m->curve[i % SHADES];
-    mixer_begin(&m->candidates, CANDIDATE_SETS, 18000);
-    mixer_begin(&m->by_bits, BIT_SETS, 6000);
-    mixer_begin(&m->by_texture, TEXTURE_SETS, 6000);
+    for (int i = 0; i < CANDIDATE_SETS * KNOWN; i++) m->candidates.weights[i] = 18000;
+    for (int i = 0; i < BIT_SETS * PADDED; i++) m->by_bits.weights[i] = 6000;
+    for (int i = 0; i < TEXTURE_SETS * PADDED; i++) m->by_texture.weights[i] = 6000;
     Arithmetic *code = &m->code;
     code->low = 0, code->high = UINT32_MAX;
     if (!code->encodes)
@@ -172,22 +162,23 @@ INLINE void adapt(const ContextTables *tables, uint32_t *adaptive, int bit) {
 
 INLINE int32_t squash(const ContextTables *tables, int32_t x) { return tables->squash[x + DOMAIN]; }
 
-/* The stretched probability that a set of weights gives. */
-INLINE int32_t mixed(Mixer *mixer, const ContextTables *tables, const int32_t *inputs, int64_t set) {
+/* The stretched probability that a set of weights gives; n: its inputs. */
+INLINE int32_t mixed(Mixer *mixer, const ContextTables *tables, const int32_t *inputs, int n, int64_t set) {
     int64_t sum = 0;
-    mixer->row = mixer->weights + set * mixer->inputs;
-    for (int64_t i = 0; i < mixer->inputs; i++) sum += (int64_t)mixer->row[i] * inputs[i];
+    mixer->row = mixer->weights + set * n;
+    for (int i = 0; i < n; i++) sum += (int64_t)mixer->row[i] * inputs[i];
     sum >>= 16;
     int32_t x = (int32_t)(sum < 1 - DOMAIN ? 1 - DOMAIN : sum > DOMAIN - 1 ? DOMAIN - 1 : sum);
     mixer->probability = squash(tables, x);
     return x;
 }
 
-INLINE void teach(Mixer *mixer, const int32_t *inputs, int bit, int64_t rate) {
-    int64_t error = ((bit << 16) - mixer->probability) * rate;
-    for (int64_t i = 0; i < mixer->inputs; i++) {
-        int64_t weight = mixer->row[i] + ((inputs[i] * error) >> 18);
-        mixer->row[i] = (int32_t)(weight < -MOST_WEIGHT ? -MOST_WEIGHT : weight > MOST_WEIGHT ? MOST_WEIGHT : weight);
+INLINE void teach(Mixer *mixer, const int32_t *inputs, int n, int bit, int32_t rate) {
+    const int32_t error = ((bit << 16) - mixer->probability) * rate;
+    const int64_t up = (int64_t)1 << 40; /* no product is below -up: vectors shift 64 bits as unsigned numbers alone */
+    for (int i = 0; i < n; i++) {
+        uint64_t moved = (uint64_t)((int64_t)inputs[i] * error + up) >> 18;
+        mixer->row[i] = within(mixer->row[i] + ((int32_t)moved - (int32_t)(up >> 18)), -MOST_WEIGHT, MOST_WEIGHT);
     }
 }
 
@@ -206,6 +197,7 @@ INLINE int32_t distance(int32_t a, int32_t b) { return a < b ? b - a : a - b; }
 static uint32_t colour_of(Mixing *m, const uint32_t *near, uint32_t order, const uint32_t *candidates, int channels, uint32_t colour) {
     const ContextTables *tables = m->tables;
     const uint32_t W = near[0], N = near[1], NW = near[2], NE = near[3], WW = near[4], NN = near[5];
+    int32_t inputs[PADDED] = {0};
     uint32_t known = 0;
     for (int c = 0; c < channels; c++) {
         const int32_t w = channel(W, c), n = channel(N, c), ne = channel(NE, c), before = channel(known, c - 1);
@@ -234,27 +226,32 @@ static uint32_t colour_of(Mixing *m, const uint32_t *near, uint32_t order, const
         int32_t node = 1; /* a 1, and the bits so far */
         for (int bit = 7; bit >= 0; bit--) {
             uint32_t *used[VIEWS], *nearest;
-            if (bit % 4 == 3)
+            if (bit % 4 == 3) {
+                uint8_t checks[VIEWS];
                 for (int k = 0; k < VIEWS; k++) {
                     uint32_t hash = mix(mix(hashes[k], (uint32_t)(4 * k + c)), (uint32_t)node);
                     groups[k] = m->groups + ((k * ((int64_t)1 << m->group_bits) + (hash >> (32 - m->group_bits))) << 4);
-                    if (groups[k][0] != (hash & 255)) memset(groups[k], 0, 16), groups[k][0] = (uint8_t)hash;
+                    checks[k] = (uint8_t)hash;
+                    __builtin_prefetch(groups[k], 1); /* all of them on their way before the first one is waited for */
                 }
+                for (int k = 0; k < VIEWS; k++)
+                    if (groups[k][0] != checks[k]) memset(groups[k], 0, 16), groups[k][0] = checks[k];
+            }
             const int32_t inner = bit > 3 ? node : (node & ((1 << (3 - bit)) - 1)) | 1 << (3 - bit);
             for (int k = 0; k < VIEWS; k++) {
                 uint8_t state = groups[k][inner];
                 used[k] = m->states + (k * MOST_CHANNELS + c) * 256 + state;
                 int32_t p = probability_of(*used[k]);
-                m->inputs[2 * k] = state ? tables->stretch[p] : 0;
-                m->inputs[2 * k + 1] = state ? (p - 32768) >> 5 : 0;
+                inputs[2 * k] = state ? tables->stretch[p] : 0;
+                inputs[2 * k + 1] = state ? (p - 32768) >> 5 : 0;
             }
-            m->inputs[2 * VIEWS] = 256;
-            int32_t x = mixed(&m->by_bits, tables, m->inputs, c * 256 + node);
-            x = (x + mixed(&m->by_texture, tables, m->inputs, c * 64 + bit * 8 + texture)) >> 1;
+            inputs[2 * VIEWS] = 256;
+            int32_t x = mixed(&m->by_bits, tables, inputs, PADDED, c * 256 + node);
+            x = (x + mixed(&m->by_texture, tables, inputs, PADDED, c * 64 + bit * 8 + texture)) >> 1;
             int32_t p = (3 * squash(tables, x) + refined(m->bit_curve + (c * 256 + node) * SHADES, x, &nearest) + 2) >> 2;
             int is = code_bit(&m->code, within(p, 1, 65535), value >> bit & 1);
-            teach(&m->by_bits, m->inputs, is, 6);
-            teach(&m->by_texture, m->inputs, is, 6);
+            teach(&m->by_bits, inputs, PADDED, is, 6);
+            teach(&m->by_texture, inputs, PADDED, is, 6);
             adapt(tables, nearest, is);
             for (int k = 0; k < VIEWS; k++) {
                 adapt(tables, used[k], is);
@@ -294,6 +291,7 @@ static uint32_t pixel(Mixing *m, const uint32_t *at, int channels, uint32_t colo
     const uint32_t W = near[0], N = near[1];
     const int equal = (W == N) | (N == near[3]) << 1 | (W == near[2]) << 2 | (W == near[4]) << 3 | (N == near[5]) << 4;
     const int sure = top ? slots[top - 1]->count < 15 ? slots[top - 1]->count : 15 : 0;
+    int32_t inputs[KNOWN];
     int is = 0;
     for (int i = 0; i < found && !is; i++) {
         uint32_t *used[ORDERS], *nearest;
@@ -302,15 +300,15 @@ static uint32_t pixel(Mixing *m, const uint32_t *at, int channels, uint32_t colo
             for (int j = 0; j < i; j++) says &= slots[k]->colour != candidates[j];
             int count = slots[k]->count < 63 ? slots[k]->count : 63;
             used[k] = says ? m->trusts + (k * 64 + count) * 2 + (slots[k]->colour != candidates[i]) : NULL;
-            m->inputs[k] = says ? tables->stretch[probability_of(*used[k])] : 0;
+            inputs[k] = says ? tables->stretch[probability_of(*used[k])] : 0;
         }
-        m->inputs[ORDERS] = 256;
-        m->inputs[ORDERS + 1] = (candidates[i] == W ? 128 : -128) + (candidates[i] == N ? 128 : -128);
-        int32_t x = mixed(&m->candidates, tables, m->inputs, (i * (ORDERS + 1) + top) * 32 + equal);
+        inputs[ORDERS] = 256;
+        inputs[ORDERS + 1] = (candidates[i] == W ? 128 : -128) + (candidates[i] == N ? 128 : -128);
+        int32_t x = mixed(&m->candidates, tables, inputs, KNOWN, (i * (ORDERS + 1) + top) * 32 + equal);
         uint32_t *curve = m->curve + (((i * (ORDERS + 1) + top) * 16 + sure) * 8 + (equal & 7)) * SHADES;
         int32_t p = (squash(tables, x) + 3 * refined(curve, x, &nearest) + 2) >> 2;
         is = code_bit(&m->code, within(p, 1, 65535), colour == candidates[i]);
-        teach(&m->candidates, m->inputs, is, 8 + 4 * i);
+        teach(&m->candidates, inputs, KNOWN, is, 8 + 4 * i);
         adapt(tables, nearest, is);
         for (int k = 0; k < ORDERS; k++)
             if (used[k]) adapt(tables, used[k], is);
