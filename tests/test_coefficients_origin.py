@@ -72,6 +72,18 @@ def test_decoded_jpegs_are_coded_as_these(quality: int, subsampling: int) -> Non
 
 
 @needs_native
+@pytest.mark.parametrize(("quality", "subsampling", "share"), [(97, 2, 0.85), (98, 0, 0.75), (98, 1, 0.82)])
+def test_steps_of_1_are_searched_for(quality: int, subsampling: int, share: float) -> None:
+    """The best qualities: noise of rounding is half such a step in one of twelve coefficients. Black is among them."""
+    image = scene((264, 200), light=128)
+    image.paste((0, 0, 0), (40, 40, 64, 64))
+    _, samples = decoded(image, quality=quality, subsampling=subsampling)
+    small, planes = compared(samples)
+    assert "coefficients" in str(lgcodec.inspect(small).origin)
+    assert len(small) < share * len(planes)
+
+
+@needs_native
 def test_chroma_of_full_size_is_tried_where_much_is_an_exception() -> None:
     """Smooth chroma may seem to be enlarged."""
     _, samples = decoded(scene(), quality=85, subsampling=0)

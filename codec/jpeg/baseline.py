@@ -11,7 +11,7 @@ from lgcodec.jpeg import markers, rest
 from lgcodec.jpeg.file import Plane
 from lgcodec.jpeg.scans import ZIGZAG, Facts
 
-LARGEST = 1023  # of coefficients that baseline files hold
+LARGEST = 1023  # of coefficients that baseline files hold, up or down; a mean may be 1 lower, as black is
 MOST_SIDE = 0xFFFF
 
 

@@ -36,12 +36,14 @@ _NONZERO = 1.3  # values from here on are no noise
 _VALUES = 256  # of a frequency that its step is looked for in
 _GAIN = 0.3  # in nats a value: what steps must explain; two explain 0.5, by chance it is 0
 _CLEAR = 0.3  # of frequencies that must have such a step
-_ONES = 24  # steps of 1 at most: between these noise cannot be told from coefficients
+_ONES = 40  # steps of 1 at most: among more of them nothing is left that coefficients could save
 _DOUBT = 10.0  # nats that must speak for a step that is in no table
 _SAMPLE = 1024  # blocks
-_SHARE = 0.25  # of these that must come back at once
-_FLIPS, _DEEP, _ROUNDS = 9, 3, 5  # of the search
-_CHUNK, _BATCH = 1024, 256  # blocks
+_SHARE = 0.25  # of these that must come back at once, if no step is 1,
+_KEPT = 0.917  # and so much of it for each that is: noise stays below half a step
+_FLIPS, _DEEP, _ROUNDS = 9, 3, 5  # of the search,
+_MANY, _MORE_FLIPS = 8, 14  # and where more steps than that are 1
+_CHUNK, _BATCH = 1 << 17, 256  # sets of moves of all blocks that are tried at once, blocks
 _RARE = 0.1  # spreads, in steps, that are as good as 0
 
 
@@ -89,9 +91,10 @@ def grid_of(
         for i, steps in enumerate(tried) for kind in (idct.ACCURATE, idct.REAL)
     ]  # fmt: skip
     share, i, kind = max(shares)
-    if share < _SHARE and hint is None:
+    found = tried[-i]
+    if share < _SHARE * _KEPT ** _ones(found) and hint is None:
         return None
-    return Grid(top, left, tried[-i], kind)
+    return Grid(top, left, found, kind)
 
 
 def of_chroma(steps: Steps) -> Steps:
@@ -128,8 +131,9 @@ def searched(of: Grid, start: Fitted, plane: Plane, low: Plane, high: Plane, blo
         likely = _likely(of, guess[at], low_, high_, spread)
         samples = idct.samples(likely, of.steps, of.kind)
         coefficients[at], exact[at], guess[at] = likely, _within(samples, low_, high_), np.clip(samples, low_, high_)
-    for at in _batches(np.flatnonzero(~exact), _CHUNK):
-        coefficients[at] = _searched(of, guess[at], bounds[0][at], bounds[1][at], coefficients[at])
+    flips = _MORE_FLIPS if _ones(of.steps) > _MANY else _FLIPS
+    for at in _batches(np.flatnonzero(~exact), _CHUNK // len(_subsets(flips))):
+        coefficients[at] = _searched(of, guess[at], bounds[0][at], bounds[1][at], coefficients[at], flips)
     return decoded(of, coefficients, plane.shape)
 
 
@@ -274,7 +278,11 @@ def _steps(values: Floats, hint: Steps | None) -> list[Steps]:
     seen = gains.max(1) >= _DOUBT
     strange = np.where(seen, own, own[seen].max(initial=1))
     tried = [table.astype(np.uint16) for table in (*tables, np.where(doubtful, tables[0], own), strange)]
-    return [steps for steps in tried if (steps == 1).sum() <= _ONES] or tried[:1]
+    return [steps for steps in tried if _ones(steps) <= _ONES] or tried[:1]
+
+
+def _ones(steps: Steps) -> int:
+    return int((steps == 1).sum())
 
 
 @functools.cache
@@ -320,21 +328,24 @@ def _likely(of: Grid, guess: Floats, low: Plane, high: Plane, spread: Floats) ->
         variance = np.einsum("nkk->nk", covariance) / (q * q)
         fixed[each, k], mean[each, k] = True, wanted
     out = np.zeros(guess.shape, np.int16)
-    out[:, keys] = np.clip(np.rint(mean / q), -1023, 1023)
+    out[:, keys] = np.clip(np.rint(mean / q), -1024, 1023)
     return out
 
 
 @functools.cache
-def _subsets() -> Floats:
-    """All sets of up to _DEEP of _FLIPS moves: [sets, moves]."""
-    sets = [s for n in range(1, _DEEP + 1) for s in itertools.combinations(range(_FLIPS), n)]
-    return np.array([[k in s for k in range(_FLIPS)] for s in sets], np.float32)
+def _subsets(flips: int) -> Floats:
+    """All sets of up to _DEEP of so many moves: [sets, moves]."""
+    sets = [s for n in range(1, _DEEP + 1) for s in itertools.combinations(range(flips), n)]
+    return np.array([[k in s for k in range(flips)] for s in sets], np.float32)
 
 
-def _searched(of: Grid, guess: Floats, low: Plane, high: Plane, start: NDArray[np.int16]) -> NDArray[np.int16]:
+def _searched(
+    of: Grid, guess: Floats, low: Plane, high: Plane, start: NDArray[np.int16], flips: int
+) -> NDArray[np.int16]:
     """Better coefficients [n, 64] of blocks: within the bounds where possible, otherwise as far as was come.
 
-    Each round takes the moves that rounding was least sure of, tries all sets of a few of them, and takes the best.
+    Each round takes the `flips` moves that rounding was least sure of, tries all sets of a few of them, and takes the
+    best.
     """
     steps, base = of.steps.astype(np.float32), _float_basis()
     free = np.float32(1e4)
@@ -350,21 +361,21 @@ def _searched(of: Grid, guess: Floats, low: Plane, high: Plane, start: NDArray[n
         c = np.rint(wanted) if turn == 0 else out[at].astype(np.float32)
         rest = wanted - c
         doubt = steps * (np.float32(0.5) - np.abs(rest))  # in coefficients: small where the next one is as near
-        moves = np.argpartition(doubt, _FLIPS, axis=1)[:, :_FLIPS]
+        moves = np.argpartition(doubt, flips, axis=1)[:, :flips]
         sign = np.where(np.take_along_axis(rest, moves, 1) < 0, -1, 1).astype(np.float32)
         raw = (c * steps) @ base + 128
         shifts = (sign * steps[moves])[..., None] * base[moves]  # [n, moves, 64]
-        tried = raw[:, None] + _subsets() @ shifts  # [n, sets, 64]
+        tried = raw[:, None] + _subsets(flips) @ shifts  # [n, sets, 64]
         excess = np.maximum(least[at][:, None] - tried, tried - most[at][:, None])
         np.maximum(excess, 0, out=excess)
         cost = np.einsum("nsk,nsk->ns", excess, excess)
         order = np.argpartition(cost, 3, axis=1)[:, :3]
         order = np.take_along_axis(order, np.argsort(np.take_along_axis(cost, order, 1), 1), 1)
         for place in (2, 1, 0):  # the best last: it stays where none fits
-            chosen = _subsets()[order[:, place]]
+            chosen = _subsets(flips)[order[:, place]]
             moved = c.copy()
             np.put_along_axis(moved, moves, np.take_along_axis(c, moves, 1) + sign * chosen, 1)
-            values = np.clip(moved, -1023, 1023).astype(np.int16)
+            values = np.clip(moved, -1024, 1023).astype(np.int16)
             fits = _within(idct.samples(values, of.steps, of.kind), low[at], high[at])
             write = ~done[at]
             out[at[write]] = values[write]

@@ -26,8 +26,9 @@ from lgcodec.origins.lattice import Fitted, Grid
 from lgcodec.origins.origin import Inverted
 from lgcodec.origins.rendered import MOST, Rendered
 
-_WRONG = 0.4  # of luma's blocks that may not come back: with more, planes are the better origin
-_LOST = 0.5  # of chroma's: with more, chroma's planes are parts
+_WRONG = 0.75  # of luma's blocks that may not come back: with more, planes are the better origin
+_LOST = 0.75  # of chroma's: with more, chroma's planes are parts
+_SLACKS = 0, 1  # how far from the plane that was found another may be: roundings hide what one was
 Mask = NDArray[np.bool_]
 
 
@@ -110,21 +111,23 @@ class _Chroma:
 
     def fitted(self, grid: Grid, found: Sequence[Plane], shown: Mask) -> list[Fitted]:
         """Coefficients of both, none where too few come back. shown: samples that are found, or nearly so."""
-        nearest = [lattice.rounded(grid, plane) for plane in found]
-        before = self._wrong([one.plane for one in nearest])
-        better = []
-        for plane, one, wrong in zip(found, nearest, before, strict=True):
-            low, high = np.where(shown, plane, 0).astype(np.uint8), np.where(shown, plane, 255).astype(np.uint8)
-            better.append(lattice.searched(grid, one, plane, low, high, lattice.counted(grid, wrong) > 0))
-        after = self._wrong([one.plane for one in better])
-        out = []
-        for old, new, *masks in zip(nearest, better, before, after, strict=True):
-            counts = [lattice.counted(grid, mask) for mask in masks]
-            if (np.minimum(*counts) > 0).mean() > _LOST:
-                return []
-            blocks = np.where((counts[1] < counts[0])[..., None], new.coefficients, old.coefficients)
-            out.append(lattice.decoded(grid, blocks, old.plane.shape))
-        return out
+        out = [lattice.rounded(grid, plane) for plane in found]
+        wrong = self._wrong([one.plane for one in out])
+        for slack in _SLACKS:
+            tried = []
+            for plane, one, mask in zip(found, out, wrong, strict=True):
+                low = np.where(shown, np.maximum(plane, slack) - slack, 0).astype(np.uint8)
+                high = np.where(shown, np.minimum(plane, 255 - slack) + slack, 255).astype(np.uint8)
+                tried.append(lattice.searched(grid, one, plane, low, high, lattice.counted(grid, mask) > 0))
+            masks = zip(wrong, self._wrong([one.plane for one in tried]), strict=True)
+            better = [lattice.counted(grid, after) < lattice.counted(grid, before) for before, after in masks]
+            blocks = [
+                np.where(chosen[..., None], new.coefficients, old.coefficients)
+                for chosen, new, old in zip(better, tried, out, strict=True)
+            ]
+            out = [lattice.decoded(grid, part, one.plane.shape) for part, one in zip(blocks, out, strict=True)]
+            wrong = self._wrong([one.plane for one in out])
+        return [] if max((lattice.counted(grid, mask) > 0).mean() for mask in wrong) > _LOST else out
 
     def _wrong(self, planes: Sequence[Plane]) -> list[Mask]:
         """The samples of either plane by pixels that do not come out."""
@@ -265,4 +268,5 @@ def _padded(blocks: Blocks, above: int, before: int, rows: int, columns: int) ->
 
 
 def _is_beyond(blocks: Blocks) -> bool:
-    return bool(np.abs(blocks.astype(np.int32)).max(initial=0) > baseline.LARGEST)
+    least = blocks.min(axis=(0, 1), initial=0) + (np.arange(64) == 0)
+    return bool(least.min() < -baseline.LARGEST or blocks.max(initial=0) > baseline.LARGEST)
