@@ -50,7 +50,7 @@ class Row(NamedTuple):
     @property
     def kind(self) -> str:
         """What was found."""
-        if self.origin.endswith(" coefficients"):
+        if " coefficients" in self.origin:
             return "luma coefficients" if "luma" in self.origin else "coefficients"
         return "levels" if "levels" in self.origin else self.origin if self.origin == "none" else "planes"
 

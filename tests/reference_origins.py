@@ -1,12 +1,15 @@
 """Renders images from their parts, from the text of codec/FORMAT.md (Origins) alone: plain Python integers.
 
-Parts arrive decoded; only the container around them and what becomes of them is read here.
+Parts arrive decoded, a JPEG as its components; only the container around them and what becomes of them is read here.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from decimal import Decimal, localcontext
+from functools import cache
+from typing import Any
 
 from reference import Reader, check, clip
 
@@ -15,8 +18,10 @@ AXES = [(1, 1, 0, 0), (2, 1, 0, 0), (2, 4, 1, 1), (2, 2, 0, 1), (2, 2, 1, 0)]
 CHANNELS = {1: 1, 2: 2, 4: 3, 5: 4, 6: 2, 7: 1, 8: 4, 9: 6, 10: 8}
 
 
-def decode(data: bytes, part: Callable[[bytes], list[list[list[int]]]]) -> list[list[list[int]]]:
-    """The samples [height][width][channels] of a file with an origin. part: decodes a part's file to that."""
+def decode(data: bytes, part: Callable[[bytes], Any]) -> list[list[list[int]]]:
+    """The samples [height][width][channels] of a file with an origin. part: decodes a part's file to that, a JPEG's to
+    its width, its height and the steps [64] and coefficients [rows][columns][64] of each component.
+    """
     reader = Reader(data)
     check(reader.take(8) == b"\x89LGC\r\n\x1a\n" and reader.take(2) == b"\x01\x08", "signature, version, features")
     length = reader.varint()
@@ -39,7 +44,7 @@ def decode(data: bytes, part: Callable[[bytes], list[list[list[int]]]]) -> list[
     parts = [part(reader.take(body.varint())) for _ in range(body.varint())]
     check(body.at == len(body.data) and reader.at == len(data), "ends")
     kind = origin.number(1)
-    render = {0: rendering, 1: levels, 3: depth}[kind]
+    render = {0: rendering, 1: levels, 2: coefficients, 3: depth}[kind]
     out = render(origin, parts, mode, width, height)
     check(origin.at == len(origin.data), "end of origin")
     if stored:
@@ -102,6 +107,82 @@ def rendering(
     if mode == 5:
         out = [[[*out[i][j], parts[3][i][j][0]] for j in range(width)] for i in range(height)]
     return out
+
+
+def coefficients(origin: Reader, parts: list[Any], mode: int, width: int, height: int) -> list[list[list[int]]]:
+    transform, components = origin.number(1), origin.number(1)
+    places = [(origin.varint(), origin.varint()) for _ in range((components + 1) // 2)]
+    size, stored = origin.varint(), origin.varint()
+    packed = origin.take(stored)
+    corrections = Reader(zlib.decompress(packed, -15) if stored < size else packed)
+    colours = mode in (4, 5)
+    shapes, needed = [(height, width)], [places[0][0] + height, places[0][1] + width]
+    if components == 3:
+        again = Reader(origin.data[origin.at :])
+        again.number(1)
+        rows, columns = AXES[again.number(1)], AXES[again.number(1)]
+        again.take(6)
+        shapes += [(again.varint(), again.varint())] * 2
+        for k, axis in enumerate((rows, columns)):
+            needed[k] = max(needed[k], axis[0] * (places[1][k] + shapes[1][k] - 1) + 1)
+    own_width, own_height, jpeg = parts[0]
+    check([own_width, own_height] == (needed if transform == 2 else needed[::-1]), "size of the JPEG")
+    check(len(jpeg) == components, "components of the JPEG")
+    planes = []
+    for (steps, blocks), (h, w), (top, left) in zip(jpeg, shapes, [*places, places[-1]], strict=False):
+        s = decoded(blocks, steps, transform)
+        check(len(s) >= top + h and len(s[0]) >= left + w, "size of planes")
+        plane = [[[v] for v in row[left : left + w]] for row in s[top : top + h]]
+        if size:
+            except_from(corrections.take(corrections.varint()), plane, 1)
+        planes.append(plane)
+    check(corrections.at == len(corrections.data), "end of corrections")
+    if colours:
+        return rendering(origin, [*planes, *parts[1:]], mode, width, height)
+    alpha = parts[1] if mode == 2 else [[[] for _ in row] for row in planes[0]]
+    return [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(planes[0], alpha, strict=True)]
+
+
+M = [
+    [8192, 11363, 10703, 9633, 8192, 6437, 4433, 2260],
+    [8192, 9633, 4433, -2259, -8192, -11362, -10704, -6436],
+    [8192, 6437, -4433, -11362, -8192, 2261, 10704, 9633],
+    [8192, 2260, -10703, -6436, 8192, 9633, -4433, -11363],
+]
+M += [[-v if u % 2 else v for u, v in enumerate(line)] for line in reversed(M)]
+
+
+@cache
+def b() -> list[list[int]]:
+    """[8 v + u][8 y + x]."""
+    with localcontext() as context:
+        context.prec = 40
+        root = Decimal(2).sqrt()
+        cosines = [Decimal(1), (2 + (2 + root).sqrt()).sqrt() / 2]  # of n pi / 16
+        while len(cosines) < 32:
+            cosines.append(2 * cosines[1] * cosines[-1] - cosines[-2])
+        line = [[cosines[(2 * x + 1) * u % 32] / (2 if u else 2 * root) for x in range(8)] for u in range(8)]
+        return [
+            [int((line[v][y] * line[u][x] * 2**24).to_integral_value()) for y in range(8) for x in range(8)]
+            for v in range(8)
+            for u in range(8)
+        ]
+
+
+def decoded(blocks: list[list[list[int]]], steps: list[int], transform: int) -> list[list[int]]:
+    """The samples of a component, as the image's planes are cut from them."""
+    out = [[0] * (8 * len(blocks[0])) for _ in range(8 * len(blocks))]
+    for i, row in enumerate(blocks):
+        for j, block in enumerate(row):
+            c = [clip(value * step, -32767, 32767) for value, step in zip(block, steps, strict=True)]
+            if transform == 1:
+                s = [sum(line[k] * c[n] for n, line in enumerate(b()) if c[n]) + 2**23 >> 24 for k in range(64)]
+            else:
+                t = [sum(M[k // 8][v] * c[8 * v + k % 8] for v in range(8)) + 1024 >> 11 for k in range(64)]
+                s = [sum(M[k % 8][u] * t[k // 8 * 8 + u] for u in range(8)) + 131072 >> 18 for k in range(64)]
+            for k, value in enumerate(s):
+                out[8 * i + k // 8][8 * j + k % 8] = clip(value + 128, 0, 255)
+    return turned(out) if transform == 2 else out
 
 
 def colour(conversion: int, luma: int, first: int, second: int) -> list[int]:

@@ -45,6 +45,13 @@ def decoded(image: Image.Image, **options: Any) -> tuple[bytes, Samples]:
     return file.getvalue(), np.asarray(Image.open(io.BytesIO(file.getvalue())))
 
 
+def turned(samples: Samples, turn: int) -> Samples:
+    """One of eight ways; odd ones exchange rows and columns."""
+    samples = samples.swapaxes(0, 1) if turn & 1 else samples
+    samples = samples[::-1] if turn & 2 else samples
+    return np.ascontiguousarray(samples[:, ::-1] if turn & 4 else samples)
+
+
 def found(samples: Samples) -> Inverted:
     origin = origins.invert(read(np.ascontiguousarray(samples)))[0]
     assert isinstance(origin.origin, coefficients.Coefficients)
@@ -81,6 +88,23 @@ def test_steps_of_1_are_searched_for(quality: int, subsampling: int, share: floa
     small, planes = compared(samples)
     assert "coefficients" in str(lgcodec.inspect(small).origin)
     assert len(small) < share * len(planes)
+
+
+@needs_native
+@pytest.mark.parametrize("turn", range(8))
+@pytest.mark.parametrize(("mode", "subsampling"), [("RGB", 2), ("RGB", 1), ("L", 0)])
+def test_turned_and_mirrored_ones_are_coded_as_these(mode: str, subsampling: int, turn: int) -> None:
+    data, samples = decoded(scene((139, 101)).convert(mode), quality=80, subsampling=subsampling)
+    small, planes = compared(turned(samples, turn))
+    assert str(lgcodec.inspect(small).origin).endswith(" coefficients, turned" if turn & 1 else " coefficients")
+    assert len(small) < 0.7 * len(planes)
+    assert len(small) < 1.05 * len(data)
+
+
+@needs_native
+def test_the_jpeg_of_a_turned_picture_is_that_of_the_picture() -> None:
+    _, samples = decoded(scene(), quality=80, subsampling=1)
+    assert found(turned(samples, 1)).parts == found(samples).parts
 
 
 @needs_native
@@ -209,12 +233,14 @@ def test_dark_pictures_are_looked_at() -> None:
 
 
 @needs_native
-def test_regions_come_from_the_coefficients() -> None:
+@pytest.mark.parametrize("turn", [0, 3])
+def test_regions_come_from_the_coefficients(turn: int) -> None:
     _, samples = decoded(scene(), quality=85, subsampling=2)
-    samples = np.ascontiguousarray(samples[3:, 5:])
+    samples = turned(samples[3:, 5:], turn)
     data = lgcodec.compress(samples)
     assert "coefficients" in str(lgcodec.inspect(data).origin)
-    for x0, y0, x1, y1 in ((0, 0, 9, 9), (31, 17, 32, 18), (60, 50, 131, 101)):
+    height, width, _ = samples.shape
+    for x0, y0, x1, y1 in ((0, 0, 9, 9), (31, 17, 32, 18), (60, 50, width, height)):
         assert np.array_equal(lgcodec.decompress(data, region=(x0, y0, x1, y1)), samples[y0:y1, x0:x1])
 
 
@@ -270,9 +296,12 @@ def test_transforms_are_as_the_format_says(seed: int, most: int, step: int) -> N
     m = idct.matrix().tolist()
     down = [[sum(m[y][v] * values[8 * v + u] for v in range(8)) + 1024 >> 11 for u in range(8)] for y in range(8)]
     accurate = [(sum(m[x][u] * down[y][u] for u in range(8)) + 131072 >> 18) + 128 for y in range(8) for x in range(8)]
+    other = np.array(values).reshape(8, 8).T.tolist()  # as of a JPEG of rows for columns
+    down = [[sum(m[y][v] * other[v][u] for v in range(8)) + 1024 >> 11 for u in range(8)] for y in range(8)]
+    across = [(sum(m[y][u] * down[x][u] for u in range(8)) + 131072 >> 18) + 128 for y in range(8) for x in range(8)]
     b = np.rint(idct.basis() * 2**24).astype(np.int64).tolist()
     real = [(sum(b[k][s] * values[k] for k in range(64)) + (1 << 23) >> 24) + 128 for s in range(64)]
-    for kind, wanted in ((idct.ACCURATE, accurate), (idct.REAL, real)):
+    for kind, wanted in ((idct.ACCURATE, accurate), (idct.REAL, real), (idct.TURNED, across)):
         assert idct.samples(block[None], steps, kind)[0].tolist() == [max(0, min(255, s)) for s in wanted]
 
 
@@ -347,6 +376,10 @@ def test_hostile_parts_are_refused(grey: bytes) -> None:
             lgcodec.decompress(sealed(file, origin, [wrong]))
     with pytest.raises(FormatError, match="parts"):
         lgcodec.decompress(sealed(file, origin, [part, part]))
+    with pytest.raises(FormatError, match="a part is not an image of mode L, 56 x 72 pixels"):
+        lgcodec.decompress(sealed(file, bytes([2, idct.TURNED]) + origin[2:], [part]))
+    with pytest.raises(FormatError, match="0 to 2"):
+        lgcodec.decompress(sealed(file, b"\2\3" + origin[2:], [part]))
     with pytest.raises(FormatError):
         lgcodec.decompress(
             sealed(file, b"\2\0\1" + b"\xff\xff\x03" * 2 + origin[5:], [part])

@@ -76,10 +76,14 @@ def test_previews_are_near_the_image(path: Path) -> None:
 
 
 @needs_native
+@pytest.mark.parametrize("is_turned", [False, True])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_coefficients_are_shown_by_their_means_alone(subsampling: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crop, with something pasted in; no coefficients are transformed."""
-    samples = np.ascontiguousarray(decoded(80, subsampling)[8:, 16:])
+def test_coefficients_are_shown_by_their_means_alone(
+    subsampling: int, is_turned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crop, turned or not, with something pasted in; no coefficients are transformed."""
+    samples = decoded(80, subsampling)[8:, 16:]
+    samples = np.ascontiguousarray(samples.swapaxes(0, 1) if is_turned else samples)
     samples[32:64, 48:96] = np.random.default_rng(1).integers(0, 256, (1, 48, 3))
     data = lgcodec.compress(samples)
     assert "coefficients" in str(lgcodec.inspect(data).origin)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +20,14 @@ import lgcodec
 from lgcodec import container, origins
 from lgcodec.cli.main import program
 from lgcodec.errors import FormatError, InputError, LgcodecError
-from lgcodec.origins import depth, exceptions, levels, rendered, search
+from lgcodec.jpeg import file as jpeg
+from lgcodec.origins import coefficients, depth, exceptions, levels, rendered, search
 from lgcodec.origins.conversions import CONVERSIONS, FOUR_FOUR_FOUR
 from lgcodec.origins.form import AXES, Enlargement, Rendering, size_of
 from lgcodec.origins.origin import Inverted
 from lgcodec.readers import read
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("origin-*.lgc"))
-BY_THE_TEXT = [path for path in GOLDEN if "coefficients" not in path.stem]  # reference.py knows planes
 native = search.native
 needs_native = pytest.mark.skipif(not native.is_available(), reason="searches run in the native library alone")
 Samples = NDArray[np.uint8]
@@ -70,12 +71,14 @@ def test_golden_files_decode_for_ever(path: Path) -> None:
         assert np.array_equal(lgcodec.decompress(path, region=box), wanted[y0:y1, x0:x1])
 
 
-@pytest.mark.parametrize("path", BY_THE_TEXT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
 def test_golden_files_decode_by_the_text_alone(path: Path) -> None:
-    def part(data: bytes) -> list[list[list[int]]]:
+    def part(data: bytes) -> Any:
+        if isinstance(container.read(data).header.content, container.KeptReference):
+            of = jpeg.parse(lgcodec.restore(data))
+            return of.width, of.height, [(plane.steps.tolist(), plane.coefficients.tolist()) for plane in of.planes]
         array = lgcodec.decompress(data)
-        samples: list[list[list[int]]] = array.reshape(*array.shape[:2], -1).tolist()
-        return samples
+        return array.reshape(*array.shape[:2], -1).tolist()
 
     wanted = read(np.load(path.with_suffix(".npy")))
     samples = reference_origins.decode(path.read_bytes(), part)
@@ -88,6 +91,7 @@ def test_golden_files_cover_conversions_and_axes() -> None:
     assert {data[1] for data in renderings} == set(range(len(CONVERSIONS)))
     assert {axis for data in renderings for axis in data[2:4]} == set(range(len(AXES)))
     assert {data[1] for data in seen if data[0] == levels.KIND} == {0, 1}
+    assert {data[1] for data in seen if data[0] == coefficients.KIND} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("path", GOLDEN[::3], ids=lambda path: path.stem)

@@ -31,6 +31,12 @@ class Plane:
     steps: Steps
     coefficients: Blocks
 
+    def turned(self) -> Plane:
+        """The same with rows and columns exchanged."""
+        rows, columns, _ = self.coefficients.shape
+        blocks = self.coefficients.reshape(rows, columns, 8, 8).transpose(1, 0, 3, 2).reshape(columns, rows, 64)
+        return Plane(self.vertical, self.horizontal, self.steps.reshape(8, 8).T.reshape(64), blocks)
+
 
 @dataclass(frozen=True, eq=False)
 class Jpeg:

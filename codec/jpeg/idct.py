@@ -1,8 +1,9 @@
 """Coefficients to samples: the two inverse DCTs that JPEG decoders have, in exact integers (FORMAT.md, Origins).
 
 ACCURATE is libjpeg's default ("islow", jidctint.c): columns, then rows, by one integer matrix, rounded after each. REAL
-is the transform itself, rounded once, which decoders that compute in floating point come to. Both are computed as
-products of doubles that hold integers below 2^53, which is exact.
+is the transform itself, rounded once, which decoders that compute in floating point come to. TURNED is ACCURATE of a
+picture whose rows and columns were exchanged afterwards: rows, then columns. (Mirrored ones need nothing: the matrix
+is symmetric.) All are computed as products of doubles that hold integers below 2^53, which is exact.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from lgcodec.jpeg.markers import Steps
 from lgcodec.jpeg.scans import Blocks
 
-ACCURATE, REAL = 0, 1
+ACCURATE, REAL, TURNED = 0, 1, 2
 _LIMIT = 32767  # of dequantised coefficients
 _CHUNK = 4096  # blocks
 _BITS = 24  # of fraction in REAL's factors
@@ -51,12 +52,12 @@ def samples(coefficients: NDArray[np.int16], steps: Steps, kind: int) -> NDArray
     for start in range(0, len(out), _CHUNK):
         values = coefficients[start : start + _CHUNK] * factors
         np.clip(values, -_LIMIT, _LIMIT, out=values)
-        if kind == ACCURATE:
-            down, across = _accurate()
-            values = np.floor(values @ down * 2.0**-11 + 0.5)
-            values = values @ across * 2.0**-18
-        else:
+        if kind == REAL:
             values = values @ _real() * 2.0**-_BITS
+        else:
+            first, second = _accurate()[:: 1 if kind == ACCURATE else -1]
+            values = np.floor(values @ first * 2.0**-11 + 0.5)
+            values = values @ second * 2.0**-18
         values += 128.5
         np.floor(values, out=values)
         out[start : start + _CHUNK] = np.clip(values, 0, 255, out=values)

@@ -11,6 +11,7 @@ from lgcodec.boxes import Box
 from lgcodec.errors import FormatError
 from lgcodec.fields import Reader, varint
 from lgcodec.image import Samples
+from lgcodec.jpeg import idct
 from lgcodec.origins import exceptions, previews, rendered
 from lgcodec.origins.form import Plane
 from lgcodec.origins.origin import Given, JpegPlane, Part
@@ -26,9 +27,10 @@ Place = tuple[int, int]
 class Coefficients:
     """Parts: a kept JPEG of Y, or of all three planes; C1 and C2 where it is of Y; alpha if there is one; the patches.
 
-    kind: of the inverse transform. places: the row and column of the JPEG's planes that the image's begin with: of Y,
-    and, if the JPEG has them, of C1 and C2. form: of colours, None for grey. corrections: to what the planes decode to,
-    as `corrected` takes.
+    kind: of the inverse transform; if TURNED, the JPEG is that of the image whose rows and columns are exchanged.
+    places: the row and column of the JPEG's planes, turned back, that the image's begin with: of Y, and, if the JPEG
+    has them, of C1 and C2. form: of colours, None for grey. corrections: to what the planes decode to, as `corrected`
+    takes.
     """
 
     mode: str
@@ -41,17 +43,17 @@ class Coefficients:
 
     @property
     def name(self) -> str:
-        if self.form is None:
-            return "JPEG grey coefficients"
-        return f"{self.form.name} {'coefficients' if self.components == 3 else 'luma coefficients'}"
+        of = "JPEG grey" if self.form is None else self.form.name
+        luma = " luma" if self.form is not None and self.components == 1 else ""
+        return f"{of}{luma} coefficients{', turned' if self.kind == idct.TURNED else ''}"
 
     @property
     def components(self) -> int:
         """Of the JPEG: 1 or 3."""
         return 2 * len(self.places) - 1
 
-    def jpeg_size(self) -> tuple[int, int]:
-        """Width and height of the JPEG: the least that hold the image's planes."""
+    def extent(self) -> tuple[int, int]:
+        """Width and height of the JPEG, turned back: the least that hold the image's planes."""
         (top, left), *others = self.places
         width, height = left + self.width, top + self.height
         if self.form is not None and others:
@@ -62,16 +64,18 @@ class Coefficients:
         return width, height
 
     def parts(self) -> list[Part]:
-        jpeg = Part("RGB" if len(self.places) > 1 else "L", *self.jpeg_size(), is_jpeg=True)
+        width, height = self.extent()[:: -1 if self.kind == idct.TURNED else 1]
+        jpeg = Part("RGB" if len(self.places) > 1 else "L", width, height, is_jpeg=True)
         if self.form is not None:
             return [jpeg, *self.form.parts()[self.components :]]
         return [jpeg, *([Part("L", self.width, self.height)] if self.mode == "LA" else [])]
 
     def needs(self, box: Box) -> list[Box | None]:
-        jpeg = (0, 0, *self.jpeg_size())
+        jpeg = self.parts()[0]
+        whole = (0, 0, jpeg.width, jpeg.height)
         if self.form is not None:
-            return [jpeg, *self.form.needs(box)[self.components :]]
-        return [jpeg, *([box] if self.mode == "LA" else [])]
+            return [whole, *self.form.needs(box)[self.components :]]
+        return [whole, *([box] if self.mode == "LA" else [])]
 
     def shapes(self) -> list[tuple[int, int]]:
         """Height and width of the planes that the JPEG has."""
@@ -82,10 +86,7 @@ class Coefficients:
         return [own, *[(of.chroma_height, of.chroma_width)] * 2]
 
     def planes(self, components: Sequence[JpegPlane]) -> list[Plane]:
-        """The planes that the JPEG has, without corrections. Raises FormatError where the JPEG does not have them."""
-        from lgcodec.jpeg import idct
-
-        self._check(components)
+        """The planes of components, turned back, without corrections. Raises FormatError where they are too small."""
         shapes, places = self.shapes(), (*self.places, self.places[-1])
         planes = []
         for component, (height, width), (top, left) in zip(components, shapes, places, strict=False):
@@ -96,19 +97,20 @@ class Coefficients:
             planes.append(np.ascontiguousarray(plane[top : top + height, left : left + width]))
         return planes
 
-    def _check(self, components: Sequence[JpegPlane]) -> None:
-        if len(components) != self.components:
-            raise FormatError(f"a JPEG of {len(components)} components where an origin wants {self.components}")
+    def _turned_back(self, part: Given) -> list[JpegPlane]:
+        """The JPEG's components, as the image's planes lie."""
+        if part is None or isinstance(part, np.ndarray):
+            raise FormatError("a part is missing")
+        if len(part) != self.components:
+            raise FormatError(f"a JPEG of {len(part)} components where an origin wants {self.components}")
+        return [component.turned() for component in part] if self.kind == idct.TURNED else list(part)
 
     def small(self, parts: Sequence[Given]) -> Samples:
         """The picture an eighth as wide and high, uint8 [ceil(H / 8), ceil(W / 8), 1 or 3], near the image.
 
         Of the JPEG it needs DC coefficients alone.
         """
-        components, *others = parts
-        if components is None or isinstance(components, np.ndarray):
-            raise FormatError("a part is missing")
-        self._check(components)
+        components, others = self._turned_back(parts[0]), parts[1:]
         (top, left), *chroma_places = self.places
         y = previews.of_blocks(components[0], (1, top, self.height), (1, left, self.width))
         if self.form is None:
@@ -140,9 +142,7 @@ class Coefficients:
         return out
 
     def render(self, parts: Sequence[Given], box: Box) -> Samples:
-        components, *others = parts
-        if components is None or isinstance(components, np.ndarray):
-            raise FormatError("a part is missing")
+        components, others = self._turned_back(parts[0]), parts[1:]
         y, *chroma = (plane[..., None] for plane in self.corrected(self.planes(components)))
         x0, y0, x1, y1 = box
         y = y[y0:y1, x0:x1]
@@ -163,7 +163,7 @@ def read(reader: Reader, mode: str, width: int, height: int) -> Coefficients:
     """The inverse of `write`, after the kind. Raises FormatError."""
     if mode not in MODES:
         raise FormatError(f"mode {mode} is not what a JPEG shows")
-    kind = reader.varint(0, 1)
+    kind = reader.varint(0, idct.TURNED)
     colours = mode in ("RGB", "RGBA")
     count = reader.varint(1, 3 if colours else 1)
     if count == 2:
@@ -174,6 +174,6 @@ def read(reader: Reader, mode: str, width: int, height: int) -> Coefficients:
     corrections = stored if len(stored) == size else inflate(stored, size)
     form = rendered.read(reader, mode, width, height) if colours else None
     origin = Coefficients(mode, width, height, kind, tuple(places), form, corrections)
-    if max(origin.jpeg_size()) > _MOST_SIDE:
+    if max(origin.extent()) > _MOST_SIDE:
         raise FormatError("a JPEG larger than these may be")
     return origin

@@ -2,7 +2,7 @@
 
 1. Grid. At the right place most transformed blocks have many values near zero, and the others near multiples of steps.
 2. Steps. Samples were rounded, which leaves noise of 0.29 on each coefficient: of each frequency the step that makes
-   its values likeliest, and of all libjpeg's tables the likeliest one, if it is nearly as likely.
+   its values likeliest, and of all libjpeg's tables, turned or not, the likeliest one, if it is nearly as likely.
 3. Coefficients. Rounded to the steps, and decoded; where that is not the plane, a search among the nearest others.
 """
 
@@ -66,11 +66,15 @@ class Fitted:
 
 
 def grid_of(
-    planes: Sequence[tuple[Plane, Mask]], places: Sequence[Place] | None = None, hint: Steps | None = None
+    planes: Sequence[tuple[Plane, Mask]],
+    places: Sequence[Place] | None = None,
+    hint: Steps | None = None,
+    kinds: Sequence[int] = (idct.ACCURATE, idct.TURNED, idct.REAL),
 ) -> Grid | None:
     """The grid and the steps that planes share, by their known samples; None where they show none.
 
     places: the only ones to look at. hint: the planes are known to have a grid; steps where they do not show them.
+    kinds: of inverse transforms, by which blocks may come back.
     """
     patches = np.concatenate([_patches(*plane) for plane in planes])
     if len(patches) < 8 and hint is None:
@@ -81,27 +85,27 @@ def grid_of(
     top, left = place
     clean = np.concatenate([_clean(*plane, top, left) for plane in planes])
     if len(clean) < 8:
-        return None if hint is None else Grid(top, left, hint, idct.ACCURATE)
+        return None if hint is None else Grid(top, left, hint, kinds[0])
     values = _forward(clean)
     order = np.argsort(-(values[:, 1:] ** 2).sum(1), kind="stable")
     busy = order[: max(8, len(order) // 2)]
     tried, some = _steps(values[busy], hint), busy[:: max(1, len(busy) // _SAMPLE)]
     shares = [
-        (float((idct.samples(_rounded(values[some], steps), steps, kind) == clean[some]).all(1).mean()), -i, kind)
-        for i, steps in enumerate(tried) for kind in (idct.ACCURATE, idct.REAL)
+        (float((idct.samples(_rounded(values[some], steps), steps, kind) == clean[some]).all(1).mean()), -i, -n)
+        for i, steps in enumerate(tried) for n, kind in enumerate(kinds)
     ]  # fmt: skip
-    share, i, kind = max(shares)
+    share, i, n = max(shares)
     found = tried[-i]
     if share < _SHARE * _KEPT ** _ones(found) and hint is None:
         return None
-    return Grid(top, left, found, kind)
+    return Grid(top, left, found, kinds[-n])
 
 
 def of_chroma(steps: Steps) -> Steps:
     """Steps of chroma that most likely go with those of luma."""
     tables = _tables()
-    distance = np.abs(np.log(tables / np.maximum(steps, 1))).sum(1)[0::2]
-    steps = tables[2 * int(np.argmin(distance)) + 1].astype(np.uint16)
+    distance = np.abs(np.log(tables / np.maximum(steps, 1))).sum(2)[:, :2].min(1)
+    steps = tables[int(np.argmin(distance)), 2].astype(np.uint16)
     return steps
 
 
@@ -269,8 +273,9 @@ def _steps(values: Floats, hint: Steps | None) -> list[Steps]:
     Of encoders with tables of their own (Photoshop), frequencies that are always 0 have the largest step that is seen.
     """
     gains = np.stack([_gains(values[:, k], 255)[0] for k in range(64)])  # [64, 256]
-    total = gains[np.arange(64), _tables()].sum(1)
-    tables = [_tables()[i] for i in np.argsort(-total)[:3]]
+    known = _tables().reshape(-1, 64)
+    total = gains[np.arange(64), known].sum(1)
+    tables = [known[i] for i in np.argsort(-total)[:3]]
     if hint is not None:
         tables.append(hint.astype(np.int64))
     own = gains.argmax(1)
@@ -287,10 +292,11 @@ def _ones(steps: Steps) -> int:
 
 @functools.cache
 def _tables() -> NDArray[np.int64]:
-    """libjpeg's tables [200, 64] of all qualities, in natural order."""
-    out = np.zeros((200, 64), np.int64)
-    for i, (quality, of) in enumerate(itertools.product(range(1, 101), (dictionary.LUMA, dictionary.CHROMA))):
-        out[i, list(ZIGZAG)] = np.frombuffer(dictionary.steps(quality, of), np.uint8)
+    """libjpeg's tables [100, 3, 64] of all qualities: luma, luma turned, chroma (turned the same); in natural order."""
+    out = np.zeros((100, 3, 64), np.int64)
+    for quality, (place, of) in itertools.product(range(1, 101), ((0, dictionary.LUMA), (2, dictionary.CHROMA))):
+        out[quality - 1, place, list(ZIGZAG)] = np.frombuffer(dictionary.steps(quality, of), np.uint8)
+    out[:, 1] = out[:, 0].reshape(100, 8, 8).swapaxes(1, 2).reshape(100, 64)
     return out
 
 

@@ -28,6 +28,8 @@ class JpegPlane(Protocol):
     @property
     def steps(self) -> NDArray[np.uint16]: ...
 
+    def turned(self) -> JpegPlane: ...
+
 
 @dataclass(frozen=True)
 class Part:

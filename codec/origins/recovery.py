@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.fields import varint
 from lgcodec.image import Picture, Samples
-from lgcodec.jpeg import baseline
+from lgcodec.jpeg import baseline, idct
 from lgcodec.jpeg.file import Plane as Component
 from lgcodec.jpeg.scans import Blocks
 from lgcodec.origins import exceptions, lattice, rendered, search
@@ -82,9 +81,9 @@ def _of_colours(picture: Picture, samples: Samples, form: Rendered, found: Seque
     ]
     shown = _shown(form, sure)
     hint = lattice.of_chroma(grid.steps)
-    own = lattice.grid_of([(plane, shown) for plane in found[1:]], places, hint)
+    own = lattice.grid_of([(plane, shown) for plane in found[1:]], places, hint, (grid.kind,))
     chroma = _Chroma(form, conversion, rgb, sure, exact[1:], outside)
-    fitted = [] if own is None else chroma.fitted(replace(own, kind=grid.kind), found[1:], shown)
+    fitted = [] if own is None else chroma.fitted(own, found[1:], shown)
     wanted, low, high = chroma.settled([one.plane for one in fitted] or found[1:], found[1:])
     luma = lattice.fit(grid, np.clip(found[0], low, np.maximum(low, high)), low, high)
     if lattice.inside(grid, luma.plane, low, high).mean() < 1 - _WRONG:
@@ -238,7 +237,7 @@ def _corrections(wanted: Sequence[Plane], decoded: Sequence[Plane]) -> bytes:
 def _inverted(
     origin: Coefficients, samples: Samples, grids: Sequence[Grid], fitted: Sequence[Fitted], others: Sequence[Samples]
 ) -> Inverted | None:
-    width, height = origin.jpeg_size()
+    width, height = origin.extent()
     by = [(1, 1)] * len(grids)
     if origin.form is not None and len(grids) > 1:
         form = origin.form.rendering.enlargement
@@ -251,6 +250,8 @@ def _inverted(
         components.append(Component(horizontal, vertical, grid.steps, blocks))
     if max(width, height) > baseline.MOST_SIDE or any(_is_beyond(one.coefficients) for one in components):
         return None
+    if origin.kind == idct.TURNED:
+        width, height, components = height, width, [component.turned() for component in components]
     data = baseline.write(width, height, components)
     rendered = origin.render([components, *others], (0, 0, origin.width, origin.height))
     excepted, count = exceptions.pack(samples, rendered)

@@ -40,6 +40,11 @@ def shown(data: bytes, left: int = 0, top: int = 0) -> Made:
     return coded(np.asarray(Image.open(io.BytesIO(data)))[top:, left:])
 
 
+def turned(data: bytes, left: int, top: int) -> Made:
+    """As `shown`, turned to the left."""
+    return coded(np.ascontiguousarray(np.rot90(np.asarray(Image.open(io.BytesIO(data)))[top:, left:])))
+
+
 def by_floats(data: bytes) -> Made:
     """The same of a grey file, by the other inverse transform."""
     (plane,) = file.parse(data).planes
@@ -75,6 +80,7 @@ if __name__ == "__main__":
             "origin-coefficients-444": lambda: shown(jpeg(size=(104, 96), subsampling=0, quality=75), 3, 5),
             "origin-coefficients-grey": lambda: shown(jpeg("L", size=(120, 96), quality=80), 5, 2),
             "origin-coefficients-real": lambda: by_floats(jpeg("L", size=(120, 96), quality=80)),
+            "origin-coefficients-turned": lambda: turned(jpeg(size=(104, 96), subsampling=1, quality=80), 3, 5),
             "kept-twice": lambda: kept(twice()),
             "kept-dc-first": lambda: kept(jpeg(size=(75, 50), subsampling=2)),
             "origin-coefficients-dc-first": lambda: shown(jpeg(size=(120, 112), quality=80), 2, 3),
