@@ -46,6 +46,7 @@ Trained = FloatGraph | Flow | Latents
 SEED = 0  # of the test images' draw
 UNLABELLED = 0.1  # of a batch, where a net is told classes
 SHOWN = 500  # images that the rates are measured on while training
+_DRAWS = 5000  # of latents at once
 
 
 def binarise(x: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -127,7 +128,8 @@ def float_rate(model: Trained, x: NDArray[np.uint8], given: NDArray[np.float32],
         return cost(model, [p, torch.tensor(0), g], [None]).item()
 
     torch.manual_seed(SEED)
-    flat, n = x.reshape(len(x), -1).astype(np.int64), max(1, len(x) // 50)
+    at_once = max(1, min(50, _DRAWS // samples))
+    flat, n = x.reshape(len(x), -1).astype(np.int64), max(1, len(x) // at_once)
     pairs = zip(np.array_split(flat, n), np.array_split(given, n), strict=True)
     return sum(rate(torch.from_numpy(p), torch.from_numpy(g)) * len(p) for p, g in pairs) / len(x)
 
