@@ -186,7 +186,7 @@ def read(reader: Reader, mode: str, width: int, height: int) -> Coefficients:
     how = reader.byte()
     kind, is_noisy = how & ~_NOISY, how >= _NOISY
     if kind > idct.TURNED:
-        raise FormatError(f"inverse transform {kind}, where those up to {idct.TURNED} are known")
+        raise FormatError(f"inverse transform {kind}, where 0 to {idct.TURNED} are known")
     colours = mode in ("RGB", "RGBA")
     count = reader.varint(1, 3 if colours else 1)
     if count == 2:
