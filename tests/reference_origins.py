@@ -110,7 +110,8 @@ def rendering(
 
 
 def coefficients(origin: Reader, parts: list[Any], mode: int, width: int, height: int) -> list[list[list[int]]]:
-    transform, components = origin.number(1), origin.number(1)
+    how, components = origin.number(1), origin.number(1)
+    transform, drawn = how % 4, how >= 4
     places = [(origin.varint(), origin.varint()) for _ in range((components + 1) // 2)]
     size, stored = origin.varint(), origin.varint()
     packed = origin.take(stored)
@@ -137,9 +138,17 @@ def coefficients(origin: Reader, parts: list[Any], mode: int, width: int, height
             except_from(corrections.take(corrections.varint()), plane, 1)
         planes.append(plane)
     check(corrections.at == len(corrections.data), "end of corrections")
+    parts = parts[1:]
+    if drawn:
+        check(size == 0, "no list beside pictures of corrections")
+        for plane, picture in zip(planes, parts, strict=False):
+            for row, more in zip(plane, picture, strict=True):
+                for pixel, value in zip(row, more, strict=True):
+                    pixel[0] = (pixel[0] + value[0] - 128) % 256
+        parts = parts[components:]
     if colours:
-        return rendering(origin, [*planes, *parts[1:]], mode, width, height)
-    alpha = parts[1] if mode == 2 else [[[] for _ in row] for row in planes[0]]
+        return rendering(origin, [*planes, *parts], mode, width, height)
+    alpha = parts[0] if mode == 2 else [[[] for _ in row] for row in planes[0]]
     return [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(planes[0], alpha, strict=True)]
 
 

@@ -64,7 +64,7 @@ def compared(samples: Samples) -> tuple[bytes, bytes]:
     samples = np.ascontiguousarray(samples)
     small = lgcodec.compress(samples)
     assert np.array_equal(lgcodec.decompress(small), samples)
-    with mock.patch.object(recovery, "invert", return_value=None):
+    with mock.patch.object(recovery, "invert", return_value=[]):
         return small, lgcodec.compress(samples)
 
 
@@ -81,7 +81,7 @@ def test_decoded_jpegs_are_coded_as_these(quality: int, subsampling: int) -> Non
 
 @functools.cache
 def without_coefficients(samples: bytes, shape: tuple[int, ...]) -> int:
-    with mock.patch.object(recovery, "invert", return_value=None):
+    with mock.patch.object(recovery, "invert", return_value=[]):
         return len(lgcodec.compress(np.frombuffer(samples, np.uint8).reshape(shape), model="fast"))
 
 
@@ -113,6 +113,24 @@ def test_turned_and_mirrored_ones_are_coded_as_these(mode: str, subsampling: int
 def test_the_jpeg_of_a_turned_picture_is_that_of_the_picture() -> None:
     _, samples = decoded(scene(), quality=80, subsampling=1)
     assert found(turned(samples, 1)).parts == found(samples).parts
+
+
+@needs_native
+@pytest.mark.parametrize(("mode", "top", "left"), [("RGB", 3, 5), ("RGB", 8, 16), ("L", 8, 16)])
+def test_jpegs_saved_once_more_are_nearly_the_first(mode: str, top: int, left: int) -> None:
+    """No block comes back, but most samples do: corrections are pictures, of which regions are read as of others."""
+    _, first = decoded(scene((264, 200)).convert(mode), quality=70)
+    _, samples = decoded(Image.fromarray(np.ascontiguousarray(first[top:, left:])), quality=100)
+    small, planes = compared(samples)
+    origin = container.read(small, max_pixels=samples.size).header.content
+    assert isinstance(origin, container.OriginReference)
+    shown = origins.read(origin.data, mode, samples.shape[1], samples.shape[0])
+    assert isinstance(shown, coefficients.Coefficients)
+    assert shown.is_noisy
+    assert len(small) < 0.9 * len(planes)
+    assert np.array_equal(lgcodec.decompress(small, region=(11, 21, 90, 77)), samples[21:77, 11:90])
+    if top % 8 == 0:
+        assert np.abs(lgcodec.preview(small).astype(int) - np.asarray(Image.fromarray(samples).reduce(8))).mean() < 3
 
 
 @needs_native
@@ -388,6 +406,12 @@ def test_hostile_parts_are_refused(grey: bytes) -> None:
         lgcodec.decompress(sealed(file, bytes([2, idct.TURNED]) + origin[2:], [part]))
     with pytest.raises(FormatError, match="0 to 2"):
         lgcodec.decompress(sealed(file, b"\2\3" + origin[2:], [part]))
+    with pytest.raises(FormatError, match="parts"):  # pictures of corrections that are missing, or are of another size
+        lgcodec.decompress(sealed(file, b"\2\4\1\0\0\0\0", [part]))
+    with pytest.raises(FormatError, match="a part is not an image of mode L, 72 x 56 pixels"):
+        lgcodec.decompress(sealed(file, b"\2\4\1\0\0\0\0", [part, lgcodec.compress(image[:, :-1])]))
+    with pytest.raises(FormatError, match="0 to 0"):  # and a list beside them
+        lgcodec.decompress(sealed(file, b"\2\4\1\0\0\1\1\0", [part, lgcodec.compress(image)]))
     with pytest.raises(FormatError):
         lgcodec.decompress(
             sealed(file, b"\2\0\1" + b"\xff\xff\x03" * 2 + origin[5:], [part])

@@ -21,13 +21,12 @@ def invert(picture: Picture) -> list[Inverted]:
     from lgcodec.origins import coefficients, rendered
 
     found = rendered.invert(picture) or _by_values(picture)
-    deeper: list[Inverted | None] = []
+    deeper: list[Inverted] = []
     if picture.mode.pillow in coefficients.MODES:
         from lgcodec.origins import recovery
 
-        deeper = [recovery.invert(picture, planes) for planes in found or (None,)]
-    known = [origin for origin in deeper if origin is not None]
-    return [*sorted(known, key=lambda origin: origin.count), *found]
+        deeper = [one for planes in found or (None,) for one in recovery.invert(picture, planes)]
+    return [*sorted(deeper, key=lambda origin: origin.count), *found]
 
 
 def _by_values(picture: Picture) -> list[Inverted]:

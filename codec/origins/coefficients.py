@@ -18,6 +18,8 @@ from lgcodec.origins.origin import Given, JpegPlane, Part
 from lgcodec.plain import deflate, inflate
 
 KIND = 2
+GREY = 128  # of a picture of corrections: none
+_NOISY = 4  # beside the kind
 _MOST_SIDE = 0xFFFF  # of a JPEG
 MODES = ("L", "LA", "RGB", "RGBA")
 Place = tuple[int, int]
@@ -25,12 +27,13 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Coefficients:
-    """Parts: a kept JPEG of Y, or of all three planes; C1 and C2 where it is of Y; alpha if there is one; the patches.
+    """Parts: a kept JPEG of Y, or of all three planes; if is_noisy, a picture for each of these; C1 and C2 where it is
+    of Y; alpha if there is one; the patches.
 
     kind: of the inverse transform; if TURNED, the JPEG is that of the image whose rows and columns are exchanged.
     places: the row and column of the JPEG's planes, turned back, that the image's begin with: of Y, and, if the JPEG
     has them, of C1 and C2. form: of colours, None for grey. corrections: to what the planes decode to, as `corrected`
-    takes.
+    takes. is_noisy: corrections are pictures, GREY where there is nothing to correct.
     """
 
     mode: str
@@ -39,7 +42,8 @@ class Coefficients:
     kind: int
     places: tuple[Place, ...]
     form: rendered.Rendered | None
-    corrections: bytes
+    corrections: bytes = b""
+    is_noisy: bool = False
 
     @property
     def name(self) -> str:
@@ -65,17 +69,28 @@ class Coefficients:
 
     def parts(self) -> list[Part]:
         width, height = self.extent()[:: -1 if self.kind == idct.TURNED else 1]
-        jpeg = Part("RGB" if len(self.places) > 1 else "L", width, height, is_jpeg=True)
+        own = [Part("RGB" if len(self.places) > 1 else "L", width, height, is_jpeg=True)]
+        if self.is_noisy:
+            own += [Part("L", across, down, is_bits=True) for down, across in self.shapes()]
         if self.form is not None:
-            return [jpeg, *self.form.parts()[self.components :]]
-        return [jpeg, *([Part("L", self.width, self.height)] if self.mode == "LA" else [])]
+            return [*own, *self.form.parts()[self.components :]]
+        return [*own, *([Part("L", self.width, self.height)] if self.mode == "LA" else [])]
 
     def needs(self, box: Box) -> list[Box | None]:
         jpeg = self.parts()[0]
-        whole = (0, 0, jpeg.width, jpeg.height)
+        own: list[Box | None] = [(0, 0, jpeg.width, jpeg.height)]
+        if self.is_noisy:
+            own += self._boxes(box)
         if self.form is not None:
-            return [whole, *self.form.needs(box)[self.components :]]
-        return [whole, *([box] if self.mode == "LA" else [])]
+            return [*own, *self.form.needs(box)[self.components :]]
+        return [*own, *([box] if self.mode == "LA" else [])]
+
+    def _boxes(self, box: Box) -> list[Box]:
+        """What the pixels of a box need of each plane that the JPEG has."""
+        if self.form is None or self.components == 1:
+            return [box]
+        left, top, right, bottom = self.form.rendering.chroma_box(box)
+        return [box, *[(left, top, right, bottom)] * 2]
 
     def shapes(self) -> list[tuple[int, int]]:
         """Height and width of the planes that the JPEG has."""
@@ -110,7 +125,7 @@ class Coefficients:
 
         Of the JPEG it needs DC coefficients alone.
         """
-        components, others = self._turned_back(parts[0]), parts[1:]
+        components, others = self._turned_back(parts[0]), parts[1 + self.is_noisy * self.components :]
         (top, left), *chroma_places = self.places
         y = previews.of_blocks(components[0], (1, top, self.height), (1, left, self.width))
         if self.form is None:
@@ -143,18 +158,23 @@ class Coefficients:
 
     def render(self, parts: Sequence[Given], box: Box) -> Samples:
         components, others = self._turned_back(parts[0]), parts[1:]
-        y, *chroma = (plane[..., None] for plane in self.corrected(self.planes(components)))
-        x0, y0, x1, y1 = box
-        y = y[y0:y1, x0:x1]
+        planes, boxes = self.corrected(self.planes(components)), self._boxes(box)
+        shown = [plane[y0:y1, x0:x1, None] for plane, (x0, y0, x1, y1) in zip(planes, boxes, strict=True)]
+        if self.is_noisy:
+            pictures = [part for part in others[: self.components] if isinstance(part, np.ndarray)]
+            if len(pictures) < self.components:
+                raise FormatError("a part is missing")
+            shown = [a + (b - np.uint8(GREY)) for a, b in zip(shown, pictures, strict=True)]
+            others = others[self.components :]
         if self.form is None:
             alpha = [part for part in others if isinstance(part, np.ndarray)]
-            return np.concatenate([y, *alpha], -1)
-        left, top, right, bottom = self.form.rendering.chroma_box(box)
-        return self.form.render([y, *(plane[top:bottom, left:right] for plane in chroma), *others], box)
+            return np.concatenate([*shown, *alpha], -1)
+        return self.form.render([*shown, *others], box)
 
     def write(self) -> bytes:
         stored = min(self.corrections, deflate(self.corrections), key=len)
-        data = [bytes([KIND, self.kind, self.components]), *(varint(v) for place in self.places for v in place)]
+        how = self.kind | _NOISY * self.is_noisy
+        data = [bytes([KIND, how, self.components]), *(varint(v) for place in self.places for v in place)]
         data += [varint(len(self.corrections)), varint(len(stored)), stored]
         return b"".join([*data, b"" if self.form is None else self.form.write()[1:]])
 
@@ -163,17 +183,20 @@ def read(reader: Reader, mode: str, width: int, height: int) -> Coefficients:
     """The inverse of `write`, after the kind. Raises FormatError."""
     if mode not in MODES:
         raise FormatError(f"mode {mode} is not what a JPEG shows")
-    kind = reader.varint(0, idct.TURNED)
+    how = reader.byte()
+    kind, is_noisy = how & ~_NOISY, how >= _NOISY
+    if kind > idct.TURNED:
+        raise FormatError(f"inverse transform {kind}, where 0 to {idct.TURNED} are known")
     colours = mode in ("RGB", "RGBA")
     count = reader.varint(1, 3 if colours else 1)
     if count == 2:
         raise FormatError("a JPEG of two components")
     places = [(reader.varint(0, _MOST_SIDE), reader.varint(0, _MOST_SIDE)) for _ in range((count + 1) // 2)]
-    size = reader.varint(0, 16 * width * height + 16)
+    size = reader.varint(0, 0 if is_noisy else 16 * width * height + 16)
     stored = reader.take(reader.varint(0, size))
     corrections = stored if len(stored) == size else inflate(stored, size)
     form = rendered.read(reader, mode, width, height) if colours else None
-    origin = Coefficients(mode, width, height, kind, tuple(places), form, corrections)
+    origin = Coefficients(mode, width, height, kind, tuple(places), form, corrections, is_noisy)
     if max(origin.extent()) > _MOST_SIDE:
         raise FormatError("a JPEG larger than these may be")
     return origin

@@ -40,6 +40,7 @@ _ONES = 40  # steps of 1 at most: among more of them nothing is left that coeffi
 _DOUBT = 10.0  # nats that must speak for a step that is in no table
 _SAMPLE = 1024  # blocks
 _SHARE = 0.25  # of these that must come back at once, if no step is 1,
+_SAME = 0.85  # or of their samples: planes are the better origin where even more are other ones
 _KEPT = 0.917  # and so much of it for each that is: noise stays below half a step
 _FLIPS, _DEEP, _ROUNDS = 9, 3, 5  # of the search,
 _MANY, _MORE_FLIPS = 8, 14  # and where more steps than that are 1
@@ -49,12 +50,16 @@ _RARE = 0.1  # spreads, in steps, that are as good as 0
 
 @dataclass(frozen=True)
 class Grid:
-    """top, left: how many rows and columns of the first blocks are missing. kind: of the inverse transform."""
+    """top, left: how many rows and columns of the first blocks are missing. kind: of the inverse transform.
+
+    is_rough: blocks do not come back, only most of their samples do, as of a JPEG that was saved once more.
+    """
 
     top: int
     left: int
     steps: Steps
     kind: int
+    is_rough: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,15 +95,15 @@ def grid_of(
     order = np.argsort(-(values[:, 1:] ** 2).sum(1), kind="stable")
     busy = order[: max(8, len(order) // 2)]
     tried, some = _steps(values[busy], hint), busy[:: max(1, len(busy) // _SAMPLE)]
-    shares = [
-        (float((idct.samples(_rounded(values[some], steps), steps, kind) == clean[some]).all(1).mean()), -i, -n)
-        for i, steps in enumerate(tried) for n, kind in enumerate(kinds)
-    ]  # fmt: skip
-    share, i, n = max(shares)
-    found = tried[-i]
-    if share < _SHARE * _KEPT ** _ones(found) and hint is None:
+    ranked = []
+    for (i, steps), (n, kind) in itertools.product(enumerate(tried), enumerate(kinds)):
+        same = idct.samples(_rounded(values[some], steps), steps, kind) == clean[some]
+        ranked.append((float(same.all(1).mean()), float(same.mean()), -i, -n))
+    share, most, i, n = max(ranked)
+    is_rough = share < _SHARE * _KEPT ** _ones(tried[-i])
+    if is_rough and most < _SAME and hint is None:
         return None
-    return Grid(top, left, found, kinds[-n])
+    return Grid(top, left, tried[-i], kinds[-n], is_rough)
 
 
 def of_chroma(steps: Steps) -> Steps:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lgcodec import plain
 from lgcodec.fields import varint
 from lgcodec.image import Picture, Samples
 from lgcodec.jpeg import baseline, idct
 from lgcodec.jpeg.file import Plane as Component
 from lgcodec.jpeg.scans import Blocks
 from lgcodec.origins import exceptions, lattice, rendered, search
-from lgcodec.origins.coefficients import Coefficients
+from lgcodec.origins.coefficients import GREY, Coefficients
 from lgcodec.origins.conversions import CONVERSIONS
 from lgcodec.origins.form import Conversion, Plane
 from lgcodec.origins.lattice import Fitted, Grid
@@ -26,22 +28,24 @@ from lgcodec.origins.origin import Inverted
 from lgcodec.origins.rendered import MOST, Rendered
 
 _WRONG = 0.75  # of luma's blocks that may not come back: with more, planes are the better origin
-_LOST = 0.75  # of chroma's: with more, chroma's planes are parts
+_DOUBTFUL, _LOST = 0.25, 0.75  # of chroma's: with more, its planes are parts as well, or nothing else
 _SLACKS = 0, 1  # how far from the plane that was found another may be: roundings hide what one was
+_LISTED, _OWN = 512, 50  # bytes of a list that no picture is tried against; of a picture's own header
 Mask = NDArray[np.bool_]
 
 
-def invert(picture: Picture, planes: Inverted | None) -> Inverted | None:
-    """The JPEG that shows an image (L, LA, RGB or RGBA), None where none does. planes: what it is rendered from."""
+def invert(picture: Picture, planes: Inverted | None) -> list[Inverted]:
+    """JPEGs that show an image (L, LA, RGB or RGBA), if any do. planes: what it is rendered from."""
     if picture.area > MOST:
-        return None
+        return []
     box = (0, 0, picture.width, picture.height)
     if picture.mode.pillow in ("L", "LA"):
-        return _of_grey(picture, picture.samples(box))
+        grey = _of_grey(picture, picture.samples(box))
+        return [] if grey is None else [grey]
     if planes is None or not isinstance(planes.origin, Rendered):
         planes = rendered.of_greys(picture)
     if planes is None or not isinstance(planes.origin, Rendered):
-        return None
+        return []
     found = [part[..., 0] for part in planes.parts[:3] if not isinstance(part, bytes)]
     return _of_colours(picture, picture.samples(box), planes.origin, found)
 
@@ -51,18 +55,19 @@ def _of_grey(picture: Picture, samples: Samples) -> Inverted | None:
     grid = lattice.grid_of([(plane, np.ones(plane.shape, bool))])
     if grid is None:
         return None
-    fitted = lattice.fit(grid, plane, plane, plane)
-    if lattice.inside(grid, fitted.plane, plane, plane).mean() < 1 - _WRONG:
+    fitted = lattice.rounded(grid, plane) if grid.is_rough else lattice.fit(grid, plane, plane, plane)
+    if not grid.is_rough and lattice.inside(grid, fitted.plane, plane, plane).mean() < 1 - _WRONG:
         return None
+    listed, pictures = _corrections([plane], [fitted.plane])
     origin = Coefficients(
         picture.mode.pillow, picture.width, picture.height, grid.kind, ((grid.top, grid.left),), None,
-        _corrections([plane], [fitted.plane]),
+        listed, bool(pictures),
     )  # fmt: skip
-    others = [samples[..., 1:]] if picture.mode.has_alpha else []
+    others = [*pictures, samples[..., 1:]] if picture.mode.has_alpha else pictures
     return _inverted(origin, samples, [grid], [fitted], others)
 
 
-def _of_colours(picture: Picture, samples: Samples, form: Rendered, found: Sequence[Plane]) -> Inverted | None:
+def _of_colours(picture: Picture, samples: Samples, form: Rendered, found: Sequence[Plane]) -> list[Inverted]:
     of = form.rendering
     conversion = CONVERSIONS[of.conversion].make()
     rgb = np.ascontiguousarray(samples[..., :3])
@@ -73,7 +78,7 @@ def _of_colours(picture: Picture, samples: Samples, form: Rendered, found: Seque
     sure = (known == 1) & outside
     grid = lattice.grid_of([(found[0], sure)])
     if grid is None:
-        return None
+        return []
     places = [
         (row, column)
         for row in _places(grid.top, of.top, of.enlargement.rows.by)
@@ -82,21 +87,50 @@ def _of_colours(picture: Picture, samples: Samples, form: Rendered, found: Seque
     shown = _shown(form, sure)
     hint = lattice.of_chroma(grid.steps)
     own = lattice.grid_of([(plane, shown) for plane in found[1:]], places, hint, (grid.kind,))
-    chroma = _Chroma(form, conversion, rgb, sure, exact[1:], outside)
-    fitted = [] if own is None else chroma.fitted(own, found[1:], shown)
-    wanted, low, high = chroma.settled([one.plane for one in fitted] or found[1:], found[1:])
-    luma = lattice.fit(grid, np.clip(found[0], low, np.maximum(low, high)), low, high)
-    if lattice.inside(grid, luma.plane, low, high).mean() < 1 - _WRONG:
-        return None
-    right = np.clip(luma.plane, low, high)
-    corrections = _corrections([right, *wanted][: 1 + len(fitted)], [luma.plane, *(one.plane for one in fitted)])
-    at, grids, chroma_parts = [(grid.top, grid.left)], [grid], [plane[..., None] for plane in wanted]
-    if own is not None and fitted:
-        at, grids, chroma_parts = [_aligned(grid, own, form), (own.top, own.left)], [grid, own, own], []
-    origin = Coefficients(picture.mode.pillow, picture.width, picture.height, grid.kind, tuple(at), form, corrections)
-    others = [*chroma_parts, samples[..., 3:]] if form.alpha else chroma_parts
-    others += [np.ascontiguousarray(rgb[y0:y1, x0:x1]) for x0, y0, x1, y1 in form.patches]
-    return _inverted(origin, samples, grids, [luma, *fitted], others)
+    case = _Case(picture, samples, form, found, grid, own, _Chroma(form, conversion, rgb, sure, exact[1:], outside))
+    inverted = [case.inverted(fitted) for fitted in case.chroma_fits(shown)]
+    return [one for one in inverted if one is not None]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """An image of samples [H, W, 3 or 4], the planes found, and the grids of luma and chroma, if this has one."""
+
+    picture: Picture
+    samples: Samples
+    form: Rendered
+    found: Sequence[Plane]
+    grid: Grid
+    own: Grid | None
+    chroma: _Chroma
+
+    def chroma_fits(self, shown: Mask) -> list[list[Fitted]]:
+        """What may be tried for both chroma planes, an empty list standing for none: they are parts themselves."""
+        if self.own is None:
+            return [[]]
+        if self.grid.is_rough:
+            return [[] if self.own.is_rough else [lattice.rounded(self.own, plane) for plane in self.found[1:]]]
+        fitted, wrong = self.chroma.fitted(self.own, self.found[1:], shown)
+        return [[]] if wrong > _LOST else [fitted] if wrong < _DOUBTFUL else [fitted, []]
+
+    def inverted(self, fitted: Sequence[Fitted]) -> Inverted | None:
+        form, grid, own = self.form, self.grid, self.own
+        shaped = [one.plane for one in fitted] if fitted and not grid.is_rough else self.found[1:]
+        wanted, low, high = self.chroma.settled(shaped, self.found[1:])
+        near = np.clip(self.found[0], low, np.maximum(low, high))
+        luma = lattice.rounded(grid, near) if grid.is_rough else lattice.fit(grid, near, low, high)
+        if not grid.is_rough and lattice.inside(grid, luma.plane, low, high).mean() < 1 - _WRONG:
+            return None
+        planes = [np.clip(luma.plane, low, high), *wanted][: 1 + len(fitted)]
+        listed, pictures = _corrections(planes, [luma.plane, *(one.plane for one in fitted)])
+        at, grids, parts = [(grid.top, grid.left)], [grid], [plane[..., None] for plane in wanted]
+        if own is not None and fitted:
+            at, grids, parts = [_aligned(grid, own, form), (own.top, own.left)], [grid, own, own], []
+        mode, size = self.picture.mode.pillow, (self.picture.width, self.picture.height)
+        origin = Coefficients(mode, *size, grid.kind, tuple(at), form, listed, bool(pictures))
+        others = [*pictures, *parts, *([self.samples[..., 3:]] if form.alpha else [])]
+        others += [np.ascontiguousarray(self.samples[y0:y1, x0:x1, :3]) for x0, y0, x1, y1 in form.patches]
+        return _inverted(origin, self.samples, grids, [luma, *fitted], others)
 
 
 class _Chroma:
@@ -108,8 +142,10 @@ class _Chroma:
         self.of, self.conversion, self.rgb = form.rendering, conversion, rgb
         self.sure, self.exact, self.outside = sure, exact, outside
 
-    def fitted(self, grid: Grid, found: Sequence[Plane], shown: Mask) -> list[Fitted]:
-        """Coefficients of both, none where too few come back. shown: samples that are found, or nearly so."""
+    def fitted(self, grid: Grid, found: Sequence[Plane], shown: Mask) -> tuple[list[Fitted], float]:
+        """Coefficients of both, and the share of blocks that do not come back. shown: samples that are found, or nearly
+        so.
+        """
         out = [lattice.rounded(grid, plane) for plane in found]
         wrong = self._wrong([one.plane for one in out])
         for slack in _SLACKS:
@@ -126,7 +162,7 @@ class _Chroma:
             ]
             out = [lattice.decoded(grid, part, one.plane.shape) for part, one in zip(blocks, out, strict=True)]
             wrong = self._wrong([one.plane for one in out])
-        return [] if max((lattice.counted(grid, mask) > 0).mean() for mask in wrong) > _LOST else out
+        return out, max(float((lattice.counted(grid, mask) > 0).mean()) for mask in wrong)
 
     def _wrong(self, planes: Sequence[Plane]) -> list[Mask]:
         """The samples of either plane by pixels that do not come out."""
@@ -227,11 +263,18 @@ def _shown(form: Rendered, sure: Mask) -> Mask:
     return shown
 
 
-def _corrections(wanted: Sequence[Plane], decoded: Sequence[Plane]) -> bytes:
+def _corrections(wanted: Sequence[Plane], decoded: Sequence[Plane]) -> tuple[bytes, list[Samples]]:
+    """What makes decoded planes those that are wanted: a list, or a picture of each plane, if these are shorter."""
     if all(np.array_equal(a, b) for a, b in zip(wanted, decoded, strict=True)):
-        return b""
+        return b"", []
     packed = [exceptions.pack(a[..., None], b[..., None])[0] for a, b in zip(wanted, decoded, strict=True)]
-    return b"".join(varint(len(data)) + data for data in packed)
+    listed = b"".join(varint(len(data)) + data for data in packed)
+    size = len(plain.deflate(listed))
+    if size < _LISTED:
+        return listed, []
+    pictures = [(a - b + np.uint8(GREY))[..., None] for a, b in zip(wanted, decoded, strict=True)]
+    drawn = sum(_OWN + len(plain.encode(picture, 1)[1]) for picture in pictures)
+    return (b"", pictures) if drawn < size else (listed, [])
 
 
 def _inverted(

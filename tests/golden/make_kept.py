@@ -45,6 +45,14 @@ def turned(data: bytes, left: int, top: int) -> Made:
     return coded(np.ascontiguousarray(np.rot90(np.asarray(Image.open(io.BytesIO(data)))[top:, left:])))
 
 
+def again(data: bytes, left: int, top: int) -> bytes:
+    """What a JPEG file shows, from a place on, saved once more with steps of 1: nearly the coefficients of the first."""
+    out = io.BytesIO()
+    shows = np.asarray(Image.open(io.BytesIO(data)))[top:, left:]
+    Image.fromarray(np.ascontiguousarray(shows)).save(out, "JPEG", quality=100, subsampling=2)
+    return out.getvalue()
+
+
 def by_floats(data: bytes) -> Made:
     """The same of a grey file, by the other inverse transform."""
     (plane,) = file.parse(data).planes
@@ -81,6 +89,7 @@ if __name__ == "__main__":
             "origin-coefficients-grey": lambda: shown(jpeg("L", size=(120, 96), quality=80), 5, 2),
             "origin-coefficients-real": lambda: by_floats(jpeg("L", size=(120, 96), quality=80)),
             "origin-coefficients-turned": lambda: turned(jpeg(size=(104, 96), subsampling=1, quality=80), 3, 5),
+            "origin-coefficients-noisy": lambda: shown(again(jpeg(size=(136, 104), quality=60), 3, 5)),
             "kept-twice": lambda: kept(twice()),
             "kept-dc-first": lambda: kept(jpeg(size=(75, 50), subsampling=2)),
             "origin-coefficients-dc-first": lambda: shown(jpeg(size=(120, 112), quality=80), 2, 3),
