@@ -46,7 +46,7 @@ def turned(data: bytes, left: int, top: int) -> Made:
 
 
 def again(data: bytes, left: int, top: int) -> bytes:
-    """What a JPEG file shows, from a place on, saved once more with steps of 1: nearly the coefficients of the first."""
+    """What a JPEG file shows, from a place on, saved once more with steps of 1: nearly the first one's coefficients."""
     out = io.BytesIO()
     shows = np.asarray(Image.open(io.BytesIO(data)))[top:, left:]
     Image.fromarray(np.ascontiguousarray(shows)).save(out, "JPEG", quality=100, subsampling=2)

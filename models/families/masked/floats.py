@@ -364,7 +364,7 @@ class Latents(nn.Module):
 
     def weighted(self, x: Tensor) -> Tensor:
         """`bound` of `samples` draws, whose gradients reach the posterior through the latents alone, by the square of
-        their weights: the same on average, and the less noisy the tighter the bound (Tucker et al. 2019, equation 7).
+        their weights: the same on average, and the less noisy the tighter the bound (Tucker et al. 2019, IWAE-DReG).
         """
         z, mean, ratio = self.draw(x, self.samples)
         nats, likelihood = self.nats(x, z, mean.detach(), ratio.detach())
