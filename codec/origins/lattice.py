@@ -27,7 +27,8 @@ Mask = NDArray[np.bool_]
 Place = tuple[int, int]  # top and left, as Grid has them
 
 _PATCHES = 256  # that the grid is looked for in
-_RANKED, _CLEARLY = 96, 0.04  # patches; share that the right place is ahead of others: 0.14 or more, elsewhere 0.005
+_RANKED = 96  # patches
+_CLEARLY = 0.02  # share that the right place is ahead of others: 0.14, at quality 98 still 0.03; elsewhere 0.005
 _SOME = list(ZIGZAG[1:64:3])  # frequencies that places are ranked by
 _ALL = [(y, x) for y in range(8) for x in range(8)]
 _NOISE = 0.33  # of coefficients, a little more than rounding leaves
