@@ -44,7 +44,8 @@ _SHARE = 0.25  # of these that must come back at once, if no step is 1,
 _SAME = 0.85  # or of their samples: planes are the better origin where even more are other ones
 _KEPT = 0.917  # and so much of it for each that is: noise stays below half a step
 _FLIPS, _DEEP, _ROUNDS = 9, 3, 5  # of the search,
-_MANY, _MORE_FLIPS = 8, 14  # and where more steps than that are 1
+_MANY, _MORE_FLIPS, _FEW = 8, 14, 1 << 15  # and where more steps than that are 1, and blocks are few
+_CLOSE = 64  # of the sets that are nearest by squares are looked at closely
 _CHUNK, _BATCH = 1 << 17, 256  # sets of moves of all blocks that are tried at once, blocks
 _RARE = 0.1  # spreads, in steps, that are as good as 0
 
@@ -115,10 +116,10 @@ def of_chroma(steps: Steps) -> Steps:
     return steps
 
 
-def fit(of: Grid, plane: Plane, low: Plane, high: Plane) -> Fitted:
-    """Coefficients that decode to low..high, from those on that are nearest to the plane."""
+def fit(of: Grid, plane: Plane, low: Plane, high: Plane, least: float = 0.0) -> Fitted:
+    """Coefficients that decode to low..high, from those on that are nearest to the plane. least: as of `searched`."""
     nearest = rounded(of, plane)
-    return searched(of, nearest, plane, low, high, ~inside(of, nearest.plane, low, high))
+    return searched(of, nearest, plane, low, high, ~inside(of, nearest.plane, low, high), least)
 
 
 def rounded(of: Grid, plane: Plane) -> Fitted:
@@ -127,8 +128,13 @@ def rounded(of: Grid, plane: Plane) -> Fitted:
     return decoded(of, coefficients, plane.shape)
 
 
-def searched(of: Grid, start: Fitted, plane: Plane, low: Plane, high: Plane, blocks: Mask) -> Fitted:
-    """Coefficients that are changed in some blocks [R, C], so that these decode to low..high; near the plane."""
+def searched(
+    of: Grid, start: Fitted, plane: Plane, low: Plane, high: Plane, blocks: Mask, least: float = 0.0
+) -> Fitted:
+    """Coefficients that are changed in some blocks [R, C], so that these decode to low..high; near the plane.
+
+    least: share of all blocks that is to come back; where a sample says that fewer will, nothing more is searched for.
+    """
     coefficients = start.coefficients.reshape(-1, 64).copy()
     guess = cut(plane, of.top, of.left).astype(np.float32)
     bounds = cut(low, of.top, of.left, 0), cut(high, of.top, of.left, 255)
@@ -141,9 +147,15 @@ def searched(of: Grid, start: Fitted, plane: Plane, low: Plane, high: Plane, blo
         likely = _likely(of, guess[at], low_, high_, spread)
         samples = idct.samples(likely, of.steps, of.kind)
         coefficients[at], exact[at], guess[at] = likely, _within(samples, low_, high_), np.clip(samples, low_, high_)
-    flips = _MORE_FLIPS if _ones(of.steps) > _MANY else _FLIPS
-    for at in _batches(np.flatnonzero(~exact), _CHUNK // len(_subsets(flips))):
-        coefficients[at] = _searched(of, guess[at], bounds[0][at], bounds[1][at], coefficients[at], flips)
+    flips = _MORE_FLIPS if _ones(of.steps) > _MANY and len(exact) <= _FEW else _FLIPS
+    wrong = np.flatnonzero(~exact)
+    some = wrong[:: max(1, len(wrong) // _SAMPLE)]
+    for part in (some, np.setdiff1d(wrong, some)):
+        for at in _batches(part, _CHUNK // len(_subsets(flips))):
+            coefficients[at] = _searched(of, guess[at], bounds[0][at], bounds[1][at], coefficients[at], flips)
+        found = _within(idct.samples(coefficients[some], of.steps, of.kind), bounds[0][some], bounds[1][some])
+        if len(some) and len(wrong) * float(found.mean()) < (least - 1) * len(exact) + len(wrong):
+            break
     return decoded(of, coefficients, plane.shape)
 
 
@@ -351,6 +363,26 @@ def _subsets(flips: int) -> Floats:
     return np.array([[k in s for k in range(flips)] for s in sets], np.float32)
 
 
+@functools.cache
+def _pairs(flips: int) -> Floats:
+    """Which products of two moves each set has: [sets, moves squared]."""
+    sets = _subsets(flips)
+    return np.ascontiguousarray((sets[:, :, None] * sets[:, None]).reshape(len(sets), -1))
+
+
+def _nearest(raw: Floats, shifts: Floats, low: Plane, high: Plane, flips: int) -> NDArray[np.intp]:
+    """The sets [n, _CLOSE] that bring samples `raw` [n, 64] nearest to low..high: in squares, which follow from the
+    products of all pairs of shifts [n, moves, 64]. Samples within wide bounds do not count.
+    """
+    away = raw - np.clip(raw, low, high)
+    counts = (high < low.astype(np.int16) + 2) | (away != 0)
+    own = shifts * counts[:, None]
+    products = own @ shifts.swapaxes(1, 2)
+    gain = 2 * (own @ away[..., None])[..., 0]
+    squares = gain @ _subsets(flips).T + products.reshape(len(raw), -1) @ _pairs(flips).T
+    return np.argpartition(squares, _CLOSE, axis=1)[:, :_CLOSE]
+
+
 def _searched(
     of: Grid, guess: Floats, low: Plane, high: Plane, start: NDArray[np.int16], flips: int
 ) -> NDArray[np.int16]:
@@ -375,14 +407,14 @@ def _searched(
         doubt = steps * (np.float32(0.5) - np.abs(rest))  # in coefficients: small where the next one is as near
         moves = np.argpartition(doubt, flips, axis=1)[:, :flips]
         sign = np.where(np.take_along_axis(rest, moves, 1) < 0, -1, 1).astype(np.float32)
-        raw = (c * steps) @ base + 128
+        raw = np.asarray((c * steps) @ base + 128, np.float32)
         shifts = (sign * steps[moves])[..., None] * base[moves]  # [n, moves, 64]
-        tried = raw[:, None] + _subsets(flips) @ shifts  # [n, sets, 64]
+        best = _nearest(raw, shifts, low[at], high[at], flips)
+        tried = raw[:, None] + _subsets(flips)[best] @ shifts  # [n, _CLOSE, 64]
         excess = np.maximum(least[at][:, None] - tried, tried - most[at][:, None])
         np.maximum(excess, 0, out=excess)
         cost = np.einsum("nsk,nsk->ns", excess, excess)
-        order = np.argpartition(cost, 3, axis=1)[:, :3]
-        order = np.take_along_axis(order, np.argsort(np.take_along_axis(cost, order, 1), 1), 1)
+        order = np.take_along_axis(best, np.argsort(cost, 1, kind="stable")[:, :3], 1)
         for place in (2, 1, 0):  # the best last: it stays where none fits
             chosen = _subsets(flips)[order[:, place]]
             moved = c.copy()

@@ -27,9 +27,10 @@ from lgcodec.origins.lattice import Fitted, Grid
 from lgcodec.origins.origin import Inverted
 from lgcodec.origins.rendered import MOST, Rendered
 
-_WRONG = 0.75  # of luma's blocks that may not come back: with more, planes are the better origin
+_WRONG = 0.7  # of luma's blocks that may not come back: with more, planes are the better origin
 _DOUBTFUL, _LOST = 0.25, 0.75  # of chroma's: with more, its planes are parts as well, or nothing else
 _SLACKS = 0, 1  # how far from the plane that was found another may be: roundings hide what one was
+_LARGE = 1 << 21  # pixels, from which on one of these is tried alone
 _LISTED, _OWN = 512, 50  # bytes of a list that no picture is tried against; of a picture's own header
 Mask = NDArray[np.bool_]
 
@@ -55,7 +56,7 @@ def _of_grey(picture: Picture, samples: Samples) -> Inverted | None:
     grid = lattice.grid_of([(plane, np.ones(plane.shape, bool))])
     if grid is None:
         return None
-    fitted = lattice.rounded(grid, plane) if grid.is_rough else lattice.fit(grid, plane, plane, plane)
+    fitted = lattice.rounded(grid, plane) if grid.is_rough else lattice.fit(grid, plane, plane, plane, 1 - _WRONG)
     if not grid.is_rough and lattice.inside(grid, fitted.plane, plane, plane).mean() < 1 - _WRONG:
         return None
     listed, pictures = _corrections([plane], [fitted.plane])
@@ -111,14 +112,18 @@ class _Case:
         if self.grid.is_rough:
             return [[] if self.own.is_rough else [lattice.rounded(self.own, plane) for plane in self.found[1:]]]
         fitted, wrong = self.chroma.fitted(self.own, self.found[1:], shown)
-        return [[]] if wrong > _LOST else [fitted] if wrong < _DOUBTFUL else [fitted, []]
+        if wrong < _DOUBTFUL:
+            return [fitted]
+        if self.picture.area > _LARGE:
+            return [fitted if wrong < 0.5 else []]
+        return [fitted, []] if wrong < _LOST else [[]]
 
     def inverted(self, fitted: Sequence[Fitted]) -> Inverted | None:
         form, grid, own = self.form, self.grid, self.own
         shaped = [one.plane for one in fitted] if fitted and not grid.is_rough else self.found[1:]
         wanted, low, high = self.chroma.settled(shaped, self.found[1:])
         near = np.clip(self.found[0], low, np.maximum(low, high))
-        luma = lattice.rounded(grid, near) if grid.is_rough else lattice.fit(grid, near, low, high)
+        luma = lattice.rounded(grid, near) if grid.is_rough else lattice.fit(grid, near, low, high, 1 - _WRONG)
         if not grid.is_rough and lattice.inside(grid, luma.plane, low, high).mean() < 1 - _WRONG:
             return None
         planes = [np.clip(luma.plane, low, high), *wanted][: 1 + len(fitted)]
