@@ -56,8 +56,8 @@ def _of_grey(picture: Picture, samples: Samples) -> Inverted | None:
     grid = lattice.grid_of([(plane, np.ones(plane.shape, bool))])
     if grid is None:
         return None
-    fitted = lattice.rounded(grid, plane) if grid.is_rough else lattice.fit(grid, plane, plane, plane, 1 - _WRONG)
-    if not grid.is_rough and lattice.inside(grid, fitted.plane, plane, plane).mean() < 1 - _WRONG:
+    fitted = _fitted(grid, plane, plane, plane)
+    if fitted is None:
         return None
     listed, pictures = _corrections([plane], [fitted.plane])
     origin = Coefficients(
@@ -66,6 +66,14 @@ def _of_grey(picture: Picture, samples: Samples) -> Inverted | None:
     )  # fmt: skip
     others = [*pictures, samples[..., 1:]] if picture.mode.has_alpha else pictures
     return _inverted(origin, samples, [grid], [fitted], others)
+
+
+def _fitted(grid: Grid, plane: Plane, low: Plane, high: Plane) -> Fitted | None:
+    """Coefficients of a plane, None where too few blocks decode to low..high; of a rough grid the nearest ones."""
+    if grid.is_rough:
+        return lattice.rounded(grid, plane)
+    fitted = lattice.fit(grid, plane, low, high, 1 - _WRONG)
+    return fitted if lattice.inside(grid, fitted.plane, low, high).mean() >= 1 - _WRONG else None
 
 
 def _of_colours(picture: Picture, samples: Samples, form: Rendered, found: Sequence[Plane]) -> list[Inverted]:
@@ -123,8 +131,8 @@ class _Case:
         shaped = [one.plane for one in fitted] if fitted and not grid.is_rough else self.found[1:]
         wanted, low, high = self.chroma.settled(shaped, self.found[1:])
         near = np.clip(self.found[0], low, np.maximum(low, high))
-        luma = lattice.rounded(grid, near) if grid.is_rough else lattice.fit(grid, near, low, high, 1 - _WRONG)
-        if not grid.is_rough and lattice.inside(grid, luma.plane, low, high).mean() < 1 - _WRONG:
+        luma = _fitted(grid, near, low, high)
+        if luma is None:
             return None
         planes = [np.clip(luma.plane, low, high), *wanted][: 1 + len(fitted)]
         listed, pictures = _corrections(planes, [luma.plane, *(one.plane for one in fitted)])
