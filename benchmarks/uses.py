@@ -21,7 +21,7 @@ from PIL import Image
 import lgcodec
 from lgcodec.models import zoo
 from lgcodec.models.families.masked import features, training
-from lgcodec.models.families.masked.floats import FloatGraph
+from lgcodec.models.families.masked.floats.graph import FloatGraph
 
 RESULTS = Path(__file__).parent / "results" / "uses.csv"
 STEPS, BATCH, RATE, SEEDS, SHOWN = 600, 100, 1e-2, 4, 8

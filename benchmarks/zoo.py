@@ -31,7 +31,7 @@ from lgcodec.cli.bench import measure as bench
 from lgcodec.cli.bench.tables import replaced
 from lgcodec.models import registry, zoo
 from lgcodec.models.families.masked import training
-from lgcodec.models.families.masked.floats import Latents
+from lgcodec.models.families.masked.floats.objectives import Latents
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "zoo.csv"

@@ -20,7 +20,8 @@ from lgcodec.cli.main import program
 from lgcodec.cli.report import auroc
 from lgcodec.errors import InputError
 from lgcodec.models import zoo
-from lgcodec.models.families.masked import floats
+from lgcodec.models.families.masked.floats import export
+from lgcodec.models.families.masked.floats import graph as floats
 
 
 @pytest.mark.parametrize("channels", [None, 3])
@@ -115,7 +116,7 @@ def test_scores_tell_images_of_another_kind(tmp_path: Path) -> None:
 def test_the_rest_of_a_digit(tmp_path: Path) -> None:
     """--begin and --between draw pictures by a model of the masked family."""
     g = zoo.system("pixelcnn").graph(0, (6, 5), width=8, depth=1)
-    floats.export(floats.FloatGraph(g), {}).write(tmp_path / "own.safetensors")
+    export.export(floats.FloatGraph(g), {}).write(tmp_path / "own.safetensors")
     digit = np.random.default_rng(0).random((6, 5)) < 0.5
     Image.fromarray(digit).save(tmp_path / "a.png")
     model, out = ("--model", tmp_path / "own.safetensors"), ("-o", tmp_path / "grid.png")

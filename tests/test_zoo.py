@@ -22,7 +22,9 @@ from lgcodec import container
 from lgcodec.coding import bits_back, explicit, likelihood
 from lgcodec.models import registry, zoo
 from lgcodec.models.errors import ModelError
-from lgcodec.models.families.masked import floats, training
+from lgcodec.models.families.masked import training
+from lgcodec.models.families.masked.floats import export, objectives
+from lgcodec.models.families.masked.floats import graph as floats
 from lgcodec.models.families.masked.flow import Flow
 from lgcodec.models.families.masked.latent import Latents
 from lgcodec.models.families.masked.network import Graph, Network
@@ -56,7 +58,7 @@ def net_of(g: Graph) -> floats.FloatGraph:
 
 
 def schedule(g: Graph, machine: str = "numpy") -> Schedule:
-    return Schedule(Network.of(floats.export(net_of(g), {})), choose(machine=machine).executor)
+    return Schedule(Network.of(export.export(net_of(g), {})), choose(machine=machine).executor)
 
 
 def pictures(g: Graph, height: int, width: int) -> np.ndarray:
@@ -80,7 +82,7 @@ def test_systems_come_back_with_the_same_words_everywhere(name: str) -> None:
 @pytest.mark.parametrize("name", zoo.names())
 def test_a_decoder_written_from_the_format_gets_the_same(name: str) -> None:
     g = graph(name, (4, 3), levels=16)
-    weights = floats.export(net_of(g), {})
+    weights = export.export(net_of(g), {})
     x = pictures(g, 5, 4)
     program = Program(Schedule(Network.of(weights), choose(machine="numpy").executor), [x.shape])
     stream = explicit.push_program(program, [x])[0]
@@ -92,7 +94,7 @@ def test_a_decoder_written_from_the_format_gets_the_same(name: str) -> None:
 def test_classes_are_an_adaptation(tmp_path: Path) -> None:
     """One byte, which the encoder finds, another program agrees on, and samples and scores can be asked for."""
     g = graph("by_class", (7, 7))
-    weights, net = floats.export(net_of(g), {}), net_of(g)
+    weights, net = export.export(net_of(g), {}), net_of(g)
     weights.write(tmp_path / "own.safetensors")
     codec = lgcodec.Codec(registry.load(tmp_path / "own.safetensors", machine="numpy"), verify=False)
     model = codec.load()
@@ -125,7 +127,7 @@ def difference(g: Graph, net: floats.FloatGraph) -> float:
     x = pictures(g, 20 * g.shape[0], g.shape[1])
     flat = torch.from_numpy(x.reshape(20, -1).astype(np.int64))
     as_floats = floats.bits(g, net(flat), flat).detach().numpy()
-    run = Schedule(Network.of(floats.export(net, {})), choose(machine="numpy").executor)
+    run = Schedule(Network.of(export.export(net, {})), choose(machine="numpy").executor)
     as_integers = np.zeros_like(as_floats)
     steps = (at for t, at in sorted(run.samples.items()))
     for (distribution, true), at in zip(Program(run, [x.shape]).symbols([x]), steps, strict=True):
@@ -212,7 +214,7 @@ def test_the_blind_spot_and_its_cure() -> None:
 LATENT = [name for name in zoo.names() if zoo.system(name).posterior]
 
 
-def latents_of(name: str, shape: tuple[int, int]) -> floats.Latents:
+def latents_of(name: str, shape: tuple[int, int]) -> objectives.Latents:
     system = zoo.system(name)
     prior, posterior = system.prior and system.prior(**small(system.prior)), system.posterior
     model, _ = training.build(replace(system, posterior=lambda shape: posterior(shape, **small(posterior)),
@@ -223,7 +225,7 @@ def latents_of(name: str, shape: tuple[int, int]) -> floats.Latents:
     return model
 
 
-def made(name: str, shape: tuple[int, int]) -> floats.FloatGraph | floats.Flow | floats.Latents:
+def made(name: str, shape: tuple[int, int]) -> floats.FloatGraph | objectives.Flow | objectives.Latents:
     if name in FLOWS:
         return flow_of(name, shape)
     return latents_of(name, shape) if name in LATENT else net_of(graph(name, shape))
@@ -231,7 +233,7 @@ def made(name: str, shape: tuple[int, int]) -> floats.FloatGraph | floats.Flow |
 
 @pytest.mark.parametrize("name", LATENT)
 def test_latents_come_back_and_give_back_what_they_took(name: str) -> None:
-    weights, words = floats.export_latents(latents_of(name, (5, 4)), {}), []
+    weights, words = export.export_latents(latents_of(name, (5, 4)), {}), []
     tiles = [a.astype(np.int16) for a in np.random.default_rng(2).integers(0, 2, (3, 1, 7, 6))]  # cut, some in part
     start = likelihood.noise(100, 0)
     for machine in ("numpy", "torch"):
@@ -248,9 +250,9 @@ def test_latents_come_back_and_give_back_what_they_took(name: str) -> None:
     assert left == start.tolist()
 
 
-def flow_of(name: str, shape: tuple[int, int]) -> floats.Flow:
+def flow_of(name: str, shape: tuple[int, int]) -> objectives.Flow:
     steps = zoo.system(name).flow
-    model = floats.Flow(steps(shape, **small(steps)), graph(name, shape), 1)
+    model = objectives.Flow(steps(shape, **small(steps)), graph(name, shape), 1)
     torch.manual_seed(1)
     for p in model.parameters():
         p.data += 0.1 * torch.randn_like(p)
@@ -259,7 +261,7 @@ def flow_of(name: str, shape: tuple[int, int]) -> floats.Flow:
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_flows_are_bijections_that_come_back_everywhere(name: str) -> None:
-    weights = floats.export_flow(flow_of(name, (5, 4)), {})
+    weights = export.export_flow(flow_of(name, (5, 4)), {})
     tiles = [pictures(graph(name, (5, 4)), 13, 6), np.zeros((1, 13, 6), np.int16)]  # cut, some in part
     flows = [Flow(weights, choose(machine=machine).executor) for machine in ("numpy", "torch")]
     programs = [flow.program([(1, 13, 6)] * 2) for flow in flows]
@@ -273,7 +275,7 @@ def test_flows_are_bijections_that_come_back_everywhere(name: str) -> None:
     stream = streams[0][0].words.astype("<u4").tobytes()
     assert reference_masked.decode_flow(weights.config, tensors, stream, 13, 6) == tiles[0][0].tolist()
     every = np.array(list(product((0, 7, 255), repeat=4)))  # a flow's shape in small: no two become one
-    small = Flow(floats.export_flow(flow_of(name, (2, 2)), {}), choose(machine="numpy").executor)
+    small = Flow(export.export_flow(flow_of(name, (2, 2)), {}), choose(machine="numpy").executor)
     assert len(np.unique(small.forward(every), axis=0)) == len(every)
     assert np.array_equal(small.inverse(small.forward(every)), every)
 
@@ -283,7 +285,7 @@ def test_flows_in_integers_say_what_floats_say(name: str) -> None:
     model = flow_of(name, (6, 4))
     x = np.random.default_rng(2).integers(0, 256, (20, 24))
     tile = x.reshape(1, -1, 4).astype(np.int16)
-    flow = Flow(floats.export_flow(model, {}), choose(machine="numpy").executor)
+    flow = Flow(export.export_flow(model, {}), choose(machine="numpy").executor)
     with torch.inference_mode():
         as_floats = model(torch.from_numpy(x)).mean().item()
     as_integers = explicit.push_program(flow.program([tile.shape]), [tile])[0].ideal_bits / x.size
@@ -291,7 +293,7 @@ def test_flows_in_integers_say_what_floats_say(name: str) -> None:
 
 
 def test_flows_that_do_not_fit_are_refused() -> None:
-    good = floats.export_flow(flow_of("nice", (4, 4)), {})
+    good = export.export_flow(flow_of("nice", (4, 4)), {})
     steps, prior = good.config["flow"], good.config["prior"]
     for config in (
         {"flow": {}, "prior": prior},
@@ -313,7 +315,7 @@ def test_net_bits_are_the_bound(name: str) -> None:
     x = np.random.default_rng(2).integers(0, 2, (400, 20))
     with torch.inference_mode():
         elbo, tight = (model.bound(torch.from_numpy(x), n).mean().item() / np.log(2) for n in (1, 20))
-    run = Latents(floats.export_latents(model, {}), choose(machine="numpy").executor)
+    run = Latents(export.export_latents(model, {}), choose(machine="numpy").executor)
     tile = x.reshape(1, -1, 4).astype(np.int16)
     net = likelihood.code_length(run.latent([tile.shape]), [tile], Stack(likelihood.noise(20000, 0))) / len(x)
     assert net == pytest.approx(elbo, rel=0.02)
@@ -328,7 +330,7 @@ def test_net_bits_are_the_bound(name: str) -> None:
     assert least is None or abs(training.information(model, x.reshape(-1, 5, 4).astype(np.uint8))[0]) < 1e-4
 
 
-def gradients(model: floats.Latents, bound: Callable[[], torch.Tensor]) -> tuple[list[float], torch.Tensor]:
+def gradients(model: objectives.Latents, bound: Callable[[], torch.Tensor]) -> tuple[list[float], torch.Tensor]:
     """Of 20 draws: the bounds, and the gradients of all parameters, the posterior's first, [20, parameters]."""
     torch.manual_seed(1)
     parameters, values, rows = [*model.posterior.parameters(), *model.likelihood.parameters()], [], []
@@ -371,7 +373,7 @@ def test_pictures_are_completed(name: str, tmp_path: Path) -> None:
         codec.complete(images[0], known[1:])
 
 
-def descend(model: floats.Latents, x: torch.Tensor) -> None:
+def descend(model: objectives.Latents, x: torch.Tensor) -> None:
     """A short training: 150 steps, each of all pictures."""
     descent = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(150):
@@ -432,8 +434,8 @@ def test_what_is_between_two_pictures(tmp_path: Path) -> None:
 
 
 def test_latents_that_do_not_fit_are_refused() -> None:
-    good = floats.export_latents(latents_of("vae", (5, 4)), {})
-    other = floats.export_latents(latents_of("vae", (5, 5)), {})
+    good = export.export_latents(latents_of("vae", (5, 4)), {})
+    other = export.export_latents(latents_of("vae", (5, 5)), {})
     mixed = {**good.tensors, **{name: a for name, a in other.tensors.items() if name.startswith("posterior")}}
     for config, tensors in (
         ({**good.config, "posterior": None}, good.tensors),
@@ -553,7 +555,7 @@ def changed(weights: Weights, config: dict[str, object] | None = None, **tensors
 
 
 def test_hostile_graphs_are_refused() -> None:
-    good = floats.export(net_of(graph("pixelcnn", (5, 4))), {})
+    good = export.export(net_of(graph("pixelcnn", (5, 4))), {})
     Network.of(good)
     for change in HOSTILE:
         with pytest.raises(ModelError):
@@ -602,7 +604,7 @@ def test_an_order_is_data() -> None:
     x = pictures(a, 5, 4)
     bits = []
     for g in (a, b):
-        program = Program(Schedule(Network.of(floats.export(net, {}, g)), choose(machine="numpy").executor), [x.shape])
+        program = Program(Schedule(Network.of(export.export(net, {}, g)), choose(machine="numpy").executor), [x.shape])
         streams = explicit.push_program(program, [x])
         assert np.array_equal(explicit.pop_program(program, [streams[0].words])[0], x)
         bits.append(streams[0].ideal_bits)

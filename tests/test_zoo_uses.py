@@ -15,7 +15,9 @@ from test_zoo import descend, graph, made, net_of, schedule
 
 import lgcodec
 from lgcodec.models import registry, zoo
-from lgcodec.models.families.masked import features, floats, training
+from lgcodec.models.families.masked import features, training
+from lgcodec.models.families.masked.floats import graph as floats
+from lgcodec.models.families.masked.floats import objectives
 from lgcodec.models.families.masked.program import Program
 from lgcodec.models.zoo import vae, vlae
 
@@ -103,7 +105,7 @@ def test_a_likelihood_that_sees_less_leaves_more_to_latents() -> None:
         g = graph("vlae", (5, 4))
         prior, posterior = vlae.prior(5, 20), vae.posterior((5, 4), 20, 5)
         torch.manual_seed(1)
-        model = floats.Latents(prior, posterior, g, dropout=dropout)
+        model = objectives.Latents(prior, posterior, g, dropout=dropout)
         descend(model, x)
         with torch.inference_mode():
             spent.append(model.terms(x)[0].sum(1).mean().item())

@@ -22,7 +22,8 @@ from lgcodec.models import registry, zoo
 from lgcodec.models.adaptation import deltas
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal.floats import Causal, export
-from lgcodec.models.families.masked import floats as masked_floats
+from lgcodec.models.families.masked.floats import export as masked_export
+from lgcodec.models.families.masked.floats import graph as masked_floats
 from lgcodec.models.weights import Weights
 
 TINY = causal.Config(width=16, depth=2, hidden=16, components=2, rows=3, left=4, reach=4, limit=1023)
@@ -87,7 +88,7 @@ def bits_weights() -> Made:
     """Of the masked family, for pictures of bits."""
     torch.manual_seed(22)
     graph = zoo.system("made").graph(0, (6, 5), hidden=12)
-    return written(masked_floats.export(masked_floats.FloatGraph(graph, 1), {}))
+    return written(masked_export.export(masked_floats.FloatGraph(graph, 1), {}))
 
 
 def coded_bits() -> Made:

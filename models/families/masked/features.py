@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from lgcodec.models.families.masked.floats import FloatGraph, Latents, bits
+from lgcodec.models.families.masked.floats.graph import FloatGraph, bits
+from lgcodec.models.families.masked.floats.objectives import Latents
 
 CHUNK = 64  # pictures at once
 

@@ -21,18 +21,9 @@ from lgcodec.models import zoo
 from lgcodec.models.entropy.program import ideal_bits
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.features import by_classes
-from lgcodec.models.families.masked.floats import (
-    Bits,
-    FloatGraph,
-    Flow,
-    Latents,
-    Masks,
-    Mixture,
-    bits,
-    export,
-    export_flow,
-    export_latents,
-)
+from lgcodec.models.families.masked.floats.export import export, export_flow, export_latents
+from lgcodec.models.families.masked.floats.graph import FloatGraph, Masks, bits
+from lgcodec.models.families.masked.floats.objectives import Bits, Flow, Latents, Mixture
 from lgcodec.models.families.masked.model import load
 from lgcodec.models.families.masked.network import FIRST, Graph
 from lgcodec.models.interface import ExplicitCoding

@@ -1,0 +1,69 @@
+"""The integers of the masked family's trained graphs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lgcodec.models.entropy.cells import Cells
+from lgcodec.models.families.masked import flow
+from lgcodec.models.families.masked.floats.graph import FloatGraph, Masks
+from lgcodec.models.families.masked.floats.objectives import Flow, Latents
+from lgcodec.models.families.masked.latent import joined
+from lgcodec.models.families.masked.network import CELLS, FIRST, GIVEN, LAYERS, ONE, Graph, Tables
+from lgcodec.models.layers.integer import quantise
+from lgcodec.models.weights import Weights
+
+
+def export_latents(model: Latents, card: dict[str, Any]) -> Weights:
+    """The integers of trained graphs."""
+    model.finish()
+    nets = {"prior": model.prior, "posterior": model.posterior, "likelihood": model.likelihood}
+    parts = {name: export(net, {}) for name, net in nets.items() if net is not None}
+    work = sum(part.card["multiply_adds"] for part in parts.values())
+    return joined(parts, {**card, "multiply_adds": work})
+
+
+def export_flow(model: Flow, card: dict[str, Any]) -> Weights:
+    """The same of a flow."""
+    steps, prior = [export(step, {}) for step in model.steps], export(model.prior, {})  # type: ignore[arg-type]
+    work = sum(part.card["multiply_adds"] for part in (*steps, prior))
+    return flow.joined(steps, prior, {**card, "multiply_adds": work})
+
+
+def export(net: FloatGraph, card: dict[str, Any], graph: Graph | None = None) -> Weights:
+    """The integers of a trained net. graph: in another order than its own."""
+    graph = graph or net.graph
+    masks = Masks(graph, torch.device("cpu"))
+    tensors: dict[str, NDArray[Any]] = {f"degrees.{name}": a for name, a in graph.degrees.items()}
+    tensors |= Tables.make().tensors()
+    if graph.head == "normal":
+        cells = Cells.make(graph.levels.bit_length() - 1)
+        tensors |= {f"table.{name}": getattr(cells, name) for name in CELLS}
+    for i, node in enumerate(graph.nodes, FIRST):
+        is_last = node is graph.nodes[-1]
+        low, high = graph.ends(i)
+        row = net.row if is_last else np.full(node.channels, float(ONE))
+        offset = net.offset if is_last else np.zeros(node.channels)
+        if node.kind == "table":
+            table = np.rint(net.weights[str(i)].detach().double().cpu().numpy() * row + offset)
+            tensors[f"{i}.table"] = np.clip(table, low, high).astype(np.int16)
+        if node.kind not in LAYERS:
+            continue
+        row, offset = (np.resize(a, len(low)) for a in (row, offset))  # of a cell's gates, of each unit
+        weight, bias = (p[str(i)].detach().double().cpu().numpy() for p in (net.weights, net.biases))
+        if net.origin:
+            reads = [np.full(graph.units(j) * graph.channels(j), float(j == GIVEN)) for j in node.inputs]
+            bias = bias - net.origin * weight @ np.concatenate(reads)
+        if (mask := masks.dense.get(i)) is not None:
+            weight = weight * mask.numpy()
+        if node.kind == "window":
+            used = [masks.of[i, j].numpy().any(axis=0).repeat(graph.channels(j)) for j in node.inputs]
+            weight = weight * np.concatenate(used)
+        layer = quantise(weight * row[:, None] / ONE, bias * row + offset, graph.inputs_limit(i), low, high)
+        tensors |= {f"{i}.weight": layer.weight, f"{i}.bias": layer.bias, f"{i}.shift": layer.shift}
+    work = sum(graph.work(i) for i in range(FIRST, len(graph.nodes) + FIRST))
+    return Weights("masked", graph.written(), tensors, {**card, "multiply_adds": work})
