@@ -40,6 +40,7 @@ _CLEAR = 0.3  # of frequencies that must have such a step
 _ONES = 40  # steps of 1 at most: among more of them nothing is left that coefficients could save
 _DOUBT = 10.0  # nats that must speak for a step that is in no table
 _SAMPLE = 1024  # blocks
+_HARDLY = 0.03  # of a sample: where a search finds no more, the other blocks are not worth it
 _SHARE = 0.25  # of these that must come back at once, if no step is 1,
 _SAME = 0.85  # or of their samples: planes are the better origin where even more are other ones
 _KEPT = 0.917  # and so much of it for each that is: noise stays below half a step
@@ -133,28 +134,32 @@ def searched(
 ) -> Fitted:
     """Coefficients that are changed in some blocks [R, C], so that these decode to low..high; near the plane.
 
-    least: share of all blocks that is to come back; where a sample says that fewer will, nothing more is searched for.
+    least: share of all blocks that is to come back; where a sample says that fewer will, or that a search finds hardly
+    any, nothing more is searched for.
     """
     coefficients = start.coefficients.reshape(-1, 64).copy()
     guess = cut(plane, of.top, of.left).astype(np.float32)
     bounds = cut(low, of.top, of.left, 0), cut(high, of.top, of.left, 255)
     exact = ~blocks.reshape(-1)
-    open_ = np.flatnonzero(~exact & (bounds[1] > bounds[0]).any(1))
     example = coefficients[exact] if exact.any() else coefficients
     spread = (example * of.steps.astype(np.float32)).std(0)
-    for at in _batches(open_, _BATCH):
-        low_, high_ = bounds[0][at], bounds[1][at]
-        likely = _likely(of, guess[at], low_, high_, spread)
-        samples = idct.samples(likely, of.steps, of.kind)
-        coefficients[at], exact[at], guess[at] = likely, _within(samples, low_, high_), np.clip(samples, low_, high_)
-    flips = _MORE_FLIPS if _ones(of.steps) > _MANY and len(exact) <= _FEW else _FLIPS
     wrong = np.flatnonzero(~exact)
     some = wrong[:: max(1, len(wrong) // _SAMPLE)]
     for part in (some, np.setdiff1d(wrong, some)):
-        for at in _batches(part, _CHUNK // len(_subsets(flips))):
+        open_ = part[(bounds[1][part] > bounds[0][part]).any(1)]
+        for at in _batches(open_, _BATCH):
+            low_, high_ = bounds[0][at], bounds[1][at]
+            likely = _likely(of, guess[at], low_, high_, spread)
+            samples = idct.samples(likely, of.steps, of.kind)
+            coefficients[at], exact[at] = likely, _within(samples, low_, high_)
+            guess[at] = np.clip(samples, low_, high_)
+        left = part[~exact[part]]
+        flips = _MORE_FLIPS if _ones(of.steps) > _MANY and len(left) <= _FEW else _FLIPS
+        for at in _batches(left, _CHUNK // len(_subsets(flips))):
             coefficients[at] = _searched(of, guess[at], bounds[0][at], bounds[1][at], coefficients[at], flips)
-        found = _within(idct.samples(coefficients[some], of.steps, of.kind), bounds[0][some], bounds[1][some])
-        if len(some) and len(wrong) * float(found.mean()) < (least - 1) * len(exact) + len(wrong):
+            exact[at] = _within(idct.samples(coefficients[at], of.steps, of.kind), bounds[0][at], bounds[1][at])
+        needed = 1 - (1 - least) * len(exact) / max(1, len(wrong))
+        if part is some and len(some) and exact[some].mean() < max(_HARDLY, needed):
             break
     return decoded(of, coefficients, plane.shape)
 

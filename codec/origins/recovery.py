@@ -28,10 +28,10 @@ from lgcodec.origins.origin import Inverted
 from lgcodec.origins.rendered import MOST, Rendered
 
 _WRONG = 0.7  # of luma's blocks that may not come back: with more, planes are the better origin
-_DOUBTFUL, _LOST = 0.25, 0.75  # of chroma's: with more, its planes are parts as well, or nothing else
+_DOUBTFUL, _LOST, _NONE = 0.25, 0.75, 0.95  # of chroma's: with more, its planes are parts as well, or nothing else
 _SLACKS = 0, 1  # how far from the plane that was found another may be: roundings hide what one was
 _LARGE = 1 << 21  # pixels, from which on one of these is tried alone
-_LISTED, _OWN = 512, 50  # bytes of a list that no picture is tried against; of a picture's own header
+_LISTED, _OWN = 2000, 50  # corrections, from which on a list is longer than pictures; bytes of a picture's own header
 Mask = NDArray[np.bool_]
 
 
@@ -175,7 +175,10 @@ class _Chroma:
             ]
             out = [lattice.decoded(grid, part, one.plane.shape) for part, one in zip(blocks, out, strict=True)]
             wrong = self._wrong([one.plane for one in out])
-        return out, max(float((lattice.counted(grid, mask) > 0).mean()) for mask in wrong)
+            share = max(float((lattice.counted(grid, mask) > 0).mean()) for mask in wrong)
+            if share > _NONE:
+                break
+        return out, share
 
     def _wrong(self, planes: Sequence[Plane]) -> list[Mask]:
         """The samples of either plane by pixels that do not come out."""
@@ -280,14 +283,21 @@ def _corrections(wanted: Sequence[Plane], decoded: Sequence[Plane]) -> tuple[byt
     """What makes decoded planes those that are wanted: a list, or a picture of each plane, if these are shorter."""
     if all(np.array_equal(a, b) for a, b in zip(wanted, decoded, strict=True)):
         return b"", []
-    packed = [exceptions.pack(a[..., None], b[..., None])[0] for a, b in zip(wanted, decoded, strict=True)]
-    listed = b"".join(varint(len(data)) + data for data in packed)
-    size = len(plain.deflate(listed))
-    if size < _LISTED:
-        return listed, []
-    pictures = [(a - b + np.uint8(GREY))[..., None] for a, b in zip(wanted, decoded, strict=True)]
-    drawn = sum(_OWN + len(plain.encode(picture, 1)[1]) for picture in pictures)
-    return (b"", pictures) if drawn < size else (listed, [])
+    changed = [a - b for a, b in zip(wanted, decoded, strict=True)]  # modulo 256
+    drawn = sum(_OWN + _entropy(change) for change in changed)
+    if sum(map(np.count_nonzero, changed)) < _LISTED:
+        packed = [exceptions.pack(a[..., None], b[..., None])[0] for a, b in zip(wanted, decoded, strict=True)]
+        listed = b"".join(varint(len(data)) + data for data in packed)
+        if len(plain.deflate(listed)) < drawn:
+            return listed, []
+    return b"", [(change + np.uint8(GREY))[..., None] for change in changed]
+
+
+def _entropy(plane: Plane) -> float:
+    """Bytes that samples take if each is told by how often its value occurs: what contexts make of sparse ones."""
+    counts = np.bincount(plane.reshape(-1), minlength=256)
+    counts = counts[counts > 0]
+    return float((counts * np.log2(plane.size / counts)).sum() / 8)
 
 
 def _inverted(
