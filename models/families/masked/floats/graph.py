@@ -18,6 +18,7 @@ from lgcodec.models.families.masked.network import (
     FIRST,
     GIVEN,
     LAYERS,
+    LIMIT,
     LOGIT_UNIT,
     ONE,
     PLACES,
@@ -238,7 +239,7 @@ class FloatGraph(nn.Module):
             c = _rounded(torch.tanh(new)) * enter
             for p, gate in enumerate(keep):
                 c = c + gate * read[:, :, p, C:] / P
-            c = _rounded(c)
+            c = _rounded(c.clamp(-LIMIT / ONE, LIMIT / ONE))
             state = torch.cat([_rounded(out * _rounded(torch.tanh(c))), c], dim=-1)
             states.append(state)
         return torch.cat(states, dim=1)[:, np.argsort(order)].transpose(1, 2)
