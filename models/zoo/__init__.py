@@ -20,9 +20,9 @@ class System:
 
     data: "bits", pixels drawn by their grey value, or "grey". published: what others reached, and who. orders: how many
     are trained at once. batch, rate, minutes: of training; decay: of the weights. posterior, prior: of systems with
-    latents, whose `graph` is the likelihood; objective: options of `floats.Latents`. flow: of the shape of a picture,
-    the steps of a flow, whose `graph` is its prior. marginal: pictures without a class are those of any. tile: the
-    shape of the pictures that the weights are for, where it is not that of training's.
+    latents, whose `graph` is the likelihood; objective: options of `objectives.Latents`. flow: of the shape of a
+    picture, the steps of a flow, whose `graph` is its prior. marginal: pictures without a class are those of any. tile:
+    the shape of the pictures that the weights are for, where it is not that of training's.
     """
 
     title: str
