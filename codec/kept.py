@@ -17,10 +17,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec import container, plain
+from lgcodec import container
 from lgcodec.boxes import Box
 from lgcodec.coding import coder
 from lgcodec.container import File, KeptReference, ModelReference
+from lgcodec.deflate import deflate, inflate
 from lgcodec.errors import FormatError, InputError, IntegrityError
 from lgcodec.fields import Reader, varint
 from lgcodec.image import BY_PILLOW, NOTHING, Picture, Samples
@@ -50,7 +51,7 @@ def encode(picture: Picture, options: Options, meter: Meter, *, nests: bool = Tr
         container.write_kept, mode=picture.mode, size=(picture.width, picture.height), digest=_digest(data),
         length=len(data),
     )  # fmt: skip
-    best = write(rest=min(data, plain.deflate(data), key=len), model=None, bands=())
+    best = write(rest=min(data, deflate(data), key=len), model=None, bands=())
     try:
         parsed = jpeg.parse(data, check=False)
     except JpegError:
@@ -94,7 +95,7 @@ def restore(file: File, options: Options, meter: Meter, *, nests: bool = True) -
         _, planes = _by_model(file, rest, kept.model, options, meter)
         data = jpeg.write(rest, planes, limit=kept.size)
     elif len(data) < kept.size:
-        data = plain.inflate(data, kept.size)
+        data = inflate(data, kept.size)
     if len(data) != kept.size or _digest(data) != header.digest:
         raise IntegrityError("what was restored has another digest than the file says: it is damaged")
     return data
@@ -309,11 +310,11 @@ def _by_bands(
 
 def _packed(earlier: Sequence[bytes], size: int) -> bytes:
     """What is told of components' earlier quantisation; nothing where there was none."""
-    return plain.deflate(b"".join(part or bytes(size) for part in earlier)) if any(earlier) else b""
+    return deflate(b"".join(part or bytes(size) for part in earlier)) if any(earlier) else b""
 
 
 def _unpacked(data: bytes, size: int, count: int) -> list[bytes]:
-    content = plain.inflate(data, size * count) if data else b""
+    content = inflate(data, size * count) if data else b""
     parts = [content[size * i : size * (i + 1)] for i in range(count)]
     return [part if any(part) else b"" for part in parts]
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, WebPImagePlugin, features
 
 from lgcodec.contexts import Contexts
+from lgcodec.deflate import deflate, inflate
 from lgcodec.errors import FormatError, VersionError
 
 MODEL, WEBP, CONTEXTS = 0, 5, 7
@@ -272,24 +273,6 @@ def share_of_colours(tile: Tile) -> float:
     keys = pixels.astype(np.uint64) @ (np.uint64(1) << np.arange(0, 8 * tile.shape[2], 8, dtype=np.uint64))
     keys.sort()  # np.unique would import numpy.ma
     return (1 + np.count_nonzero(keys[1:] != keys[:-1])) / len(keys)
-
-
-def deflate(data: bytes) -> bytes:
-    """`data` as raw deflate (RFC 1951), without the zlib wrapper."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
-    return packer.compress(data) + packer.flush()
-
-
-def inflate(data: bytes, size: int) -> bytes:
-    """The inverse of `deflate`. Raises FormatError unless `data` is one whole stream of exactly `size` bytes."""
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        content = unpacker.decompress(data, size + 1)
-    except zlib.error as error:
-        raise FormatError("a deflate stream is damaged") from error
-    if len(content) != size or not unpacker.eof or unpacker.unused_data:
-        raise FormatError(f"a deflate stream does not hold exactly {size} bytes")
-    return content
 
 
 def _lzma_filters(size: int) -> list[dict[str, int]]:

@@ -180,7 +180,7 @@ async def _file(get: Get, place: int, region: Box) -> File:
     if size > len(start):
         start += await get(place + len(start), place + size)
     header = container.read_header(start, max_pixels=1 << 62)
-    end = header.size + header.chunks[0]
+    end = header.size + header.chunks.stored
     if end > len(start):
         start += await get(place + len(start), place + end)
     tiles, spans = header.content, list(header.spans())

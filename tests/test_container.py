@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,11 @@ from lgcodec import container
 from lgcodec.boxes import tile_boxes
 from lgcodec.colour import GREY, PLAIN, STANDARD
 from lgcodec.container import MAGIC, ModelReference
+from lgcodec.deflate import deflate, inflate, metadata
 from lgcodec.errors import FormatError, IntegrityError, LgcodecError, LimitError, TruncatedError, VersionError
 from lgcodec.image import MODES
 
+ROOT = Path(__file__).parents[1]
 RGB = MODES[4]
 REFERENCE = ModelReference(wire_id=300, digest=bytes(range(16)), adaptation=b"delta", ideal_bits=70)
 
@@ -158,7 +162,9 @@ def test_every_changed_byte_is_refused() -> None:
         (MAGIC.replace(b"\r\n", b"\n") + bytes(30), FormatError, "text-mode"),
         (b"\x09" + MAGIC[1:] + bytes(30), FormatError, "text-mode"),
         (sealed(body(), version=2), VersionError, "format version 2"),
-        (sealed(body(), features=32), VersionError, "features 0x20"),
+        (sealed(body(), features=64), VersionError, "features 0x40"),
+        (sealed(body(), features=32), FormatError, "not packed needs no dictionary"),
+        (sealed(body(), features=48), FormatError, "not packed needs no dictionary"),
         (sealed(body(), features=4), FormatError, "chain without a model"),
         (sealed(body(), features=7), FormatError, "excludes each other"),
         (sealed(body(), features=2), FormatError, "bases or a chain without a model"),
@@ -238,3 +244,15 @@ def test_limit_follows_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     container.read(data, max_pixels=15)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     container.read(data)
+
+
+def test_metadata_has_a_dictionary_of_its_own() -> None:
+    """FORMAT.md names it by its digest; what programs write is packed with it."""
+    known = metadata()
+    assert hashlib.sha256(known).hexdigest() in (ROOT / "codec" / "FORMAT.md").read_text()
+    assert len(known) == 32506  # as much as deflate looks back on
+    text = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    assert len(deflate(text, known)) < len(deflate(text)) // 3
+    assert inflate(deflate(text, known), len(text), known) == text
+    with pytest.raises(FormatError, match="damaged"):
+        inflate(deflate(text, known), len(text))

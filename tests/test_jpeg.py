@@ -19,7 +19,7 @@ from lgcodec.jpeg import file, huffman, markers, scans
 from lgcodec.jpeg.dictionary import AC_LUMA, DC_LUMA, LUMA, dictionary, steps
 from lgcodec.jpeg.errors import JpegError
 from lgcodec.jpeg.file import parse, shape_of, write
-from lgcodec.jpeg.rest import Rest, pack
+from lgcodec.jpeg.rest import Rest, closed, opened, pack
 from lgcodec.jpeg.scans import Blocks, Facts
 from lgcodec.models.machines.native import jpeg as native
 
@@ -467,3 +467,17 @@ def test_damaged_files_and_rests_are_refused_or_come_back(data: st.DataObject) -
             write(bytes(damaged), coefficients(found))
     except FormatError:
         pass
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_rests_are_packed_in_one_part_or_two(before: bytes, behind: bytes) -> None:
+    """Metadata before the tables has a dictionary of its own; nothing may follow, or end early."""
+    xmp = b'\xff\xe1http://ns.adobe.com/xap/1.0/\0<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    for content in (b"\0" + before + behind, b"\1" + before + xmp + b"\xff\xdb\0" + behind):
+        packed = closed(content)
+        assert opened(packed) == content
+        with pytest.raises(JpegError, match="damaged"):
+            opened(packed + b"\0")
+        with pytest.raises(JpegError, match="damaged"):
+            opened(packed[:-1])
+    assert closed(b"\1" + xmp + b"\xff\xdb\0")[0] == 9

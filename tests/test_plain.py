@@ -16,6 +16,7 @@ from PIL import Image
 from strategies import tiles
 
 from lgcodec import plain
+from lgcodec.deflate import deflate
 from lgcodec.errors import FormatError, LgcodecError, VersionError
 from lgcodec.plain import METHODS
 
@@ -83,11 +84,11 @@ def test_png_filters_are_undone_for_every_type() -> None:
     for shape in ((5, 6, 1), (5, 6, 2), (5, 6, 3), (5, 6, 4), (5, 6, 6), (5, 6, 8)):
         rows = random.integers(0, 256, (5, 1 + 6 * shape[2])).astype(np.uint8)
         rows[:, 0] = np.arange(5)
-        code = b"\x08" + plain.deflate(rows.tobytes())
+        code = b"\x08" + deflate(rows.tobytes())
         assert np.array_equal(METHODS[6].decode(code, shape), unfiltered(rows, shape[2]).reshape(shape))
         rows[2, 0] = 5
         with pytest.raises(FormatError):
-            METHODS[6].decode(b"\x08" + plain.deflate(rows.tobytes()), shape)
+            METHODS[6].decode(b"\x08" + deflate(rows.tobytes()), shape)
 
 
 def unfiltered(rows: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
@@ -116,7 +117,7 @@ def test_unknown_method() -> None:
 def test_bomb_allocates_no_more_than_its_tile(wire_id: int) -> None:
     zeros = bytes(1 << 26)
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}]
-    bomb = plain.deflate(zeros) if wire_id == 3 else lzma.compress(zeros, lzma.FORMAT_RAW, filters=filters)
+    bomb = deflate(zeros) if wire_id == 3 else lzma.compress(zeros, lzma.FORMAT_RAW, filters=filters)
     tracemalloc.start()
     with pytest.raises(FormatError, match="does not hold exactly 16 bytes"):
         plain.decode(wire_id, b"\x08" + bomb, (4, 4, 1))
@@ -134,4 +135,4 @@ def test_photographs_are_not_promising_and_drawings_are() -> None:
 
 
 def test_deflate_is_raw() -> None:
-    assert zlib.decompress(plain.deflate(b"abc"), -15) == b"abc"
+    assert zlib.decompress(deflate(b"abc"), -15) == b"abc"

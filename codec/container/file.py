@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from lgcodec.colour import Component, components
 from lgcodec.container.header import ChainReference, Data, Header, KeptReference, OriginReference, Tiles
 from lgcodec.container.reading import read_header
+from lgcodec.deflate import inflate, metadata
 from lgcodec.errors import FormatError, IntegrityError, TruncatedError
 from lgcodec.fields import Reader
 from lgcodec.image import palette_of
 from lgcodec.metadata import Chunk, check
-from lgcodec.plain import inflate
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,15 @@ def check_size(header: Header, size: int) -> None:
 
 def read_chunks(header: Header, data: Data) -> tuple[Chunk, ...]:
     """The PNG chunks; `data` may end after them."""
-    stored, size, crc = header.chunks
-    packed = memoryview(data)[header.size : header.size + stored]
-    if len(packed) < stored:
+    of = header.chunks
+    packed = bytes(memoryview(data)[header.size : header.size + of.stored])
+    if len(packed) < of.stored:
         raise TruncatedError("the file ends inside its PNG chunks")
-    if zlib.crc32(packed) != crc:
+    if zlib.crc32(packed) != of.crc:
         raise IntegrityError("the checksum of the PNG chunks is wrong: the file is damaged")
-    chunks = _unpack_chunks(bytes(packed) if stored == size else inflate(bytes(packed), size))
+    if of.stored < of.size:
+        packed = inflate(packed, of.size, metadata() if of.has_preset else b"")
+    chunks = _unpack_chunks(packed)
     check(chunks)
     return chunks
 

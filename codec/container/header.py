@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lgcodec.boxes import Box, tile_boxes
 from lgcodec.errors import FormatError
@@ -12,7 +13,8 @@ from lgcodec.image import Mode
 
 MAGIC = b"\x89LGC\r\n\x1a\n"
 VERSION = 1
-HAS_MODEL, HAS_BASE, HAS_CHAIN, HAS_ORIGIN, IS_KEPT = 1, 2, 4, 8, 16  # the feature bits of this version
+# The feature bits of this version.
+HAS_MODEL, HAS_BASE, HAS_CHAIN, HAS_ORIGIN, IS_KEPT, HAS_PRESET = 1, 2, 4, 8, 16, 32
 DIGEST_SIZE = 8
 MODEL_DIGEST_SIZE = 16
 MODEL_TILE_AREA = 1 << 21  # pixels of the largest tile that a model may code
@@ -134,12 +136,21 @@ class Tiles:
         return [*bases, *(entry.length for entry in self.index), 0 if self.chain is None else self.chain.length]
 
 
+class PackedChunks(NamedTuple):
+    """PNG chunks: bytes as stored and unpacked, their CRC-32, and whether the preset dictionary is needed."""
+
+    stored: int = 0
+    size: int = 0
+    crc: int = 0
+    has_preset: bool = False
+
+
 @dataclass(frozen=True)
 class Header:
     """All of a file but its chunks and what they are followed by.
 
-    digest: the first 8 bytes of the SHA-256 of the samples, row by row; of a kept file, of its bytes. chunks: lengths
-    of the PNG chunks as stored and unpacked, and their CRC-32. size: bytes, with its CRC.
+    digest: the first 8 bytes of the SHA-256 of the samples, row by row; of a kept file, of its bytes. size: bytes, with
+    its CRC.
     """
 
     mode: Mode
@@ -147,7 +158,7 @@ class Header:
     width: int
     height: int
     digest: bytes
-    chunks: tuple[int, int, int]
+    chunks: PackedChunks
     size: int
     content: Tiles | OriginReference | KeptReference
 
@@ -163,7 +174,7 @@ class Header:
 
     @property
     def file_size(self) -> int:
-        return self.size + self.chunks[0] + sum(self.content.lengths())
+        return self.size + self.chunks.stored + sum(self.content.lengths())
 
     @property
     def base_size(self) -> int:
@@ -181,11 +192,11 @@ class Header:
         """Bytes from the file's start on that a preview takes; 0 where there is none."""
         if isinstance(self.content, KeptReference | OriginReference):
             return self.file_size if self.content.has_preview else 0
-        return self.size + self.chunks[0] + self.base_size if self.base_size else 0
+        return self.size + self.chunks.stored + self.base_size if self.base_size else 0
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """Where the file has each piece of its content: the first byte, and the one after the last."""
-        place = self.size + self.chunks[0]
+        place = self.size + self.chunks.stored
         for length in self.content.lengths():
             yield place, place + length
             place += length

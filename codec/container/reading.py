@@ -16,6 +16,7 @@ from lgcodec.container.header import (
     HAS_CHAIN,
     HAS_MODEL,
     HAS_ORIGIN,
+    HAS_PRESET,
     IS_KEPT,
     MAGIC,
     MAX_LINKS,
@@ -29,6 +30,7 @@ from lgcodec.container.header import (
     KeptReference,
     ModelReference,
     OriginReference,
+    PackedChunks,
     Tiles,
 )
 from lgcodec.errors import FormatError, IntegrityError, TruncatedError, VersionError, too_large
@@ -65,11 +67,11 @@ def read_header(data: Data, *, max_pixels: int | None = None) -> Header:
     if struct.unpack_from("<I", view, size - 4)[0] != zlib.crc32(view[: size - 4]):
         raise IntegrityError("the checksum of the header is wrong: the file is damaged")
     features = view[len(MAGIC) + 1]
-    known = HAS_MODEL | HAS_BASE | HAS_CHAIN | HAS_ORIGIN | IS_KEPT
+    known = HAS_MODEL | HAS_BASE | HAS_CHAIN | HAS_ORIGIN | IS_KEPT | HAS_PRESET
     if features & ~known:
         raise VersionError(f"features {features & ~known:#04x} are unknown to this release")
     alone = (0, HAS_MODEL, HAS_MODEL | HAS_BASE, HAS_MODEL | HAS_CHAIN, HAS_ORIGIN, IS_KEPT, IS_KEPT | HAS_MODEL)
-    if features not in alone:
+    if features & ~HAS_PRESET not in alone:
         raise FormatError("a file has bases or a chain without a model, or what excludes each other")
     reader = _start(view[: size - 4])
     reader.varint()
@@ -109,14 +111,14 @@ def _read_body(reader: Reader, size: int, features: int, max_pixels: int | None)
         raise too_large(f"the image has {width} x {height}", limit)
     transform = reader.byte()
     digest = reader.take(DIGEST_SIZE)
-    chunks = _read_chunk_sizes(reader)
+    chunks = _read_chunk_sizes(reader, bool(features & HAS_PRESET))
     if features & HAS_ORIGIN:
         origin = _read_origin(reader, width * height)
         if reader.left() or transform != PLAIN:
             raise FormatError("a file with an origin has no streams of its own")
         return Header(mode, depth, width, height, digest, chunks, size, origin)
     if features & IS_KEPT:
-        if transform != PLAIN or chunks[0]:
+        if transform != PLAIN or chunks.stored:
             raise FormatError("a kept file has neither a transform nor metadata beside it")
         return Header(mode, depth, width, height, digest, chunks, size, _read_kept(reader, has_model))
     model = _read_model(reader) if has_model else None
@@ -145,9 +147,12 @@ def _read_kept(reader: Reader, has_model: bool) -> KeptReference:
     return KeptReference(size, rest, model, bands)
 
 
-def _read_chunk_sizes(reader: Reader) -> tuple[int, int, int]:
+def _read_chunk_sizes(reader: Reader, has_preset: bool) -> PackedChunks:
     stored = reader.varint(0, MAX_CHUNKS)
-    return (stored, reader.varint(stored, MAX_CHUNKS), reader.crc()) if stored else (0, 0, 0)
+    size, crc = (reader.varint(stored, MAX_CHUNKS), reader.crc()) if stored else (0, 0)
+    if has_preset and stored == size:
+        raise FormatError("metadata that is not packed needs no dictionary")
+    return PackedChunks(stored, size, crc, has_preset)
 
 
 def _read_origin(reader: Reader, area: int) -> OriginReference:

@@ -17,6 +17,7 @@ from lgcodec.container.header import (
     HAS_CHAIN,
     HAS_MODEL,
     HAS_ORIGIN,
+    HAS_PRESET,
     IS_KEPT,
     MAGIC,
     MAX_LINKS,
@@ -24,11 +25,12 @@ from lgcodec.container.header import (
     ChainReference,
     ModelReference,
 )
+from lgcodec.deflate import deflate, metadata
 from lgcodec.errors import LimitError
 from lgcodec.fields import varint
 from lgcodec.image import Mode, Samples
 from lgcodec.metadata import MAX_CHUNKS, Chunk
-from lgcodec.plain import MODEL, deflate
+from lgcodec.plain import MODEL
 
 
 def digest_of(strips: Iterable[Samples]) -> bytes:
@@ -60,7 +62,7 @@ def write(
     bases = bases or {}
     if chain is not None and len(streams) > MAX_LINKS:
         raise LimitError(f"a chain of more than {MAX_LINKS} tiles: take larger ones")
-    body, packed = _start_of_body(mode, depth, size, transform, digest, chunks)
+    body, packed, features = _start_of_body(mode, depth, size, transform, digest, chunks)
     if model is not None:
         body += _model_fields(model)
     if chain is not None:
@@ -82,7 +84,7 @@ def write(
         parts = (data, bases.get(place))
         body += [varint(len(part)) + struct.pack("<I", zlib.crc32(part)) for part in parts if part is not None]
         place += 1
-    features = (HAS_MODEL if model is not None else 0) | (HAS_BASE if bases else 0)
+    features |= (HAS_MODEL if model is not None else 0) | (HAS_BASE if bases else 0)
     features |= HAS_CHAIN if chain is not None else 0
     tail = [] if chain is None else [chain[1]]
     return b"".join([_head(features, body), packed, *bases.values(), *(data for _, data in streams), *tail])
@@ -100,13 +102,13 @@ def write_origin(
     parts: Sequence[bytes],
 ) -> bytes:
     """A whole file of an image that is rendered from planes. parts: the files that hold these."""
-    body, packed = _start_of_body(mode, depth, size, PLAIN, digest, chunks)
+    body, packed, features = _start_of_body(mode, depth, size, PLAIN, digest, chunks)
     excepted = min(exceptions, deflate(exceptions), key=len)
     body += [varint(len(origin)), origin, varint(len(excepted))]
     if excepted:
         body += [varint(len(exceptions)), struct.pack("<I", zlib.crc32(excepted))]
     body += [varint(len(parts)), *(varint(len(part)) for part in parts)]
-    return b"".join([_head(HAS_ORIGIN, body), packed, excepted, *parts])
+    return b"".join([_head(features | HAS_ORIGIN, body), packed, excepted, *parts])
 
 
 def write_kept(
@@ -120,7 +122,7 @@ def write_kept(
     bands: Sequence[bytes],
 ) -> bytes:
     """A whole file that keeps an image file of `length` bytes. digest: of these bytes. As KeptReference."""
-    body, _ = _start_of_body(mode, 8, size, PLAIN, digest, ())
+    body, *_ = _start_of_body(mode, 8, size, PLAIN, digest, ())
     body += [varint(length), varint(len(rest)), struct.pack("<I", zlib.crc32(rest))]
     if model is not None:
         body += [*_model_fields(model), varint(len(bands))]
@@ -136,17 +138,18 @@ def _model_fields(model: ModelReference) -> list[bytes]:
 
 def _start_of_body(
     mode: Mode, depth: int, size: tuple[int, int], transform: int, digest: bytes, chunks: Sequence[Chunk]
-) -> tuple[list[bytes], bytes]:
-    """The fields that all files have, and the packed chunks."""
+) -> tuple[list[bytes], bytes, int]:
+    """The fields that all files have, the packed chunks, and the feature bits of these."""
     listed = _pack_chunks(chunks)
     if len(listed) > MAX_CHUNKS:
         raise LimitError(f"more than {MAX_CHUNKS >> 20} MiB of metadata")
-    packed = min(listed, deflate(listed), key=len)
+    ways = (listed, 0), (deflate(listed), 0), (deflate(listed, metadata()), HAS_PRESET)
+    packed, features = min(ways, key=lambda way: len(way[0]))
     body = [bytes([mode.wire_id, depth]), varint(size[0]), varint(size[1]), bytes([transform]), digest]
     body.append(varint(len(packed)))
     if packed:
         body += [varint(len(listed)), struct.pack("<I", zlib.crc32(packed))]
-    return body, packed
+    return body, packed, features
 
 
 def _pack_chunks(chunks: Sequence[Chunk]) -> bytes:

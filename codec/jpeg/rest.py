@@ -1,6 +1,6 @@
 """The rest of a JPEG file beside its coefficients, packed small.
 
-    rest = flags(u8) || packed body
+    rest = flags(u8) || packed body, in one part or two
     body = skeleton   or   size(varint) || skeleton(size) || [ pads ] || [ facts for each scan ]
     facts = n(varint) || gap(varint) for each break || n(varint) || (gap(varint) || how many(varint)) for each of zeros
 
@@ -15,13 +15,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from lgcodec.deflate import deflate, metadata
 from lgcodec.fields import Reader, varint
 from lgcodec.jpeg.dictionary import dictionary
 from lgcodec.jpeg.errors import JpegError
 from lgcodec.jpeg.markers import Header, Markers
 from lgcodec.jpeg.scans import Facts, Numbers, Scan
 
-_LISTED, _HAS_FACTS = 2, 4  # flags: pads are listed, else all bits are bit 0; facts follow
+_LISTED, _HAS_FACTS, _PARTED = 2, 4, 8  # flags: pads are listed, else all bits are bit 0; facts follow; two streams
+_TABLES = b"\xff\xdb\0"  # how tables begin, behind metadata
 _MOST = 1 << 26  # bytes of a body
 
 
@@ -43,20 +45,28 @@ def pack(skeleton: bytes, facts: Sequence[Facts]) -> bytes:
 
 def closed(content: bytes) -> bytes:
     """flags || body as a rest has them: packed."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zdict=dictionary())
-    return content[:1] + packer.compress(content[1:]) + packer.flush()
+    place = max(1, content.find(_TABLES))
+    parts = deflate(content[1:place], metadata()), deflate(content[place:], dictionary())
+    whole = content[:1] + deflate(content[1:], dictionary())
+    return min(whole, b"".join([bytes([content[0] | _PARTED]), *parts]), key=len)
 
 
 def opened(data: bytes) -> bytes:
     """The inverse of `closed`. Raises FormatError."""
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS, zdict=dictionary())
-    try:
-        body = unpacker.decompress(data[1:], _MOST + 1)
-    except zlib.error as error:
-        raise JpegError("a rest that is damaged") from error
-    if len(body) > _MOST or not unpacker.eof or unpacker.unused_data:
+    is_parted = bool(data[0] & _PARTED)
+    body, left = b"", data[1:]
+    for known in (metadata(), dictionary()) if is_parted else (dictionary(),):
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS, zdict=known)
+        try:
+            body += unpacker.decompress(left, _MOST + 1)
+        except zlib.error as error:
+            raise JpegError("a rest that is damaged") from error
+        if len(body) > _MOST or not unpacker.eof:
+            raise JpegError("a rest that is damaged")
+        left = unpacker.unused_data
+    if left:
         raise JpegError("a rest that is damaged")
-    return data[:1] + body
+    return bytes([data[0] & ~_PARTED]) + body
 
 
 class Rest:
@@ -64,10 +74,11 @@ class Rest:
 
     def __init__(self, data: bytes) -> None:
         """Raises FormatError."""
-        self._flags = data[0] if data else 0xFF
-        if self._flags & ~(1 | _LISTED | _HAS_FACTS) or self._flags & 3 == 3:
+        flags = data[0] if data else 0xFF
+        if flags & ~(1 | _LISTED | _HAS_FACTS | _PARTED) or flags & 3 == 3:
             raise JpegError("a rest that is none")
-        body = opened(data)[1:]
+        body = opened(data)
+        self._flags, body = body[0], body[1:]
         self._reader = Reader(memoryview(body), 0)
         skeleton = self._reader.take(self._reader.varint() if self._flags > 1 else len(body))
         self.markers = Markers(skeleton, True)

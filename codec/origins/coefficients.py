@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lgcodec.boxes import Box
+from lgcodec.deflate import deflate, inflate
 from lgcodec.errors import FormatError
 from lgcodec.fields import Reader, varint
 from lgcodec.image import Samples
@@ -15,7 +16,6 @@ from lgcodec.jpeg import idct
 from lgcodec.origins import exceptions, previews, rendered
 from lgcodec.origins.form import Plane
 from lgcodec.origins.origin import Given, JpegPlane, Part
-from lgcodec.plain import deflate, inflate
 
 KIND = 2
 GREY = 128  # of a picture of corrections: none

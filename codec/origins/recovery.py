@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lgcodec import plain
+from lgcodec.deflate import deflate
 from lgcodec.fields import varint
 from lgcodec.image import Picture, Samples
 from lgcodec.jpeg import baseline, idct
@@ -288,7 +288,7 @@ def _corrections(wanted: Sequence[Plane], decoded: Sequence[Plane]) -> tuple[byt
     if sum(map(np.count_nonzero, changed)) < _LISTED:
         packed = [exceptions.pack(a[..., None], b[..., None])[0] for a, b in zip(wanted, decoded, strict=True)]
         listed = b"".join(varint(len(data)) + data for data in packed)
-        if len(plain.deflate(listed)) < drawn:
+        if len(deflate(listed)) < drawn:
             return listed, []
     return b"", [(change + np.uint8(GREY))[..., None] for change in changed]
 

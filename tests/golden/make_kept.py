@@ -35,6 +35,17 @@ def kept(data: bytes) -> Made:
     return {"lgc": lgcodec.compress(data, threads=1), "jpg": data}
 
 
+def described(data: bytes) -> bytes:
+    """A JPEG file with metadata as programs write it."""
+    xmp = (
+        b'http://ns.adobe.com/xap/1.0/\0<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreatorTool="tests"/>'
+        b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    )
+    return data[:20] + b"\xff\xe1" + (2 + len(xmp)).to_bytes(2, "big") + xmp + data[20:]
+
+
 def shown(data: bytes, left: int = 0, top: int = 0) -> Made:
     """The pixels of a JPEG file, from a place on, which are coded as its coefficients."""
     return coded(np.asarray(Image.open(io.BytesIO(data)))[top:, left:])
@@ -93,6 +104,7 @@ if __name__ == "__main__":
             "kept-twice": lambda: kept(twice()),
             "kept-dc-first": lambda: kept(jpeg(size=(75, 50), subsampling=2)),
             "origin-coefficients-dc-first": lambda: shown(jpeg(size=(120, 112), quality=80), 2, 3),
+            "kept-described": lambda: kept(described(jpeg())),
             "kept-as-it-is": lambda: kept(jpeg()[:1000]),
         }
     )

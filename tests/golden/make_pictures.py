@@ -32,6 +32,16 @@ CHUNKS: tuple[Chunk, ...] = (
     (b"tIME", struct.pack(">H5B", 2000, 1, 2, 3, 4, 5)),
     (b"prVt", b"of a program that we do not know"),
 )
+DESCRIPTION: tuple[Chunk, ...] = (
+    (b"pHYs", struct.pack(">IIB", 2835, 2835, 1)),
+    (b"tEXt", b"Software\0Adobe ImageReady"),
+    (
+        b"iTXt",
+        b'XML:com.adobe.xmp\0\0\0\0\0<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?> '
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"> <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"> '
+        b"</rdf:RDF> </x:xmpmeta>",
+    ),
+)
 
 
 def alpha(height: int, width: int) -> NDArray[np.uint8]:
@@ -82,6 +92,7 @@ CASES: dict[str, Callable[[], Made]] = {
     "picture-deep": lambda: of_samples(9, 16, (GAMMA,), picture(20, 30).repeat(2, axis=2)),
     "picture-deep-alpha": lambda: of_samples(10, 16, (), picture(20, 30).repeat(3, axis=2)[..., :8]),
     "picture-chunks": lambda: of_samples(4, 8, CHUNKS, picture(30, 34)),
+    "picture-described": lambda: of_samples(4, 8, DESCRIPTION, picture(30, 34)),
     "set-explicit": functools.partial(of_set, CODEC, {"a.png": picture(30, 34), "b/a.png": picture(24, 31)}),
     "set-chain": functools.partial(of_set, Codec("vae-mnist"), TILES),
 }
