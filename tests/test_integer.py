@@ -242,3 +242,17 @@ def test_one_unit_of_error_is_refused(output: int) -> None:
 
     with pytest.raises(ExactnessError):
         Off()
+
+
+def test_biases_make_up_for_what_rounded_weights_lose_of_typical_inputs() -> None:
+    """A thousand weights, each off by half a unit at most, move what all inputs have in common."""
+    rng = np.random.default_rng(0)
+    weight, bias, typical = rng.normal(0, 0.02, (50, 1000)), np.zeros(50), np.full(1000, -128.0)
+    ends = np.full(1000, 1023, np.int32), np.full(50, -32768, np.int32), np.full(50, 32767, np.int32)
+    errors = []
+    for known in (None, typical):
+        layer = quantise(weight, bias, *ends, typical=known)
+        sums = (layer.weight.astype(float) @ typical + layer.bias) / 2.0**layer.shift - 0.5
+        errors.append(float((np.abs(sums - weight @ typical) * 2.0**layer.shift).max()))  # in the finest steps
+    assert errors[1] < 0.51
+    assert errors[0] > 100

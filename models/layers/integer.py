@@ -73,9 +73,11 @@ def quantise(
     low: NDArray[np.int32],
     high: NDArray[np.int32],
     shift: NDArray[np.int32] | None = None,
+    *,
+    typical: NDArray[np.float64] | None = None,
 ) -> Layer:
     """The finest layer within the bound, or the one of that shift [O], which learns. weight [O, I], bias [O] in output
-    units per input unit; limit [I]; ends [O].
+    units per input unit; limit [I]; ends [O]. typical: inputs [I] for which biases make up for what weights lose.
     """
     if shift is not None:
         w = np.rint(weight * 2.0 ** shift[:, None])
@@ -88,7 +90,8 @@ def quantise(
     best_weight, best_bias = np.zeros(weight.shape, np.int64), np.zeros(O, np.int64)
     for s in range(0, 24):
         w = np.rint(weight * 2.0**s).astype(np.int64)
-        b = np.rint(bias * 2.0**s + (2.0 ** (s - 1) if s else 0)).astype(np.int64)
+        lost = 0 if typical is None else (weight * 2.0**s - w) @ typical
+        b = np.rint(bias * 2.0**s + lost + (2.0 ** (s - 1) if s else 0)).astype(np.int64)
         fits = (np.abs(w) @ limit.astype(np.int64) + np.abs(b) < EXACT) & (np.abs(w).max(axis=1) <= WEIGHT_LIMIT)
         best_weight[fits], best_bias[fits], shift[fits] = w[fits], b[fits], s
         if s == 0 and not fits.all():

@@ -167,11 +167,13 @@ def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Ma
     return net, [net.masks, *others]
 
 
-def exported(model: Trained, card: dict[str, Any], tile: Graph | None = None) -> Weights:
-    """tile: the graph that is written, if not the one that is trained."""
+def exported(
+    model: Trained, card: dict[str, Any], tile: Graph | None = None, x: torch.Tensor | None = None
+) -> Weights:
+    """tile: the graph that is written, if not the one that is trained. x: pictures that flows are most exact for."""
     if isinstance(model, Latents):
         return export_latents(model, card)
-    return export_flow(model, card) if isinstance(model, Flow) else export(model, card, tile)
+    return export_flow(model, card, x) if isinstance(model, Flow) else export(model, card, tile)
 
 
 @click.command("masked", epilog=f"NAME is one of {', '.join(zoo.names())}.")
@@ -209,6 +211,7 @@ def command(
     classes = 0 if system.posterior else graph.given
     given, told = (one_hot(a, len(x), classes) for a, x in zip(labels, (images, test), strict=True))
     held, told = test_images(test, system.data)[:SHOWN], told[:SHOWN]
+    some = torch.from_numpy(test_images(images[:SHOWN], system.data).reshape(SHOWN, -1).astype(np.int64))
     torch.manual_seed(seed)
     model, masks = build(system, graph, seed)
     facts: dict[str, Any] = {
@@ -225,8 +228,8 @@ def command(
         if isinstance(model, Latents):
             card["bound_of_50_samples_bpd"] = round(float_rate(model, held, told, 50), 4)
             card["information_nats"] = information(model, held)
-        floats, integers = float_rate(model, held, told), integer_rate(exported(model, card), held, told)
-        run.report(exported(model, card, tile), floats, integers)
+        floats, integers = float_rate(model, held, told), integer_rate(exported(model, card, None, some), held, told)
+        run.report(exported(model, card, tile, some), floats, integers)
 
     peak = 3e-3 * (system.rate if rate is None else rate)
     batch = batch or system.batch

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lgcodec.models.entropy.cells import Cells
 from lgcodec.models.families.masked import flow
-from lgcodec.models.families.masked.floats.graph import FloatGraph, Masks
+from lgcodec.models.families.masked.floats.graph import FloatGraph, Masks, Means
 from lgcodec.models.families.masked.floats.objectives import Flow, Latents
 from lgcodec.models.families.masked.latent import joined
 from lgcodec.models.families.masked.network import CELLS, FIRST, GIVEN, LAYERS, ONE, Graph, Tables
@@ -27,15 +28,21 @@ def export_latents(model: Latents, card: dict[str, Any]) -> Weights:
     return joined(parts, {**card, "multiply_adds": work})
 
 
-def export_flow(model: Flow, card: dict[str, Any]) -> Weights:
-    """The same of a flow."""
-    steps, prior = [export(step, {}) for step in model.steps], export(model.prior, {})  # type: ignore[arg-type]
+def export_flow(model: Flow, card: dict[str, Any], x: Tensor | None = None) -> Weights:
+    """The same of a flow. x: pictures int64 [B, units] such as it codes, for `means`."""
+    given: list[Means | None] = [None] * (1 + len(model.steps)) if x is None else [*model.means(x)]
+    *steps, prior = (export(net, {}, means=of) for net, of in zip([*model.steps, model.prior], given, strict=True))
     work = sum(part.card["multiply_adds"] for part in (*steps, prior))
     return flow.joined(steps, prior, {**card, "multiply_adds": work})
 
 
-def export(net: FloatGraph, card: dict[str, Any], graph: Graph | None = None) -> Weights:
-    """The integers of a trained net. graph: in another order than its own."""
+def export(
+    net: FloatGraph, card: dict[str, Any], graph: Graph | None = None, means: Means | None = None
+) -> Weights:
+    """The integers of a trained net. graph: in another order than its own. means: of its nodes, as `FloatGraph.means`
+    gives them: dense layers, whose rounded weights are so many that they move what all pictures have in common, are
+    exact there.
+    """
     graph = graph or net.graph
     masks = Masks(graph, torch.device("cpu"))
     tensors: dict[str, NDArray[Any]] = {f"degrees.{name}": a for name, a in graph.degrees.items()}
@@ -63,7 +70,11 @@ def export(net: FloatGraph, card: dict[str, Any], graph: Graph | None = None) ->
         if node.kind == "window":
             used = [masks.of[i, j].numpy().any(axis=0).repeat(graph.channels(j)) for j in node.inputs]
             weight = weight * np.concatenate(used)
-        layer = quantise(weight * row[:, None] / ONE, bias * row + offset, graph.inputs_limit(i), low, high)
+        typical = None
+        if means is not None and node.kind == "dense":
+            typical = ONE * np.concatenate([means[j].ravel() for j in node.inputs])
+        scaled = weight * row[:, None] / ONE
+        layer = quantise(scaled, bias * row + offset, graph.inputs_limit(i), low, high, typical=typical)
         tensors |= {f"{i}.weight": layer.weight, f"{i}.bias": layer.bias, f"{i}.shift": layer.shift}
     work = sum(graph.work(i) for i in range(FIRST, len(graph.nodes) + FIRST))
     return Weights("masked", graph.written(), tensors, {**card, "multiply_adds": work})

@@ -31,6 +31,9 @@ from lgcodec.models.families.masked.network import (
 SPARSE = 3  # a window is a convolution where its box has at most so many places for each offset
 
 
+Means = dict[int, NDArray[np.float64]]
+
+
 class Masks:
     """What a graph's units may read, as tensors. Another order of the samples is another graph, with the same
     weights."""
@@ -143,7 +146,16 @@ class FloatGraph(nn.Module):
         """x: samples int64 [B, units], normal ones and a flow's as floats; given: [B, units], activations -> what the
         head takes, [B, units, channels], as floats.
         """
-        masks = masks or self.masks
+        nodes = self._nodes(x, masks or self.masks, given)
+        return nodes[len(self.graph.nodes) + FIRST - 1].transpose(1, 2)
+
+    @torch.no_grad()
+    def means(self, x: Tensor) -> Means:
+        """What nodes give on average over pictures x, [units, channels] each."""
+        return {i: a.mean(0).T.double().cpu().numpy() for i, a in self._nodes(x, self.masks, None).items()}
+
+    def _nodes(self, x: Tensor, masks: Masks, given: Tensor | None) -> dict[int, Tensor]:
+        """What all nodes give, [B, channels, units]."""
         arrays = {PLACES: self.places.expand(len(x), -1, -1)}  # [B, C, units]
         if any(SAMPLES in node.inputs for node in self.graph.nodes):
             seen = self._seen(x)
@@ -161,7 +173,7 @@ class FloatGraph(nn.Module):
         with torch.autocast(x.device.type, enabled=False):  # what the head takes is finer than bfloat16
             inputs = [arrays[j].float() for j in node.inputs]
             arrays[i] = getattr(self, f"_{node.kind}")(i, node, inputs, masks)
-        return arrays[i].transpose(1, 2)
+        return arrays
 
     def _seen(self, x: Tensor) -> Tensor:
         if self.graph.head == "normal":

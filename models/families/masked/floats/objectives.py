@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as the field calls it
 
 from lgcodec.models.entropy.cells import RATIO_UNIT
-from lgcodec.models.families.masked.floats.graph import FloatGraph, bits
+from lgcodec.models.families.masked.floats.graph import FloatGraph, Means, bits
 from lgcodec.models.families.masked.network import FIRST, RATIO_LIMIT, SAMPLES, Graph
 
 TYPICAL = 140.0  # nats of a picture
@@ -27,12 +27,25 @@ class Flow(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Bits of each picture's samples, [B, units], in the order of z. x: int64 [B, units]."""
-        graph, z = self.prior.graph, x.float()
-        for step in self.steps:
-            shift = (graph.levels / 2 * step(z)[..., 0]).clamp(-graph.levels / 2, graph.levels / 2)
-            z, whole = z - shift, (z.round() - shift.round()).detach()
-            z = z + (torch.remainder(whole, graph.levels) - z).detach()
+        graph, (*_, z) = self.prior.graph, self._run(x)
         return bits(graph, self.prior(z), z if graph.head == "mixture" else z.round().long())
+
+
+    def _run(self, x: Tensor) -> Iterator[Tensor]:
+        """x, and what each step makes of it, as floats."""
+        levels, z = self.prior.graph.levels, x.float()
+        yield z
+        for step in self.steps:
+            shift = (levels / 2 * step(z)[..., 0]).clamp(-levels / 2, levels / 2)
+            z, whole = z - shift, (z.round() - shift.round()).detach()
+            z = z + (torch.remainder(whole, levels) - z).detach()
+            yield z
+
+    @torch.no_grad()
+    def means(self, x: Tensor) -> list[Means]:
+        """Of the nodes of each step, and of the prior's, over pictures x."""
+        nets = [*self.steps, self.prior]
+        return [net.means(z) for net, z in zip(nets, self._run(x), strict=True)]
 
 
 class Latents(nn.Module):
