@@ -57,7 +57,7 @@ def peers(data: bytes, kind: str) -> tuple[int, int]:
             return len(data), min(len(data), len(imagecodecs.jpegxl_encode_jpeg(data)))
         except imagecodecs.JpegxlError:
             return len(data), len(data)
-    image = Image.open(io.BytesIO(data))
+    image: Image.Image = Image.open(io.BytesIO(data))
     if image.mode in ("P", "1"):
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     try:
@@ -75,7 +75,7 @@ def measure(path: Path, codec: Codec, model: str) -> Row:
     data = path.read_bytes()
     kind = "JPEG" if data[:2] == b"\xff\xd8" else "PNG"
     start = time.process_time()
-    picture = readers.read(data)
+    picture = readers.read(data, keep=True)
     packed = codec.compress(picture)
     middle = time.process_time()
     back = codec.decode(packed)
