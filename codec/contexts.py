@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,6 +35,7 @@ UP, SIDE = 3, 4
 DOMAIN, SHADES = 4096, 33  # of stretched probabilities, in octaves / 256; places of a curve over them
 MOST_SEEN, MOST_WEIGHT = 255, 1 << 22
 WORD = (1 << 32) - 1
+PRIMED = 16  # unit of the weights in contexts.weights, in 2**-16
 _PATIENCE = 1 << 14  # pixels that take seconds in Python
 
 
@@ -67,6 +69,29 @@ def tables() -> tuple[NDArray[Any], ...]:
     counted = (((2 * ones + 1) << 21) // (zeros + ones + 1)) << 10 | np.minimum(zeros + ones, 4)
     first = tuple(table.astype(np.uint32) for table in (agreeing, differing, counted))
     return stretch, squash, reciprocal, following, *first
+
+
+@functools.cache
+def weights(*, is_primed: bool) -> tuple[NDArray[np.int32], ...]:
+    """The mixers' first weights, int32 [sets, inputs] each: all alike, or those that learning graphics led to."""
+    sets = CANDIDATES * (ORDERS + 1) * 32, MOST_CHANNELS * 256, MOST_CHANNELS * 64
+    inputs = ORDERS + 2, 2 * VIEWS + 1, 2 * VIEWS + 1
+    if not is_primed:
+        return tuple(np.full((n, k), w, np.int32) for n, k, w in zip(sets, inputs, (18000, 6000, 6000), strict=True))
+    stored = np.frombuffer(Path(__file__).with_name("contexts.weights").read_bytes(), "<i2").astype(np.int32) * PRIMED
+    candidates, by_bits, by_texture = np.split(stored, np.cumsum([sets[0] * inputs[0], MOST_CHANNELS * 8 * inputs[1]]))
+    known = np.array([max(node, 1).bit_length() - 1 for node in range(256)])  # how many bits
+    by_bits = by_bits.reshape(MOST_CHANNELS, 8, -1)[:, known]
+    found = candidates, by_bits, by_texture
+    return tuple(np.ascontiguousarray(w.reshape(n, k)) for w, n, k in zip(found, sets, inputs, strict=True))
+
+
+@functools.cache
+def given(*, is_primed: bool) -> tuple[NDArray[Any], ...]:
+    """What contexts.c is given: the tables, and all first weights, those of bits padded to 32 inputs."""
+    candidates, *others = weights(is_primed=is_primed)
+    padded = (np.pad(w, ((0, 0), (0, 32 - w.shape[1]))) for w in others)
+    return *tables(), np.concatenate([candidates.ravel(), *(w.ravel() for w in padded)])
 
 
 def mix(a: int, b: int) -> int:
@@ -127,10 +152,10 @@ class Probabilities:
 
 
 class Mixer:
-    """Sets of weights in 2**-16, all `first` at the beginning."""
+    """Sets of weights in 2**-16, [sets, inputs] at the beginning."""
 
-    def __init__(self, sets: int, inputs: int, first: int) -> None:
-        self.weights = [[first] * inputs for _ in range(sets)]
+    def __init__(self, first: NDArray[np.int32]) -> None:
+        self.weights: list[list[int]] = first.tolist()
 
     def mixed(self, inputs: list[int], place: int) -> int:
         """The stretched probability that a set makes of stretched ones."""
@@ -161,7 +186,7 @@ def within(value: int) -> int:
 class Mixing:
     """One tile on its way, either way. shape: [H, W, C]; data: as `Arithmetic`'s."""
 
-    def __init__(self, shape: Shape, data: bytes | None) -> None:
+    def __init__(self, shape: Shape, data: bytes | None, *, is_primed: bool) -> None:
         (height, width, self.channels), self.coder = shape, Arithmetic(data)
         stretch, squash, _, following, agreeing, differing, counted = tables()
         self.stretch, self.squash, self.following = stretch.tolist(), squash.tolist(), following.ravel().tolist()
@@ -173,9 +198,7 @@ class Mixing:
         self.states = Probabilities(np.tile(counted, VIEWS * MOST_CHANNELS))
         self.curve = Probabilities(np.tile(curve, CANDIDATES * (ORDERS + 1) * 16 * 8))
         self.bit_curve = Probabilities(np.tile(curve, MOST_CHANNELS * 256))
-        self.candidates = Mixer(CANDIDATES * (ORDERS + 1) * 32, ORDERS + 2, 18000)
-        self.by_bits = Mixer(MOST_CHANNELS * 256, 2 * VIEWS + 1, 6000)
-        self.by_texture = Mixer(MOST_CHANNELS * 64, 2 * VIEWS + 1, 6000)
+        self.candidates, self.by_bits, self.by_texture = map(Mixer, weights(is_primed=is_primed))
 
     def refined(self, curve: Probabilities, first: int, x: int) -> tuple[int, int]:
         """What a curve makes of a stretched probability, and the place of it that is to learn."""
@@ -302,10 +325,10 @@ class Mixing:
         return found
 
 
-def run(shape: Shape, tile: Tile | None, data: bytes | None) -> tuple[Tile, bytes]:
+def run(shape: Shape, tile: Tile | None, data: bytes | None, *, is_primed: bool) -> tuple[Tile, bytes]:
     """A tile and its code, from either."""
     height, width, channels = shape
-    mixing, stride = Mixing(shape, data), width + 2 * SIDE
+    mixing, stride = Mixing(shape, data, is_primed=is_primed), width + 2 * SIDE
     pixels, out = [0] * (stride * (UP + height)), np.zeros(shape, np.uint8)
     offsets = [dy * stride + dx for dy, dx in AROUND]
     for y in range(height):
@@ -322,8 +345,9 @@ def run(shape: Shape, tile: Tile | None, data: bytes | None) -> tuple[Tile, byte
 
 @dataclass(frozen=True)
 class Contexts:
-    """The method of `plain`, on the native library if there is one."""
+    """The method of `plain`, on the native library if there is one. is_primed: with first weights that have learned."""
 
+    is_primed: bool
     is_final: ClassVar[bool] = False
     is_hasty: ClassVar[bool] = True
     name: str = "contexts"
@@ -334,7 +358,7 @@ class Contexts:
 
         if tile.shape[2] > MOST_CHANNELS or not native.is_available():
             return None
-        return native.encode(tables(), tile, tile.size)
+        return native.encode(given(is_primed=self.is_primed), tile, tile.size)
 
     def decode(self, data: bytes, shape: Shape) -> Tile:
         if shape[2] > MOST_CHANNELS:
@@ -342,14 +366,14 @@ class Contexts:
         from lgcodec.models.machines.native import contexts as native
 
         if native.is_available():
-            tile, size = native.decode(tables(), data, shape)
+            tile, size = native.decode(given(is_primed=self.is_primed), data, shape)
         else:
             if shape[0] * shape[1] > _PATIENCE:
                 from lgcodec.models.machines import choose
 
                 reason = choose.missing("native")
                 choose.say_once(f"machine native {reason}; without it graphics take minutes a megapixel")
-            tile, code = run(shape, None, data)
+            tile, code = run(shape, None, data, is_primed=self.is_primed)
             size = len(code)
         if size != len(data):
             raise FormatError("a code by contexts does not hold exactly its tile")

@@ -22,7 +22,7 @@ from lgcodec.contexts import Contexts
 from lgcodec.deflate import deflate, inflate
 from lgcodec.errors import FormatError, VersionError
 
-MODEL, WEBP, CONTEXTS = 0, 5, 7
+MODEL, WEBP, OLDER_CONTEXTS, CONTEXTS = 0, 5, 7, 8
 Tile = NDArray[np.uint8]
 Shape = tuple[int, int, int]
 HASTE = 0  # the effort where a model is there as well
@@ -205,7 +205,8 @@ METHODS: dict[int, Method] = {
     2: Solid(),
     3: Rows("deflate", "deflate"),
     6: Png(),
-    CONTEXTS: Contexts(),
+    OLDER_CONTEXTS: Contexts(is_primed=False),  # which is only decoded
+    CONTEXTS: Contexts(is_primed=True, name="primed contexts"),
     4: Rows("lzma", "lzma"),
     WEBP: WebP(),
 }
@@ -216,13 +217,14 @@ _SLOW = 4  # from here on methods take longer than a look whether they can win
 def encode(tile: Tile, effort: int) -> tuple[int, bytes]:
     """The shortest plain code of uint8 [H, W, C]: its method's wire id and its bytes. effort: 1 to 9, or HASTE."""
     hasty = effort == HASTE and tile.size > _SMALL
-    for wire_id, method in METHODS.items():
+    tried = {wire_id: method for wire_id, method in METHODS.items() if wire_id != OLDER_CONTEXTS}
+    for wire_id, method in tried.items():
         if method.is_final or (hasty and method.is_hasty):
             code = method.encode(tile, effort)
             if code is not None and (method.is_final or len(code) < tile.size):
                 return wire_id, code
     best = 1, b""
-    for wire_id, method in METHODS.items():  # WebP comes last: its strongest settings take minutes on noise
+    for wire_id, method in tried.items():  # WebP comes last: its strongest settings take minutes on noise
         busy = bool(best[1]) and len(best[1]) > _NOISE_RATIO * tile.size
         if wire_id == _SLOW and effort < _ALL and tile.size > _SMALL and _is_clear(best, tile):
             break

@@ -1,10 +1,12 @@
-"""Decodes tiles of method 7, written from the text of codec/FORMAT.md (Contexts) alone: plain Python integers."""
+"""Decodes tiles of methods 7 and 8, written from the text of FORMAT.md (Contexts) alone: plain Python integers."""
 
 from __future__ import annotations
 
+import functools
+import struct
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 NEIGHBOURS = [(0, -1), (1, 0), (1, -1), (1, 1), (0, -2), (2, 0), (1, 2), (2, 1)]
@@ -85,12 +87,26 @@ class Adaptive:
         self.k = min(self.k + 1, 255)
 
 
+def weights(first: bytes | None, mixer: int, number: int) -> list[int]:
+    """The first weights of a set. first: contexts.weights, of method 8."""
+    if first is None:
+        return [18000] * 8 if mixer == 0 else [6000] * 27
+    if mixer == 0:
+        place, n = 8 * number, 8
+    elif mixer == 1:
+        c, node = divmod(number, 256)
+        place, n = 5376 + 27 * (8 * c + node.bit_length() - 1), 27
+    else:
+        place, n = 6240 + 27 * number, 27
+    return [16 * w for w in struct.unpack_from(f"<{n}h", first, 2 * place)]
+
+
 class Mixer:
-    def __init__(self, first: int, inputs: int) -> None:
-        self.sets = defaultdict[int, list[int]](lambda: [first] * inputs)
+    def __init__(self, first: Callable[[int], list[int]]) -> None:
+        self.first, self.sets = first, dict[int, list[int]]()
 
     def mix(self, number: int, inputs: Sequence[int]) -> int:
-        self.inputs, self.weights = inputs, self.sets[number]
+        self.inputs, self.weights = inputs, self.sets.setdefault(number, self.first(number))
         self.sum = clip(sum(w * x for w, x in zip(self.weights, inputs, strict=True)) >> 16, -4095, 4095)
         return self.sum
 
@@ -143,12 +159,12 @@ class Group:
 class Tile:
     """What is learned of a tile, and its pixels so far."""
 
-    def __init__(self, data: bytes, height: int, width: int, planes: int) -> None:
+    def __init__(self, data: bytes, height: int, width: int, planes: int, first: bytes | None) -> None:
         self.coder, self.rows, self.width, self.planes = Coder(data), list[list[int]](), width, planes
         self.slots, self.slot_bits = [defaultdict[int, Slot](Slot) for _ in ORDERS], size(10, 18, 2 * height * width)
         self.groups, self.group_bits = [defaultdict[int, Group](Group) for _ in range(13)], size(8, 17, height * width)
         self.trusts, self.states = dict[tuple[int, int, bool], Adaptive](), dict[tuple[int, int, int], Adaptive]()
-        self.candidate_mixer, self.mixers = Mixer(18000, 8), (Mixer(6000, 27), Mixer(6000, 27))
+        self.candidate_mixer, *self.mixers = (Mixer(functools.partial(weights, first, m)) for m in range(3))
         self.candidate_curves, self.curves = (defaultdict[int, list[Adaptive]](curve) for _ in range(2))
 
     def at(self, y: int, x: int) -> int:
@@ -268,9 +284,12 @@ def seen(c: int, colour: int, near: Sequence[int], hashed: int, candidates: Sequ
     ]
 
 
-def decode(data: bytes, height: int, width: int, planes: int) -> bytes:
-    """The samples of a tile, in order rows, columns, planes. Raises ValueError for a stream that is not exactly its."""
-    tile = Tile(data, height, width, planes)
+def decode(data: bytes, height: int, width: int, planes: int, first: bytes | None = None) -> bytes:
+    """The samples of a tile, in order rows, columns, planes. first: contexts.weights, of method 8.
+
+    Raises ValueError for a stream that is not exactly its.
+    """
+    tile = Tile(data, height, width, planes, first)
     for y in range(height):
         tile.rows.append([])
         for x in range(width):

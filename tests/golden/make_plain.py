@@ -83,4 +83,5 @@ if __name__ == "__main__":
         {f"plain-{name}": functools.partial(made, image) for name, image in images().items()}
         | {f"plain-{name}": functools.partial(by, "png", image) for name, image in png().items()}
         | {f"plain-{name}": functools.partial(by, "contexts", image) for name, image in drawings().items()}
+        | {f"plain-primed-{name}": functools.partial(by, "primed contexts", x) for name, x in drawings().items()}
     )

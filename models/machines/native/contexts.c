@@ -28,6 +28,7 @@ typedef struct {
     const int32_t *reciprocal; /* [MOST_SEEN + 1] */
     const uint8_t *next;      /* [2][256] */
     const uint32_t *agreeing, *differing, *counted; /* first probabilities: [64], [64], [256] */
+    const int32_t *weights;   /* first ones of the mixers, one after the other: [sets][inputs] */
 } ContextTables;
 
 typedef struct {
@@ -109,9 +110,10 @@ static void begin(Mixing *m) {
     for (int i = 0; i < VIEWS * MOST_CHANNELS; i++) memcpy(m->states + i * 256, tables->counted, 256 * sizeof *m->states);
     for (int i = 0; i < CURVES * SHADES; i++) m->curve[i] = (uint32_t)tables->squash[i % SHADES * 256 - (i % SHADES == 32)] << 16;
     for (int i = 0; i < BIT_CURVES * SHADES; i++) m->bit_curve[i] = m->curve[i % SHADES];
-    for (int i = 0; i < CANDIDATE_SETS * KNOWN; i++) m->candidates.weights[i] = 18000;
-    for (int i = 0; i < BIT_SETS * PADDED; i++) m->by_bits.weights[i] = 6000;
-    for (int i = 0; i < TEXTURE_SETS * PADDED; i++) m->by_texture.weights[i] = 6000;
+    const int32_t *weights = tables->weights;
+    memcpy(m->candidates.weights, weights, CANDIDATE_SETS * KNOWN * sizeof *weights), weights += CANDIDATE_SETS * KNOWN;
+    memcpy(m->by_bits.weights, weights, BIT_SETS * PADDED * sizeof *weights), weights += BIT_SETS * PADDED;
+    memcpy(m->by_texture.weights, weights, TEXTURE_SETS * PADDED * sizeof *weights);
     Arithmetic *code = &m->code;
     code->low = 0, code->high = UINT32_MAX;
     if (!code->encodes)

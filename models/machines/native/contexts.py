@@ -20,7 +20,7 @@ class _Tables(ctypes.Structure):
 
     _fields_ = tuple(
         (name, ctypes.c_void_p)
-        for name in ("stretch", "squash", "reciprocal", "next", "agreeing", "differing", "counted")
+        for name in ("stretch", "squash", "reciprocal", "next", "agreeing", "differing", "counted", "weights")
     )
 
 
@@ -44,7 +44,7 @@ def decode(tables: Sequence[NDArray[Any]], data: bytes, shape: tuple[int, int, i
 
 def _run(tables: Sequence[NDArray[Any]], samples: Bytes, code: Bytes, encodes: int) -> int:
     native, (height, width, channels) = library.library(), samples.shape
-    kinds = (np.int16, np.uint16, np.int32, np.uint8, np.uint32, np.uint32, np.uint32)
+    kinds = (np.int16, np.uint16, np.int32, np.uint8, np.uint32, np.uint32, np.uint32, np.int32)
     given = _Tables(*(pointer(table, kind) for table, kind in zip(tables, kinds, strict=True)))
     sizes = [ctypes.c_int64(n) for n in (height, width)]
     block = np.zeros(native.lgcodec_contexts_room(*sizes), np.uint8)
