@@ -37,7 +37,7 @@ class Row(NamedTuple):
     bytes: int
     webp: int
     jxl: int
-    lgcodec: int
+    ours: int
     compress: float
     decompress: float
     origin: str
@@ -106,7 +106,7 @@ def main(folder: Path, models: tuple[str, ...], out: Path) -> None:
                 click.echo(f"{path.name}: {error}")
                 continue
             rows.append(row)
-            sizes = f"{row.bytes:9,} webp {row.webp:9,} jxl {row.jxl:9,} lgcodec {row.lgcodec:9,}"
+            sizes = f"{row.bytes:9,} webp {row.webp:9,} jxl {row.jxl:9,} lgcodec {row.ours:9,}"
             click.echo(f"{row.file:32.32} {row.kind:4} {sizes}  {row.origin}")
     with out.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -117,8 +117,8 @@ def main(folder: Path, models: tuple[str, ...], out: Path) -> None:
         groups[row.model, row.kind].append(row)
     for (model, kind), some in groups.items():
         total, pixels = sum(row.bytes for row in some), sum(row.pixels for row in some) / 1e6
-        shares = {name: sum(getattr(row, name) for row in some) / total for name in ("webp", "jxl", "lgcodec")}
-        larger = {name: sum(row.lgcodec > getattr(row, name) for row in some) for name in ("bytes", "webp", "jxl")}
+        shares = {name: sum(getattr(row, name) for row in some) / total for name in ("webp", "jxl", "ours")}
+        larger = {name: sum(row.ours > getattr(row, name) for row in some) for name in ("bytes", "webp", "jxl")}
         speeds = [pixels / sum(getattr(row, way) for row in some) for way in ("compress", "decompress")]
         click.echo(
             f"{model}, {len(some)} {kind}: {total:,} bytes; of them "
