@@ -6,12 +6,12 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lgcodec import chunks as lists
 from lgcodec.colour import Component, components
 from lgcodec.container.header import ChainReference, Data, Header, KeptReference, OriginReference, Tiles
 from lgcodec.container.reading import read_header
-from lgcodec.deflate import inflate, metadata
+from lgcodec.deflate import inflate
 from lgcodec.errors import FormatError, IntegrityError, TruncatedError
-from lgcodec.fields import Reader
 from lgcodec.image import palette_of
 from lgcodec.metadata import Chunk, check
 
@@ -124,16 +124,6 @@ def read_chunks(header: Header, data: Data) -> tuple[Chunk, ...]:
         raise TruncatedError("the file ends inside its PNG chunks")
     if zlib.crc32(packed) != of.crc:
         raise IntegrityError("the checksum of the PNG chunks is wrong: the file is damaged")
-    if of.stored < of.size:
-        packed = inflate(packed, of.size, metadata() if of.has_preset else b"")
-    chunks = _unpack_chunks(packed)
+    chunks = lists.unpack(packed, of.size, has_preset=of.has_preset)
     check(chunks)
     return chunks
-
-
-def _unpack_chunks(listed: bytes) -> tuple[Chunk, ...]:
-    reader = Reader(memoryview(listed), 0)
-    chunks = []
-    while reader.left():
-        chunks.append((reader.take(4), reader.take(reader.varint())))
-    return tuple(chunks)

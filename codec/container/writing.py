@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from lgcodec import chunks as lists
 from lgcodec.colour import PLAIN
 from lgcodec.container.header import (
     DIGEST_SIZE,
@@ -25,11 +26,11 @@ from lgcodec.container.header import (
     ChainReference,
     ModelReference,
 )
-from lgcodec.deflate import deflate, metadata
+from lgcodec.deflate import deflate
 from lgcodec.errors import LimitError
 from lgcodec.fields import varint
 from lgcodec.image import Mode, Samples
-from lgcodec.metadata import MAX_CHUNKS, Chunk
+from lgcodec.metadata import Chunk
 from lgcodec.plain import MODEL
 
 
@@ -140,20 +141,12 @@ def _start_of_body(
     mode: Mode, depth: int, size: tuple[int, int], transform: int, digest: bytes, chunks: Sequence[Chunk]
 ) -> tuple[list[bytes], bytes, int]:
     """The fields that all files have, the packed chunks, and the feature bits of these."""
-    listed = _pack_chunks(chunks)
-    if len(listed) > MAX_CHUNKS:
-        raise LimitError(f"more than {MAX_CHUNKS >> 20} MiB of metadata")
-    ways = (listed, 0), (deflate(listed), 0), (deflate(listed, metadata()), HAS_PRESET)
-    packed, features = min(ways, key=lambda way: len(way[0]))
+    packed, unpacked, has_preset = lists.pack(chunks)
     body = [bytes([mode.wire_id, depth]), varint(size[0]), varint(size[1]), bytes([transform]), digest]
     body.append(varint(len(packed)))
     if packed:
-        body += [varint(len(listed)), struct.pack("<I", zlib.crc32(packed))]
-    return body, packed, features
-
-
-def _pack_chunks(chunks: Sequence[Chunk]) -> bytes:
-    return b"".join(part for kind, data in chunks for part in (kind, varint(len(data)), data))
+        body += [varint(unpacked), struct.pack("<I", zlib.crc32(packed))]
+    return body, packed, HAS_PRESET if has_preset else 0
 
 
 def _head(features: int, body: Sequence[bytes]) -> bytes:

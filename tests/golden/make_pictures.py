@@ -42,6 +42,11 @@ DESCRIPTION: tuple[Chunk, ...] = (
         b"</rdf:RDF> </x:xmpmeta>",
     ),
 )
+STREAMS: tuple[Chunk, ...] = (  # stored, as any deflate does it
+    (b"iCCP", b"ICC profile\0\0" + zlib.compress(b"acspAPPLXYZ none" * 20, 0)),
+    (b"zTXt", b"Comment\0\0" + zlib.compress(b"Created with GIMP " * 9, 0)),
+    (b"iTXt", b"Title\0\1\0en\0Titel\0" + zlib.compress(b"rings " * 30, 0)),
+)
 
 
 def alpha(height: int, width: int) -> NDArray[np.uint8]:
@@ -93,6 +98,7 @@ CASES: dict[str, Callable[[], Made]] = {
     "picture-deep-alpha": lambda: of_samples(10, 16, (), picture(20, 30).repeat(3, axis=2)[..., :8]),
     "picture-chunks": lambda: of_samples(4, 8, CHUNKS, picture(30, 34)),
     "picture-described": lambda: of_samples(4, 8, DESCRIPTION, picture(30, 34)),
+    "picture-opened": lambda: of_samples(4, 8, STREAMS, picture(30, 34)),
     "set-explicit": functools.partial(of_set, CODEC, {"a.png": picture(30, 34), "b/a.png": picture(24, 31)}),
     "set-chain": functools.partial(of_set, Codec("vae-mnist"), TILES),
 }
