@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -35,6 +36,12 @@ settings.register_profile(
     derandomize=not os.environ.get("LGCODEC_EXPLORE"),
 )
 settings.load_profile("same")
+
+
+@pytest.fixture(autouse=True)
+def every_test_hears_warnings() -> None:
+    """A command that a test ran in this process with -q silences none after it."""
+    logging.getLogger("lgcodec").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(params=build.SETS)

@@ -481,3 +481,5 @@ def test_rests_are_packed_in_one_part_or_two(before: bytes, behind: bytes) -> No
         with pytest.raises(JpegError, match="damaged"):
             opened(packed[:-1])
     assert closed(b"\1" + xmp + b"\xff\xdb\0")[0] == 9
+    with pytest.raises(JpegError, match="none"):
+        opened(b"")

@@ -53,6 +53,8 @@ def closed(content: bytes) -> bytes:
 
 def opened(data: bytes) -> bytes:
     """The inverse of `closed`. Raises FormatError."""
+    if not data:
+        raise JpegError("a rest that is none")
     is_parted = bool(data[0] & _PARTED)
     body, left = b"", data[1:]
     for known in (metadata(), dictionary()) if is_parted else (dictionary(),):
