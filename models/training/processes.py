@@ -35,6 +35,7 @@ def joined() -> Iterator[None]:
             if not is_first():
                 silence.enter_context(contextlib.redirect_stdout(silence.enter_context(open(os.devnull, "w"))))
             yield
+        distributed.barrier()  # gloo aborts a process now and then whose peer is gone before it has ended its group
     finally:
         distributed.destroy_process_group()
 
