@@ -20,7 +20,7 @@ from lgcodec.metadata import MAX_CHUNKS, Chunk
 _OPEN = {kind: kind[:2] + kind[2:3].lower() + kind[3:] for kind in (b"iCCP", b"zTXt", b"iTXt")}
 _CLOSED = {name: kind for kind, name in _OPEN.items()}
 _HOW = 4  # bytes: the stream's first two; window << 4 | memory; level << 4 | strategy
-_MOST, _SMALL = 1 << 20, 1 << 13  # bytes of content that is opened, and for which all windows are tried
+_MOST, _SMALL = 1 << 16, 1 << 13  # bytes of content that is opened, and for which all windows are tried
 _LEVELS = ((1, 0), (1, 5, 4, 3, 2), (6,), (9, 8, 7))  # by what a stream's second byte says of them
 
 

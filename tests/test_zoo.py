@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import reference_masked
 import torch
+from click.testing import CliRunner
 from PIL import Image, ImageDraw, ImageFont
 
 import lgcodec
@@ -618,3 +619,16 @@ def test_samples_beyond_the_levels_are_refused() -> None:
         list(program.symbols([np.full((1, 5, 4), 2, np.int16)]))
     with pytest.raises(ModelError, match="grey"):
         Program(schedule(g), [(3, 5, 4)])
+
+
+@pytest.mark.parametrize("name", ["made", "affine"])
+def test_few_pictures_train_a_system(name: str, tmp_path: Path) -> None:
+    """Fewer than rates are shown of."""
+    data, out = tmp_path / "few.npz", tmp_path / "few.safetensors"
+    few = np.random.default_rng(1).integers(0, 256, (9, 4, 5), np.uint8)
+    np.savez(data, train=few, test=few[:3])
+    words = [name, "--data", str(data), "--out", str(out), "--steps", "2", "--batch", "4"]
+    result = CliRunner().invoke(training.command, words)
+    assert result.exit_code == 0, result.output
+    assert "as integers" in result.output
+    assert out.is_file()

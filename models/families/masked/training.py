@@ -211,7 +211,7 @@ def command(
     classes = 0 if system.posterior else graph.given
     given, told = (one_hot(a, len(x), classes) for a, x in zip(labels, (images, test), strict=True))
     held, told = test_images(test, system.data)[:SHOWN], told[:SHOWN]
-    some = torch.from_numpy(test_images(images[:SHOWN], system.data).reshape(SHOWN, -1).astype(np.int64))
+    some = torch.from_numpy(test_images(images[:SHOWN], system.data).astype(np.int64)).flatten(1)
     torch.manual_seed(seed)
     model, masks = build(system, graph, seed)
     facts: dict[str, Any] = {
