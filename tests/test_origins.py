@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -159,13 +160,20 @@ def test_native_loops_are_those_of_the_form(seed: int, of: Enlargement) -> None:
     random = np.random.Generator(np.random.PCG64(seed))
     height, width = (int(n) for n in random.integers(1, 20, 2))
     x = random.integers(0, 256, (height, width)).astype(np.uint8)
+    planes = [random.integers(0, 256, (5, 7)).astype(np.uint8) for _ in range(3)]
     for turned in search._turns(of):
-        full = turned.enlarge(x)
-        assert np.array_equal(native.enlarge(search._enlargement(turned), x, 0, 0, *full.shape), full)
+        by_rows, by_columns = turned.rows.by, turned.columns.by
+        top, left = (int(random.integers(by)) for by in (by_rows, by_columns))
+        shown = Rendering(0, turned, top, left, by_rows * height - top, by_columns * width - left, height, width)
+        box = (0, 0, shown.width, shown.height)
+        full, part = turned.enlarge(x), shown.enlarge(x, box)
+        with mock.patch.object(native, "is_available", return_value=False):
+            assert np.array_equal(full, turned.enlarge(x))
+            assert np.array_equal(part, shown.enlarge(x, box))
     for known in CONVERSIONS:
-        conversion = known.make()
-        planes = [random.integers(0, 256, (5, 7)).astype(np.uint8) for _ in range(3)]
-        assert np.array_equal(native.convert(search._native(conversion), *planes), conversion.convert(*planes))
+        made = known.make().convert(*planes)
+        with mock.patch.object(native, "is_available", return_value=False):
+            assert np.array_equal(made, known.make().convert(*planes))
 
 
 @needs_native

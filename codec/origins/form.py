@@ -4,7 +4,7 @@
 
 A conversion is seven tables: channel k is clip((light[Y] + first[k][C1] + second[k][C2]) >> shift, 0, 255). An
 enlargement mixes two neighbouring samples along each axis. This file is the meaning of both (FORMAT.md, Origins); the
-native library runs the same loops.
+native library, where there is one, runs the same loops.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.boxes import Box
+from lgcodec.models.machines.native import origins as native
 
 Plane = NDArray[np.uint8]
 Samples = NDArray[np.uint8]
@@ -32,6 +33,8 @@ class Conversion:
 
     def convert(self, y: Plane, c1: Plane, c2: Plane) -> Samples:
         """RGB [H, W, 3] of planes [H, W]."""
+        if native.is_available():
+            return native.convert(self.native(), y, c1, c2)
         rgb = np.empty((*y.shape, 3), np.uint8)
         light = self.light[y]
         for k in range(3):
@@ -40,6 +43,9 @@ class Conversion:
             value >>= self.shift
             rgb[..., k] = np.clip(value, 0, 255, out=value)
         return rgb
+
+    def native(self) -> native.Conversion:
+        return native.conversion((self.light, self.first, self.second), self.shift)
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,17 @@ class Enlargement:
 
     def enlarge(self, x: Plane) -> Plane:
         """uint8 [h, w] to [h * rows.by, w * columns.by]."""
+        if native.is_available():
+            return native.enlarge(self.native(), x, 0, 0, len(x) * self.rows.by, x.shape[1] * self.columns.by)
         out = self.columns.sums(self.rows.sums(x.astype(np.int32)).T).T
         height, width = out.shape
         bias = np.array(self.bias, np.int32)
         out = out + np.tile(bias, ((height + 1) // 2, (width + 1) // 2))[:height, :width]
         return (out >> self.shift).astype(np.uint8)
+
+    def native(self) -> native.Enlargement:
+        rows, columns = ((axis.by, axis.unit, axis.even, axis.odd) for axis in (self.rows, self.columns))
+        return native.enlargement(rows, columns, [*self.bias[0], *self.bias[1]], self.shift)
 
     def turned(self) -> Enlargement:
         """The same with rows for columns."""
@@ -142,6 +154,8 @@ class Rendering:
         left, top, _, _ = self.chroma_box(box)
         x0, y0, x1, y1 = box
         y, x = self.top + y0 - top * self.enlargement.rows.by, self.left + x0 - left * self.enlargement.columns.by
+        if native.is_available():
+            return native.enlarge(self.enlargement.native(), plane, y, x, y1 - y0, x1 - x0)
         return self.enlargement.enlarge(plane)[y : y + y1 - y0, x : x + x1 - x0]
 
 

@@ -20,6 +20,7 @@ from lgcodec.jpeg import dictionary, idct
 from lgcodec.jpeg.idct import basis
 from lgcodec.jpeg.markers import Steps
 from lgcodec.jpeg.scans import ZIGZAG, Blocks
+from lgcodec.models.machines.native import origins as native
 from lgcodec.origins.form import Plane
 
 Floats = NDArray[np.float32]
@@ -44,10 +45,8 @@ _HARDLY = 0.03  # of a sample: where a search finds no more, the other blocks ar
 _SHARE = 0.25  # of these that must come back at once, if no step is 1,
 _SAME = 0.85  # or of their samples: planes are the better origin where even more are other ones
 _KEPT = 0.917  # and so much of it for each that is: noise stays below half a step
-_FLIPS, _DEEP, _ROUNDS = 9, 3, 5  # of the search,
-_MANY, _MORE_FLIPS, _FEW = 8, 14, 1 << 15  # and where more steps than that are 1, and blocks are few
-_CLOSE = 64  # of the sets that are nearest by squares are looked at closely
-_CHUNK, _BATCH = 1 << 17, 256  # sets of moves of all blocks that are tried at once, blocks
+_FLIPS, _DEEP, _ROUNDS = 14, 3, 5  # of the search
+_CHUNK, _BATCH = 1024, 256  # blocks that are searched at once, and of which the likeliest are
 _RARE = 0.1  # spreads, in steps, that are as good as 0
 
 
@@ -154,9 +153,8 @@ def searched(
             coefficients[at], exact[at] = likely, _within(samples, low_, high_)
             guess[at] = np.clip(samples, low_, high_)
         left = part[~exact[part]]
-        flips = _MORE_FLIPS if _ones(of.steps) > _MANY and len(left) <= _FEW else _FLIPS
-        for at in _batches(left, _CHUNK // len(_subsets(flips))):
-            coefficients[at] = _searched(of, guess[at], bounds[0][at], bounds[1][at], coefficients[at], flips)
+        for at in _batches(left, _CHUNK):
+            coefficients[at] = _searched(of, guess[at], bounds[0][at], bounds[1][at], coefficients[at])
             exact[at] = _within(idct.samples(coefficients[at], of.steps, of.kind), bounds[0][at], bounds[1][at])
         needed = 1 - (1 - least) * len(exact) / max(1, len(wrong))
         if part is some and len(some) and exact[some].mean() < max(_HARDLY, needed):
@@ -361,39 +359,10 @@ def _likely(of: Grid, guess: Floats, low: Plane, high: Plane, spread: Floats) ->
     return out
 
 
-@functools.cache
-def _subsets(flips: int) -> Floats:
-    """All sets of up to _DEEP of so many moves: [sets, moves]."""
-    sets = [s for n in range(1, _DEEP + 1) for s in itertools.combinations(range(flips), n)]
-    return np.array([[k in s for k in range(flips)] for s in sets], np.float32)
-
-
-@functools.cache
-def _pairs(flips: int) -> Floats:
-    """Which products of two moves each set has: [sets, moves squared]."""
-    sets = _subsets(flips)
-    return np.ascontiguousarray((sets[:, :, None] * sets[:, None]).reshape(len(sets), -1))
-
-
-def _nearest(raw: Floats, shifts: Floats, low: Plane, high: Plane, flips: int) -> NDArray[np.intp]:
-    """The sets [n, _CLOSE] that bring samples `raw` [n, 64] nearest to low..high: in squares, which follow from the
-    products of all pairs of shifts [n, moves, 64]. Samples within wide bounds do not count.
-    """
-    away = raw - np.clip(raw, low, high)
-    counts = (high < low.astype(np.int16) + 2) | (away != 0)
-    own = shifts * counts[:, None]
-    products = own @ shifts.swapaxes(1, 2)
-    gain = 2 * (own @ away[..., None])[..., 0]
-    squares = gain @ _subsets(flips).T + products.reshape(len(raw), -1) @ _pairs(flips).T
-    return np.argpartition(squares, _CLOSE, axis=1)[:, :_CLOSE]
-
-
-def _searched(
-    of: Grid, guess: Floats, low: Plane, high: Plane, start: NDArray[np.int16], flips: int
-) -> NDArray[np.int16]:
+def _searched(of: Grid, guess: Floats, low: Plane, high: Plane, start: NDArray[np.int16]) -> NDArray[np.int16]:
     """Better coefficients [n, 64] of blocks: within the bounds where possible, otherwise as far as was come.
 
-    Each round takes the `flips` moves that rounding was least sure of, tries all sets of a few of them, and takes the
+    Each round takes the _FLIPS moves that rounding was least sure of, tries all sets of a few of them, and takes the
     best.
     """
     steps, base = of.steps.astype(np.float32), _float_basis()
@@ -410,18 +379,12 @@ def _searched(
         c = np.rint(wanted) if turn == 0 else out[at].astype(np.float32)
         rest = wanted - c
         doubt = steps * (np.float32(0.5) - np.abs(rest))  # in coefficients: small where the next one is as near
-        moves = np.argpartition(doubt, flips, axis=1)[:, :flips]
+        moves = np.argpartition(doubt, _FLIPS, axis=1)[:, :_FLIPS].astype(np.int32)
         sign = np.where(np.take_along_axis(rest, moves, 1) < 0, -1, 1).astype(np.float32)
-        raw = np.asarray((c * steps) @ base + 128, np.float32)
-        shifts = (sign * steps[moves])[..., None] * base[moves]  # [n, moves, 64]
-        best = _nearest(raw, shifts, low[at], high[at], flips)
-        tried = raw[:, None] + _subsets(flips)[best] @ shifts  # [n, _CLOSE, 64]
-        excess = np.maximum(least[at][:, None] - tried, tried - most[at][:, None])
-        np.maximum(excess, 0, out=excess)
-        cost = np.einsum("nsk,nsk->ns", excess, excess)
-        order = np.take_along_axis(best, np.argsort(cost, 1, kind="stable")[:, :3], 1)
+        samples = np.asarray((c * steps) @ base + 128, np.float32)
+        best = native.moves(samples, least[at], most[at], base, moves, sign * steps[moves], _DEEP)
         for place in (2, 1, 0):  # the best last: it stays where none fits
-            chosen = _subsets(flips)[order[:, place]]
+            chosen = best[:, place, None] >> np.arange(_FLIPS) & 1
             moved = c.copy()
             np.put_along_axis(moved, moves, np.take_along_axis(c, moves, 1) + sign * chosen, 1)
             values = np.clip(moved, -1024, 1023).astype(np.int16)

@@ -184,7 +184,7 @@ class _Chroma:
         """The samples of either plane by pixels that do not come out."""
         box = (0, 0, self.of.width, self.of.height)
         full = [self.of.enlarge(plane, box) for plane in planes]
-        low, high = luma_bounds(self.conversion, self.rgb, full[0], full[1])
+        low, high = search.luma_bounds(self.conversion, self.rgb, full[0], full[1])
         bad = (low > high) & self.outside
         return [
             _grown(self._cells(np.where(self.sure, plane != exact, bad)))
@@ -212,9 +212,9 @@ class _Chroma:
         """The least and the most of luma at each pixel, and where nothing renders it."""
         box = (0, 0, self.of.width, self.of.height)
         c1, c2 = (self.of.enlarge(plane, box) for plane in planes)
-        low, high = luma_bounds(self.conversion, self.rgb, c1, c2)
+        low, high = search.luma_bounds(self.conversion, self.rgb, c1, c2)
         bad = (low > high) & self.outside
-        return low.astype(np.uint8), high.astype(np.uint8), bad
+        return low, high, bad
 
     def _cells(self, pixels: Mask) -> Mask:
         """The chroma samples that are nearest to any of these pixels."""
@@ -222,21 +222,6 @@ class _Chroma:
         whole = search.embedded(of, pixels.astype(np.uint8), 0)
         cells: Mask = _by_cells(whole, of.enlargement.rows.by, of.enlargement.columns.by).max((1, 3)) > 0
         return cells
-
-
-def luma_bounds(of: Conversion, rgb: Samples, c1: Plane, c2: Plane) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """low and high of the luma that renders pixels with this chroma: int32 [H, W]; low > high where none does."""
-    least = np.full(c1.shape, np.iinfo(np.int32).min, np.int32)
-    most = np.full(c1.shape, np.iinfo(np.int32).max, np.int32)
-    for k in range(3):
-        term, value = of.first[k][c1] + of.second[k][c2], rgb[..., k].astype(np.int32)
-        np.maximum(least, (value << of.shift) - term, out=least, where=value > 0)
-        np.minimum(most, ((value + 1) << of.shift) - term, out=most, where=value < 255)
-    low = np.searchsorted(of.light, least).astype(np.int32)
-    high = np.searchsorted(of.light, most).astype(np.int32) - 1
-    empty = (low > high) | (low > 255) | (high < 0)
-    low[empty], high[empty] = 1, 0
-    return low, high
 
 
 def _places(grid: int, offset: int, by: int) -> list[int]:

@@ -70,7 +70,7 @@ def _conversion(colours: Samples) -> int | None:
     if len(colours) < _LEAST:
         return None
     forms = [known.make() for known in CONVERSIONS]
-    shares = [float((native.colours(_native(of), inverse(of), colours)[3] == 1).mean()) for of in forms]
+    shares = [float((native.colours(of.native(), inverse(of), colours)[3] == 1).mean()) for of in forms]
     best = int(np.argmax(shares))
     return best if shares[best] >= _SHARE else None
 
@@ -93,7 +93,12 @@ def inverse(of: Conversion) -> NDArray[np.float32]:
 
 def colours(of: Conversion, rgb: Samples) -> tuple[Plane, Plane, Plane, Plane]:
     """Y, C1, C2 of pixels [H, W, 3], and what is known of each: 1 the only preimage, 0 none, 2 clipped."""
-    return native.colours(_native(of), inverse(of), rgb)
+    return native.colours(of.native(), inverse(of), rgb)
+
+
+def luma_bounds(of: Conversion, rgb: Samples, c1: Plane, c2: Plane) -> tuple[Plane, Plane]:
+    """The least and the most luma [H, W] that renders pixels with chroma of their size; 1 and 0 where none does."""
+    return native.luma_bounds(of.native(), rgb, c1, c2)
 
 
 def _distinct(spots: Sequence[Samples]) -> Samples:
@@ -101,15 +106,6 @@ def _distinct(spots: Sequence[Samples]) -> Samples:
     seen = np.concatenate([spot[..., :3].reshape(-1, 3) for spot in spots])
     telling = ((seen > 0) & (seen < 255)).all(1) & (seen != seen[:, :1]).any(1)
     return np.ascontiguousarray(np.unique(seen[telling], axis=0))
-
-
-def _native(of: Conversion) -> native.Conversion:
-    return native.conversion((of.light, of.first, of.second), of.shift)
-
-
-def _enlargement(of: Enlargement) -> native.Enlargement:
-    rows, columns = ((axis.by, axis.unit, axis.even, axis.odd) for axis in (of.rows, of.columns))
-    return native.enlargement(rows, columns, [*of.bias[0], *of.bias[1]], of.shift)
 
 
 def _invert(rgb: Samples, place: int, of: Conversion, enlargement: Enlargement | None) -> Found | None:
@@ -133,7 +129,7 @@ def _invert(rgb: Samples, place: int, of: Conversion, enlargement: Enlargement |
             inside[y0:y1, x0:x1] = False
         y = _filled(y, inside)
     full = [search.enlarged(plane) for plane in chroma]
-    luma = native.luma(_native(of), rgb, full[0], full[1], y)
+    luma = native.luma(of.native(), rgb, full[0], full[1], y)
     for x0, y0, x1, y1 in patches:
         luma[y0:y1, x0:x1] = y[y0:y1, x0:x1]
     return Found(rendering, (luma, *chroma), patches)
@@ -146,7 +142,7 @@ class _Search:
         self, rendering: Rendering, of: Conversion, rgb: Samples, known: Plane, exact: tuple[Plane, Plane]
     ) -> None:
         self.rendering, self.rgb, self.known, self.exact = rendering, rgb, known, exact
-        self.colour, self.form = _native(of), _enlargement(rendering.enlargement)
+        self.colour, self.form = of.native(), rendering.enlargement.native()
 
     def enlarged(self, plane: Plane) -> Plane:
         of = self.rendering
@@ -355,7 +351,7 @@ def _misses(of: Rendering, plane: Plane, known: Plane, limit: int) -> int:
     low, high = np.where(known == 1, plane, 0).astype(np.uint8), np.where(known == 1, plane, 255).astype(np.uint8)
     start = guess(of, plane, known == 1)
     bounds = embedded(of, low, 0), embedded(of, high, 255)
-    return native.solve(_enlargement(of.enlargement), *bounds, start, None, 1, limit)[1]
+    return native.solve(of.enlargement.native(), *bounds, start, None, 1, limit)[1]
 
 
 def _placed(place: int, of: Enlargement, top: int, left: int, chroma: tuple[Plane, Plane], known: Plane) -> Rendering:

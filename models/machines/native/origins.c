@@ -47,7 +47,7 @@ static inline float luma_unit(const Conversion *t) { return 255.0f / (float)(t->
 
 /* The planes y, c1, c2 of n pixels, and what is known of each: 1 its only preimage, 0 none at all, 2 clipped.
  * inverse [3][4]: planes as affine functions of R, G, B; the true one is near. */
-EXPORT void lgcodec_origin_colours(const Conversion *t, const float *inverse, const u8 *rgb, i64 n, u8 *y, u8 *c1, u8 *c2,
+EXPORT i64 lgcodec_origin_colours(const Conversion *t, const float *inverse, const u8 *rgb, i64 n, u8 *y, u8 *c1, u8 *c2,
                        u8 *known) {
     static const signed char near[25][2] = {{0, 0}, {0, 1}, {1, 0}, {0, -1}, {-1, 0}, {1, 1}, {1, -1}, {-1, 1},
         {-1, -1}, {0, 2}, {2, 0}, {0, -2}, {-2, 0}, {1, 2}, {2, 1}, {-1, 2}, {2, -1}, {1, -2}, {-2, 1}, {-1, -2},
@@ -75,6 +75,7 @@ EXPORT void lgcodec_origin_colours(const Conversion *t, const float *inverse, co
             break;
         }
     }
+    return 0;
 }
 
 /* Whether some Y renders p with `own` for one chroma plane, and `other` for the other. */
@@ -90,7 +91,7 @@ enum { REACH = 12 };
 /* lo..hi of one chroma plane at n pixels, for the solver. known as above; own, other: the planes' present values at full
  * size; which: 0 if own is the first. Clipped pixels get the run of values near the present one that some Y renders, with
  * the other plane's value or, if slack, with any that is so near to it. */
-EXPORT void lgcodec_origin_intervals(const Conversion *t, const u8 *rgb, i64 n, const u8 *known, const u8 *exact, const u8 *own,
+EXPORT i64 lgcodec_origin_intervals(const Conversion *t, const u8 *rgb, i64 n, const u8 *known, const u8 *exact, const u8 *own,
                          const u8 *other, int which, int slack, u8 *lo, u8 *hi) {
     float unit = luma_unit(t);
     for (i64 i = 0; i < n; i++) {
@@ -115,6 +116,7 @@ EXPORT void lgcodec_origin_intervals(const Conversion *t, const u8 *rgb, i64 n, 
         }
         if (a <= b) lo[i] = a, hi[i] = b;
     }
+    return 0;
 }
 
 /* Y of a picture [h][w] from its chroma at full size: what renders each pixel, nearest to the median edge detector's
@@ -141,6 +143,18 @@ EXPORT i64 lgcodec_origin_luma(const Conversion *t, const u8 *rgb, i64 h, i64 w,
     return count;
 }
 
+/* The least and the most Y of n pixels that renders them with their chroma at full size; 1, 0 where none does. */
+EXPORT i64 lgcodec_origin_lumas(const Conversion *t, const u8 *rgb, i64 n, const u8 *c1, const u8 *c2, u8 *low, u8 *high) {
+    float unit = luma_unit(t);
+    for (i64 i = 0; i < n; i++) {
+        int least, most;
+        luma_interval(t, unit, rgb + 3 * i, c1[i], c2[i], &least, &most);
+        int none = least > most;
+        low[i] = none ? 1 : least, high[i] = none ? 0 : most;
+    }
+    return 0;
+}
+
 /* ------------------------------------------------------------------------------------------------------ enlarging */
 
 /* An axis enlarges by `by` (1 or 2): even outputs are (unit - even) x[i] + even x[i - 1], odd ones (unit - odd) x[i] +
@@ -153,11 +167,12 @@ static inline int is_between(const Enlargement *e) {
     return (e->rows.even && e->rows.odd) || (e->columns.even && e->columns.odd);
 }
 
-/* out [h][w]: rows top.. and columns left.. of the enlarged x [sh][sw]. */
-EXPORT void lgcodec_origin_enlarge(const Enlargement *e, const u8 *x, i64 sh, i64 sw, i64 top, i64 left, i64 h, i64 w, u8 *out) {
+/* out [h][w]: rows top.. and columns left.. of the enlarged x [sh][sw]; -1 without memory, or beyond its end. */
+EXPORT i64 lgcodec_origin_enlarge(const Enlargement *e, const u8 *x, i64 sh, i64 sw, i64 top, i64 left, i64 h, i64 w, u8 *out) {
     const Axis *R = &e->rows, *C = &e->columns;
+    if (top < 0 || left < 0 || h > sh * R->by - top || w > sw * C->by - left) return -1;
     i32 *sums = malloc(sizeof(i32) * (size_t)sw), *line = malloc(sizeof(i32) * (size_t)(sw * C->by));
-    if (!sums || !line) { free(sums); free(line); return; }
+    if (!sums || !line) { free(sums); free(line); return -1; }
     for (i64 r = 0; r < h; r++) {
         i64 full = top + r, i = full / R->by;
         int odd = R->by == 2 && (full & 1);
@@ -179,15 +194,17 @@ EXPORT void lgcodec_origin_enlarge(const Enlargement *e, const u8 *x, i64 sh, i6
     }
     free(sums);
     free(line);
+    return 0;
 }
 
 /* rgb [n][3] of the planes at full size. */
-EXPORT void lgcodec_origin_render(const Conversion *t, const u8 *y, const u8 *c1, const u8 *c2, i64 n, u8 *rgb) {
+EXPORT i64 lgcodec_origin_render(const Conversion *t, const u8 *y, const u8 *c1, const u8 *c2, i64 n, u8 *rgb) {
     for (i64 i = 0; i < n; i++) {
         i32 light = t->light[y[i]];
         for (int k = 0; k < 3; k++)
             rgb[3 * i + k] = (u8)clip8((light + t->first[k][c1[i]] + t->second[k][c2[i]]) >> t->shift);
     }
+    return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------------ the solver

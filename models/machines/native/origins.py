@@ -1,4 +1,4 @@
-"""The native loops of codec/origins, as origins.c describes them: un-rendering, enlarging and converting."""
+"""The native loops of codec/origins, as origins.c and lattice.c have them: un-rendering, enlarging, converting."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lgcodec.models.machines.native import library
 from lgcodec.models.machines.native.library import pointer
 
 Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 
 class Conversion(ctypes.Structure):
@@ -71,15 +72,26 @@ def luma(of: Conversion, rgb: Bytes, c1: Bytes, c2: Bytes, y: Bytes) -> Bytes:
     return y
 
 
+def luma_bounds(of: Conversion, rgb: Bytes, c1: Bytes, c2: Bytes) -> tuple[Bytes, Bytes]:
+    """The least and the most Y that renders each pixel with this chroma; 1 and 0 where none does."""
+    low, high = np.empty_like(c1), np.empty_like(c1)
+    _call("lumas", of, rgb, c1.size, c1, c2, low, high)
+    return low, high
+
+
 def enlarge(of: Enlargement, x: Bytes, top: int, left: int, height: int, width: int) -> Bytes:
+    """Rows top.. and columns left.. of the enlarged plane: uint8 [height, width]. Raises ModelError beyond its end."""
     out = np.empty((height, width), np.uint8)
-    _call("enlarge", of, x, *x.shape, top, left, height, width, out)
+    _call("enlarge", of, np.ascontiguousarray(x), *x.shape, top, left, height, width, out)
     return out
 
 
 def convert(of: Conversion, y: Bytes, c1: Bytes, c2: Bytes) -> Bytes:
+    """RGB [..., 3] of planes of one shape. Raises ModelError where they have others."""
+    if not y.shape == c1.shape == c2.shape:
+        raise ModelError(f"planes of shapes {y.shape}, {c1.shape} and {c2.shape} where one shape is expected")
     rgb = np.empty((*y.shape, 3), np.uint8)
-    _call("render", of, y, c1, c2, y.size, rgb)
+    _call("render", of, *map(np.ascontiguousarray, (y, c1, c2)), y.size, rgb)
     return rgb
 
 
@@ -111,6 +123,23 @@ def repair(
     return _call("repair", colour, of, rgb, known, *exact, *shape, rounds, limit)
 
 
+def moves(
+    samples: Floats, least: Floats, most: Floats, base: Floats, keys: NDArray[np.int32], amounts: Floats, together: int
+) -> NDArray[np.int32]:
+    """Of blocks [n, 64] the three sets of moves, as bits, that bring samples nearest to least..most: [n, 3].
+
+    keys, amounts [n, moves]: so much is added to one coefficient; base [64, 64]: what one of 1 adds to samples.
+    together: how many moves a set may hold.
+    """
+    best = np.empty((len(samples), 3), np.int32)
+    floats = [np.ascontiguousarray(a, np.float32) for a in (samples, least, most, base)]
+    library.library().lgcodec_lattice_moves(
+        *(pointer(a, np.float32) for a in floats), pointer(keys, np.int32), pointer(amounts, np.float32),
+        *map(ctypes.c_int64, (*keys.shape, together)), pointer(best, np.int32),
+    )  # fmt: skip
+    return best
+
+
 def _call(name: str, *arguments: Any) -> int:
     function = getattr(library.library(), f"lgcodec_origin_{name}")
     function.restype = ctypes.c_int64
@@ -123,6 +152,6 @@ def _call(name: str, *arguments: Any) -> int:
         else:
             passed.append(ctypes.c_int64(value) if isinstance(value, int) else value)
     result = int(function(*passed))
-    if name in ("solve", "repair") and result < 0:
-        raise ModelError("not enough memory to look for the image's origin")
+    if result < 0:
+        raise ModelError("not enough memory for the image's origin, or planes too small for it")
     return result
