@@ -25,6 +25,7 @@ _SPOTS, _LONG = 128, 8  # what is looked at first: pieces of rows, pixels of eac
 _LEAST = 60  # colours of those that can tell
 _SHARE = 0.45  # of them that a conversion makes, where chance gives 0.24 at most
 _CELL = 16  # side of the squares that come from elsewhere, or do not
+_OWN = 0.25  # of the pixels that are not clipped: so many must be such as a conversion makes, outside patches
 _ALONE = 16  # side of squares of chroma samples that tell nothing to each other
 _WINDOW = 96  # side of the windows that enlargements are tried on
 _EDGE = 8  # rows or columns by which it is seen whether the picture ends where its planes do
@@ -110,11 +111,10 @@ def _distinct(spots: Sequence[Samples]) -> Samples:
 
 def _invert(rgb: Samples, place: int, of: Conversion, enlargement: Enlargement | None) -> Found | None:
     y, c1, c2, known = colours(of, rgb)
-    patches = _foreign(known)
+    patches, telling = _foreign(known), (known != 2).sum()
     for x0, y0, x1, y1 in patches:
         known[y0:y1, x0:x1] = 0
-    height, width = known.shape
-    if (known > 0).sum() < height * width // 4:
+    if (known == 1).sum() < _OWN * telling:  # what is left is an empty canvas
         return None
     best = (enlargement, 0, 0) if enlargement else _enlargement_of(place, (c1, c2), known)
     form, top, left = best
