@@ -1,12 +1,15 @@
 """Context mixing: pixels of graphics, each by what came next to such neighbours before.
 
-A pixel is first held against candidates: the colours that last followed the same 1 to 16 neighbours, and W, N and NE.
-Where it is none of them, its channels are coded bit by bit, each bit under 13 contexts. All that is known is learned on
-the way, in tables of colours and of counts. Logistic mixing (Mahoney 2005, "Adaptive weighing of context models for
-lossless data compression") makes one probability of theirs, a curve corrects it, a binary arithmetic coder takes it.
+A pixel is first held against a candidate: the colour that last followed the same 1 to 16 neighbours. Where that is not
+sure, or not the colour, its channels are coded bit by bit, each bit under 13 contexts, and under what the colours that
+followed so have there. All that is known is learned on the way, in tables of colours and of counts. Logistic mixing
+(Mahoney 2005, "Adaptive weighing of context models for lossless data compression") makes one probability of theirs, a
+curve corrects it, a binary arithmetic coder takes it.
 Where everything repeats, a pixel takes a thousandth of a bit.
 
-This is the meaning, slow; contexts.c is the same, at one to ten megapixels a second. FORMAT.md has it in words.
+Older files (OLDEST, PRIMED) asked for three candidates, sure or not, and had other contexts.
+
+This is the meaning, slow; contexts.c is the same, at 0.3 to ten megapixels a second. FORMAT.md has it in words.
 """
 
 from __future__ import annotations
@@ -35,7 +38,11 @@ UP, SIDE = 3, 4
 DOMAIN, SHADES = 4096, 33  # of stretched probabilities, in octaves / 256; places of a curve over them
 MOST_SEEN, MOST_WEIGHT = 255, 1 << 22
 WORD = (1 << 32) - 1
-PRIMED = 16  # unit of the weights in contexts.weights, in 2**-16
+OLDEST, PRIMED, SURE = range(3)  # kinds, of which new files have the last one
+MOST_SURE, ASKED = 15, 64000  # of a slot's count; probabilities from here on are worth a question
+INPUTS = 32  # of the mixers of bits, as contexts.c holds them: two for each view, 256, one for each order but the first
+_WEIGHTS = {PRIMED: "contexts.weights", SURE: "sure.weights"}
+_UNIT = 16  # of the weights in these files, in 2**-16
 _PATIENCE = 1 << 14  # pixels that take seconds in Python
 
 
@@ -72,26 +79,32 @@ def tables() -> tuple[NDArray[Any], ...]:
 
 
 @functools.cache
-def weights(*, is_primed: bool) -> tuple[NDArray[np.int32], ...]:
+def weights(kind: int) -> tuple[NDArray[np.int32], ...]:
     """The mixers' first weights, int32 [sets, inputs] each: all alike, or those that learning graphics led to."""
-    sets = CANDIDATES * (ORDERS + 1) * 32, MOST_CHANNELS * 256, MOST_CHANNELS * 64
-    inputs = ORDERS + 2, 2 * VIEWS + 1, 2 * VIEWS + 1
-    if not is_primed:
+    candidates = (CANDIDATES if kind < SURE else 1) * (ORDERS + 1) * 32
+    sets = [candidates, MOST_CHANNELS * 256, MOST_CHANNELS * 64]
+    of_bits = 2 * VIEWS + 1 if kind < SURE else INPUTS
+    if kind not in _WEIGHTS:
+        inputs = ORDERS + 2, of_bits, of_bits
         return tuple(np.full((n, k), w, np.int32) for n, k, w in zip(sets, inputs, (18000, 6000, 6000), strict=True))
-    stored = np.frombuffer(Path(__file__).with_name("contexts.weights").read_bytes(), "<i2").astype(np.int32) * PRIMED
-    candidates, by_bits, by_texture = np.split(stored, np.cumsum([sets[0] * inputs[0], MOST_CHANNELS * 8 * inputs[1]]))
+    stored = np.frombuffer(Path(__file__).with_name(_WEIGHTS[kind]).read_bytes(), "<i2").astype(np.int32) * _UNIT
+    sizes = np.array([candidates * (ORDERS + 2), MOST_CHANNELS * 8 * of_bits, MOST_CHANNELS * 64 * of_bits])
+    first, by_bits, by_texture, by_echo = np.split(stored, sizes.cumsum())
     known = np.array([max(node, 1).bit_length() - 1 for node in range(256)])  # how many bits
-    by_bits = by_bits.reshape(MOST_CHANNELS, 8, -1)[:, known]
-    found = candidates, by_bits, by_texture
-    return tuple(np.ascontiguousarray(w.reshape(n, k)) for w, n, k in zip(found, sets, inputs, strict=True))
+    found = [by_bits.reshape(MOST_CHANNELS, 8, -1)[:, known], by_texture]
+    if kind == SURE:
+        found.append(np.tile(by_echo, MOST_CHANNELS * 8))
+    return first.reshape(candidates, -1), *(np.ascontiguousarray(part.reshape(-1, of_bits)) for part in found)
 
 
 @functools.cache
-def given(*, is_primed: bool) -> tuple[NDArray[Any], ...]:
-    """What contexts.c is given: the tables, and all first weights, those of bits padded to 32 inputs."""
-    candidates, *others = weights(is_primed=is_primed)
-    padded = (np.pad(w, ((0, 0), (0, 32 - w.shape[1]))) for w in others)
-    return *tables(), np.concatenate([candidates.ravel(), *(w.ravel() for w in padded)])
+def given(kind: int) -> tuple[NDArray[Any], ...]:
+    """What contexts.c is given: the tables, and all first weights; where it has more sets or inputs, 0."""
+    candidates, *others = weights(kind)
+    of_candidates = np.zeros((CANDIDATES * (ORDERS + 1) * 32, ORDERS + 2), np.int32)
+    of_candidates[: len(candidates)] = candidates
+    padded = (np.pad(w, ((0, 0), (0, INPUTS - w.shape[1]))) for w in others)
+    return *tables(), np.concatenate([of_candidates.ravel(), *(w.ravel() for w in padded)])
 
 
 def mix(a: int, b: int) -> int:
@@ -186,11 +199,12 @@ def within(value: int) -> int:
 class Mixing:
     """One tile on its way, either way. shape: [H, W, C]; data: as `Arithmetic`'s."""
 
-    def __init__(self, shape: Shape, data: bytes | None, *, is_primed: bool) -> None:
-        (height, width, self.channels), self.coder = shape, Arithmetic(data)
+    def __init__(self, shape: Shape, data: bytes | None, kind: int) -> None:
+        (height, width, self.channels), self.coder, self.is_sure = shape, Arithmetic(data), kind == SURE
         stretch, squash, _, following, agreeing, differing, counted = tables()
         self.stretch, self.squash, self.following = stretch.tolist(), squash.tolist(), following.ravel().tolist()
-        self.slot_bits, self.group_bits = bits_of(2 * height * width, 10, 18), bits_of(height * width, 8, 17)
+        most = (20, 18) if self.is_sure else (18, 17)
+        self.slot_bits, self.group_bits = bits_of(2 * height * width, 10, most[0]), bits_of(height * width, 8, most[1])
         self.slots: dict[int, list[int]] = {}  # check, colour, count
         self.groups: dict[int, bytearray] = {}
         curve = squash[[min(256 * i, 2 * DOMAIN - 1) for i in range(SHADES)]].astype(np.uint32) << 16
@@ -198,7 +212,8 @@ class Mixing:
         self.states = Probabilities(np.tile(counted, VIEWS * MOST_CHANNELS))
         self.curve = Probabilities(np.tile(curve, CANDIDATES * (ORDERS + 1) * 16 * 8))
         self.bit_curve = Probabilities(np.tile(curve, MOST_CHANNELS * 256))
-        self.candidates, self.by_bits, self.by_texture = map(Mixer, weights(is_primed=is_primed))
+        self.echoes = Probabilities(np.tile(agreeing[: MOST_SURE + 1, None], (ORDERS, MOST_CHANNELS * 16)).ravel())
+        self.candidates, *self.of_bits = map(Mixer, weights(kind))
 
     def refined(self, curve: Probabilities, first: int, x: int) -> tuple[int, int]:
         """What a curve makes of a stretched probability, and the place of it that is to learn."""
@@ -224,10 +239,10 @@ class Mixing:
             slots.append(slot)
         top = max((k + 1 for k, slot in enumerate(slots) if slot[2]), default=0)
         likely = [slot[1] for slot in reversed(slots) if slot[2]] + [near[0], near[1], near[3]]
-        candidates = list(dict.fromkeys(likely))[:CANDIDATES]
+        candidates = list(dict.fromkeys(likely))[: 1 if self.is_sure else CANDIDATES]
         W, N, NW, NE, WW, NN = near[:6]
         equal = (W == N) | (N == NE) << 1 | (W == NW) << 2 | (W == WW) << 3 | (N == NN) << 4
-        sure = min(slots[top - 1][2], 15) if top else 0
+        sure = min(slots[top - 1][2], MOST_SURE) if top else 0
         for i, candidate in enumerate(candidates):
             used, inputs = [], []
             for k, (_, says, count) in enumerate(slots):
@@ -240,16 +255,23 @@ class Mixing:
             group = i * (ORDERS + 1) + top
             x = self.candidates.mixed(inputs, 32 * group + equal)
             refined, nearest = self.refined(self.curve, ((16 * group + sure) * 8 + equal % 8) * SHADES, x)
-            is_it = self.bit((self.squash[x + DOMAIN] + 3 * refined + 2) >> 2, int(colour == candidate))
-            self.candidates.learn(self.squash[x + DOMAIN], is_it, 8 + 4 * i)
+            probability = (self.squash[x + DOMAIN] + 3 * refined + 2) >> 2
+            is_asked = probability >= ASKED or not self.is_sure
+            if is_asked:
+                is_it = self.bit(probability, int(colour == candidate))
+            else:
+                colour = self.colour(near, hashes[4], candidates, slots, None, colour)
+                is_it = int(colour == candidate)
+            self.candidates.learn(self.squash[x + DOMAIN], is_it, 5 if self.is_sure else 8 + 4 * i)
             self.curve.learn(nearest, is_it)
             for place in used:
                 self.trusts.learn(place, is_it)
             if is_it:
                 colour = candidate
+            if is_it or not is_asked:
                 break
         else:
-            colour = self.colour(near, hashes[4], [*candidates, 0], colour)
+            colour = self.colour(near, hashes[4], candidates, slots, candidates[0], colour)
         for slot in slots:
             if slot[2] and slot[1] == colour:
                 slot[2] = min(slot[2] + 1, 255)
@@ -261,34 +283,44 @@ class Mixing:
 
     def contexts(self, near: list[int], order: int, candidates: list[int], known: int, c: int) -> tuple[list[int], int]:
         """Hashes of what a channel's bits are coded under, and the kind of texture."""
-        W, N, NW, _, _, NN = near[:6]
+        W, N, NW, NE, WW, NN = near[:6]
         w, n, nw, ne, ww, nn = (channel(colour, c) for colour in near[:6])
         before = channel(known, c - 1)
         total = within(w + n - nw)
         total_before = within(channel(W, c - 1) + channel(N, c - 1) - channel(NW, c - 1))
         rest = before - total_before if c else 0
         both = mix(before, channel(known, c - 2))
+        quarters = mix(w >> 2 << 8 | n >> 2, ne >> 2 << 8 | nw >> 2)
+        second = channel(candidates[1], c) if len(candidates) > 1 else 0
         hashes = [
             within(w + before - channel(W, c - 1)),
             within(n + before - channel(N, c - 1)),
-            mix(total, rest),
+            mix(mix(W, WW), both) if self.is_sure else mix(total, rest),
             mix((w + ne) // 2, rest >> 1),
             both,
             mix(within(2 * n - nn) << 8 | within(2 * w - ww), before),
             mix(within(total + rest), (abs(w - nw) + abs(n - nw)) >> 3),
-            mix(channel(candidates[0], c) << 8 | channel(candidates[1], c), before),
+            mix(quarters if self.is_sure else channel(candidates[0], c) << 8 | second, before),
             mix(W, both),
             mix(N, both),
             mix(mix(W, N), both),
             mix(mix(N, NN), both),
-            mix(order, both),
+            mix(NE if self.is_sure else order, both),
         ]
         texture = (0 if abs(w - n) < 4 else 1 if abs(w - n) < 32 else 2) + (0 if abs(n - ne) < 4 else 3)
         return [mix(value, 4 * k + c) for k, value in enumerate(hashes)], texture
 
-    def colour(self, near: list[int], order: int, candidates: list[int], colour: int) -> int:
-        """A colour that none of the candidates is: bit by bit."""
-        known = 0
+    def colour(
+        self,
+        near: list[int],
+        order: int,
+        candidates: list[int],
+        slots: list[list[int]],
+        refused: int | None,
+        colour: int,
+    ) -> int:
+        """A colour, bit by bit. refused: the candidate that it is not, None if none was asked for."""
+        known, rate = 0, 3 if self.is_sure else 6
         for c in range(self.channels):
             hashes, texture = self.contexts(near, order, candidates, known, c)
             value, node, groups = channel(colour, c), 1, []
@@ -302,20 +334,46 @@ class Mixing:
                     p = self.states.of(place)
                     inputs += [self.stretch[p], (p - 32768) >> 5] if state else [0, 0]
                 inputs.append(256)
-                first = self.by_bits.mixed(inputs, 256 * c + node)
-                second = self.by_texture.mixed(inputs, 64 * c + 8 * bit + texture)
-                x = (first + second) >> 1
+                sets = [256 * c + node, 64 * c + 8 * bit + texture]
+                echoes: list[tuple[int, int]] = []
+                if self.is_sure:
+                    best, echoes, told = self.echo(slots, known, c, bit, node, refused)
+                    sets.append((8 * c + bit) * ORDERS * (MOST_SURE + 1) + best)
+                    inputs += told
+                mixed = [mixer.mixed(inputs, place) for mixer, place in zip(self.of_bits, sets, strict=True)]
+                x = sum(mixed) // len(mixed)
                 refined, nearest = self.refined(self.bit_curve, (256 * c + node) * SHADES, x)
                 is_one = self.bit((3 * self.squash[x + DOMAIN] + refined + 2) >> 2, value >> bit & 1)
-                self.by_bits.learn(self.squash[first + DOMAIN], is_one, 6)
-                self.by_texture.learn(self.squash[second + DOMAIN], is_one, 6)
+                for mixer, own in zip(self.of_bits, mixed, strict=True):
+                    mixer.learn(self.squash[own + DOMAIN], is_one, rate)
                 self.bit_curve.learn(nearest, is_one)
+                for place, expected in echoes:
+                    self.echoes.learn(place, int(is_one == expected))
                 for place, group, state in zip(used, groups, states, strict=True):
                     self.states.learn(place, is_one)
                     group[inner] = self.following[256 * is_one + state]
                 node = 2 * node + is_one
             known |= (node & 255) << 8 * c
         return known
+
+    def echo(
+        self, slots: list[list[int]], known: int, c: int, bit: int, node: int, refused: int | None
+    ) -> tuple[int, list[tuple[int, int]], list[int]]:
+        """What the colours of slots that begin as what is known say of a bit: the highest order and how sure it is,
+        each one's probability and expected bit, the inputs of all orders but the first.
+        """
+        best, echoes, inputs = 0, [], []
+        for k, (_, says, count) in enumerate(slots[1:], 1):
+            own = channel(says, c) | 256
+            if not count or (says ^ known) % (1 << 8 * c) or own >> (bit + 1) != node:
+                inputs.append(0)
+                continue
+            best = (MOST_SURE + 1) * k + min(count, MOST_SURE)
+            place = (best * MOST_CHANNELS * 8 + 8 * c + bit) * 2 + (says == refused)
+            x, expected = self.stretch[self.echoes.of(place)], own >> bit & 1
+            echoes.append((place, expected))
+            inputs.append(x if expected else -x)
+        return best, echoes, inputs
 
     def group(self, view: int, value: int) -> bytearray:
         """16 states: a check, then those of a tree of 4 bits."""
@@ -325,10 +383,10 @@ class Mixing:
         return found
 
 
-def run(shape: Shape, tile: Tile | None, data: bytes | None, *, is_primed: bool) -> tuple[Tile, bytes]:
+def run(shape: Shape, tile: Tile | None, data: bytes | None, kind: int) -> tuple[Tile, bytes]:
     """A tile and its code, from either."""
     height, width, channels = shape
-    mixing, stride = Mixing(shape, data, is_primed=is_primed), width + 2 * SIDE
+    mixing, stride = Mixing(shape, data, kind), width + 2 * SIDE
     pixels, out = [0] * (stride * (UP + height)), np.zeros(shape, np.uint8)
     offsets = [dy * stride + dx for dy, dx in AROUND]
     for y in range(height):
@@ -345,12 +403,12 @@ def run(shape: Shape, tile: Tile | None, data: bytes | None, *, is_primed: bool)
 
 @dataclass(frozen=True)
 class Contexts:
-    """The method of `plain`, on the native library if there is one. is_primed: with first weights that have learned."""
+    """The methods of `plain`, on the native library if there is one."""
 
-    is_primed: bool
+    name: str
+    kind: int
     is_final: ClassVar[bool] = False
     is_hasty: ClassVar[bool] = True
-    name: str = "contexts"
 
     def encode(self, tile: Tile, effort: int) -> bytes | None:
         """Without the native library it would take minutes: then there is none."""
@@ -358,7 +416,7 @@ class Contexts:
 
         if tile.shape[2] > MOST_CHANNELS or not native.is_available():
             return None
-        return native.encode(given(is_primed=self.is_primed), tile, tile.size)
+        return native.encode(given(self.kind), tile, tile.size, is_sure=self.kind == SURE)
 
     def decode(self, data: bytes, shape: Shape) -> Tile:
         if shape[2] > MOST_CHANNELS:
@@ -366,14 +424,14 @@ class Contexts:
         from lgcodec.models.machines.native import contexts as native
 
         if native.is_available():
-            tile, size = native.decode(given(is_primed=self.is_primed), data, shape)
+            tile, size = native.decode(given(self.kind), data, shape, is_sure=self.kind == SURE)
         else:
             if shape[0] * shape[1] > _PATIENCE:
                 from lgcodec.models.machines import choose
 
                 reason = choose.missing("native")
                 choose.say_once(f"machine native {reason}; without it graphics take minutes a megapixel")
-            tile, code = run(shape, None, data, is_primed=self.is_primed)
+            tile, code = run(shape, None, data, self.kind)
             size = len(code)
         if size != len(data):
             raise FormatError("a code by contexts does not hold exactly its tile")

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, WebPImagePlugin, features
 
+from lgcodec import contexts
 from lgcodec.contexts import Contexts
 from lgcodec.deflate import deflate, inflate
 from lgcodec.errors import FormatError, VersionError
 
-MODEL, WEBP, OLDER_CONTEXTS, CONTEXTS = 0, 5, 7, 8
+MODEL, WEBP, CONTEXTS = 0, 5, 9
+OLDER = 7, 8  # methods that are only decoded
 Tile = NDArray[np.uint8]
 Shape = tuple[int, int, int]
 HASTE = 0  # the effort where a model is there as well
@@ -205,8 +207,9 @@ METHODS: dict[int, Method] = {
     2: Solid(),
     3: Rows("deflate", "deflate"),
     6: Png(),
-    OLDER_CONTEXTS: Contexts(is_primed=False),  # which is only decoded
-    CONTEXTS: Contexts(is_primed=True, name="primed contexts"),
+    7: Contexts("contexts", contexts.OLDEST),
+    8: Contexts("primed contexts", contexts.PRIMED),
+    CONTEXTS: Contexts("sure contexts", contexts.SURE),
     4: Rows("lzma", "lzma"),
     WEBP: WebP(),
 }
@@ -217,7 +220,7 @@ _SLOW = 4  # from here on methods take longer than a look whether they can win
 def encode(tile: Tile, effort: int) -> tuple[int, bytes]:
     """The shortest plain code of uint8 [H, W, C]: its method's wire id and its bytes. effort: 1 to 9, or HASTE."""
     hasty = effort == HASTE and tile.size > _SMALL
-    tried = {wire_id: method for wire_id, method in METHODS.items() if wire_id != OLDER_CONTEXTS}
+    tried = {wire_id: method for wire_id, method in METHODS.items() if wire_id not in OLDER}
     for wire_id, method in tried.items():
         if method.is_final or (hasty and method.is_hasty):
             code = method.encode(tile, effort)

@@ -1,4 +1,4 @@
-"""Decodes tiles of methods 7 and 8, written from the text of FORMAT.md (Contexts) alone: plain Python integers."""
+"""Decodes tiles of methods 7, 8 and 9, written from the text of FORMAT.md (Contexts) alone: plain Python integers."""
 
 from __future__ import annotations
 
@@ -87,11 +87,15 @@ class Adaptive:
         self.k = min(self.k + 1, 255)
 
 
-def weights(first: bytes | None, mixer: int, number: int) -> list[int]:
-    """The first weights of a set. first: contexts.weights, of method 8."""
+def weights(first: bytes | None, is_sure: bool, mixer: int, number: int) -> list[int]:
+    """The first weights of a set. first: contexts.weights, of method 8, or sure.weights."""
     if first is None:
         return [18000] * 8 if mixer == 0 else [6000] * 27
-    if mixer == 0:
+    if is_sure and mixer > 0:
+        c, node = divmod(number, 256)
+        places = (224 * 8 // 32 + 8 * c + node.bit_length() - 1, 88 + number, 344 + number % 96)
+        place, n = 32 * places[mixer - 1], 32
+    elif mixer == 0:
         place, n = 8 * number, 8
     elif mixer == 1:
         c, node = divmod(number, 256)
@@ -159,12 +163,17 @@ class Group:
 class Tile:
     """What is learned of a tile, and its pixels so far."""
 
-    def __init__(self, data: bytes, height: int, width: int, planes: int, first: bytes | None) -> None:
+    def __init__(self, data: bytes, height: int, width: int, planes: int, first: bytes | None, is_sure: bool) -> None:
+        self.is_sure, self.echoes = is_sure, dict[tuple[int, int, int, bool], Adaptive]()
         self.coder, self.rows, self.width, self.planes = Coder(data), list[list[int]](), width, planes
-        self.slots, self.slot_bits = [defaultdict[int, Slot](Slot) for _ in ORDERS], size(10, 18, 2 * height * width)
-        self.groups, self.group_bits = [defaultdict[int, Group](Group) for _ in range(13)], size(8, 17, height * width)
+        self.slots = [defaultdict[int, Slot](Slot) for _ in ORDERS]
+        self.groups = [defaultdict[int, Group](Group) for _ in range(13)]
+        self.slot_bits = size(10, 20 if is_sure else 18, 2 * height * width)
+        self.group_bits = size(8, 18 if is_sure else 17, height * width)
         self.trusts, self.states = dict[tuple[int, int, bool], Adaptive](), dict[tuple[int, int, int], Adaptive]()
-        self.candidate_mixer, *self.mixers = (Mixer(functools.partial(weights, first, m)) for m in range(3))
+        self.candidate_mixer, *self.mixers = [
+            Mixer(functools.partial(weights, first, is_sure, m)) for m in range(4 if is_sure else 3)
+        ]
         self.candidate_curves, self.curves = (defaultdict[int, list[Adaptive]](curve) for _ in range(2))
 
     def at(self, y: int, x: int) -> int:
@@ -194,17 +203,25 @@ class Tile:
         hashes = [hashes[seen - 1] for seen in ORDERS]
         slots = [self.slot(k, hashed) for k, hashed in enumerate(hashes)]
         offered = [slot.colour for slot in reversed(slots) if slot.count] + [near[0], near[1], near[3]]
-        candidates = list(dict.fromkeys(offered))[:3]
-        colour = self.chosen(near, slots, candidates)
+        candidates = list(dict.fromkeys(offered))[: 1 if self.is_sure else 3]
+        colour, unasked = self.chosen(near, slots, candidates)
         if colour is None:
-            colour = 0
+            colour, wrong = 0, None if unasked else candidates[0]
             for c in range(self.planes):
-                colour |= self.sample(c, seen(c, colour, near, hashes[4], candidates), near) << 8 * c
+                views = seen(c, colour, near, hashes[4], candidates, self.is_sure)
+                colour |= self.sample(c, views, near, colour, slots, wrong) << 8 * c
+        if unasked:
+            self.candidate_mixer.learn(int(colour == candidates[0]), 5)
+        for adaptive in unasked:
+            adaptive.learn(int(colour == candidates[0]))
         for slot in slots:
             slot.learn(colour)
         return colour
 
-    def chosen(self, near: Sequence[int], slots: Sequence[Slot], candidates: Sequence[int]) -> int | None:
+    def chosen(
+        self, near: Sequence[int], slots: Sequence[Slot], candidates: Sequence[int]
+    ) -> tuple[int | None, list[Adaptive]]:
+        """The candidate that a bit says is the colour; and where no bit was asked for, what learns later if one is."""
         west, north, northwest, northeast, wests, norths = near[:6]
         top = max((k + 1 for k, slot in enumerate(slots) if slot.count), default=0)
         sure = min(slots[top - 1].count, 15) if top else 0
@@ -223,15 +240,26 @@ class Tile:
             inputs += [256, sum(128 if n == candidate else -128 for n in (west, north))]
             x = self.candidate_mixer.mix((7 * i + top) * 32 + equal, inputs)
             p, learner = refine(self.candidate_curves[((7 * i + top) * 16 + sure) * 8 + equal % 8], x)
-            bit = self.coder.bit(clip((squash(x) + 3 * p + 2) >> 2, 1, 65535))
-            self.candidate_mixer.learn(bit, 8 + 4 * i)
+            p = (squash(x) + 3 * p + 2) >> 2
+            if self.is_sure and p < 64000:
+                return None, [learner, *used]
+            bit = self.coder.bit(clip(p, 1, 65535))
+            self.candidate_mixer.learn(bit, 5 if self.is_sure else 8 + 4 * i)
             for adaptive in [learner, *used]:
                 adaptive.learn(bit)
             if bit:
-                return candidate
-        return None
+                return candidate, []
+        return None, []
 
-    def sample(self, c: int, views: Sequence[int], near: Sequence[int]) -> int:
+    def sample(
+        self,
+        c: int,
+        views: Sequence[int],
+        near: Sequence[int],
+        colour: int,
+        slots: Sequence[Slot],
+        wrong: int | None,
+    ) -> int:
         w, n, ne = (channel(near[i], c) for i in (0, 1, 3))
         texture = (abs(w - n) >= 4) + (abs(w - n) >= 32) + 3 * (abs(n - ne) >= 4)
         node = number = 1
@@ -251,21 +279,35 @@ class Tile:
                 p = used[-1].probability()
                 inputs += [STRETCH[p], (p - 32768) >> 5]
             inputs.append(256)
-            sets = (256 * c + node, 64 * c + 8 * place + texture)
-            x = sum(mixer.mix(number, inputs) for mixer, number in zip(self.mixers, sets, strict=True)) >> 1
+            sets, echoes, third = [256 * c + node, 64 * c + 8 * place + texture], list[tuple[Adaptive, int]](), 0
+            for k, slot in enumerate(slots[1:] if self.is_sure else (), 1):
+                known = 256 + channel(slot.colour, c)
+                if slot.count == 0 or (slot.colour ^ colour) % 256**c or known >> place + 1 != node:
+                    inputs.append(0)
+                    continue
+                s, e = min(slot.count, 15), known >> place & 1
+                echo = (k, s, 8 * c + place, slot.colour == wrong)
+                echoes.append((self.echoes.setdefault(echo, Adaptive(2**22 - 2**23 // (3 * s + 4))), e))
+                stretched, third = STRETCH[echoes[-1][0].probability()], 16 * k + s
+                inputs.append(stretched if e else -stretched)
+            if self.is_sure:
+                sets.append(96 * (8 * c + place) + third)
+            x = sum(mixer.mix(at, inputs) for mixer, at in zip(self.mixers, sets, strict=True)) // len(sets)
             p, learner = refine(self.curves[256 * c + node], x)
             bit = self.coder.bit(clip((3 * squash(x) + p + 2) >> 2, 1, 65535))
             for mixer in self.mixers:
-                mixer.learn(bit, 6)
+                mixer.learn(bit, 3 if self.is_sure else 6)
             for adaptive in [learner, *used]:
                 adaptive.learn(bit)
+            for adaptive, e in echoes:
+                adaptive.learn(int(bit == e))
             for group in groups:
                 group.learn(number, bit)
             node, number = 2 * node + bit, 2 * number + bit
         return node - 256
 
 
-def seen(c: int, colour: int, near: Sequence[int], hashed: int, candidates: Sequence[int]) -> list[int]:
+def seen(c: int, colour: int, near: Sequence[int], hashed: int, candidates: Sequence[int], is_sure: bool) -> list[int]:
     """The views of channel c."""
     w, n, nw, ne, ww, nn = (channel(neighbour, c) for neighbour in near[:6])
     before_w, before_n, before_nw = (channel(neighbour, c - 1) for neighbour in near[:3])
@@ -275,21 +317,28 @@ def seen(c: int, colour: int, near: Sequence[int], hashed: int, candidates: Sequ
     a = mix(u, v)
     first, second = (channel(candidate, c) for candidate in [*candidates, 0][:2])
     west, north, norths = near[0], near[1], near[5]
-    return [
+    views = [
         *(clip(w + u - before_w), clip(n + u - before_n), mix(level, r), mix((w + ne) // 2, r // 2), a),
         mix(256 * clip(2 * n - nn) + clip(2 * w - ww), u),
         mix(clip(level + r), (abs(w - nw) + abs(n - nw)) // 8),
         mix(256 * first + second, u),
         *(mix(west, a), mix(north, a), mix(mix(west, north), a), mix(mix(north, norths), a), mix(hashed, a)),
     ]
+    if is_sure:
+        views[2] = mix(mix(west, near[4]), a)
+        views[7] = mix(mix(256 * (w // 4) + n // 4, 256 * (ne // 4) + nw // 4), u)
+        views[12] = mix(near[3], a)
+    return views
 
 
-def decode(data: bytes, height: int, width: int, planes: int, first: bytes | None = None) -> bytes:
-    """The samples of a tile, in order rows, columns, planes. first: contexts.weights, of method 8.
+def decode(
+    data: bytes, height: int, width: int, planes: int, first: bytes | None = None, is_sure: bool = False
+) -> bytes:
+    """The samples of a tile, in order rows, columns, planes. first: contexts.weights, of method 8; sure.weights, of 9.
 
     Raises ValueError for a stream that is not exactly its.
     """
-    tile = Tile(data, height, width, planes, first)
+    tile = Tile(data, height, width, planes, first, is_sure)
     for y in range(height):
         tile.rows.append([])
         for x in range(width):

@@ -148,11 +148,13 @@ def fuzz_contexts(seconds: float) -> None:
     while time.monotonic() < end:
         shape, tried = (*random.integers(1, 30, 2).tolist(), int(random.integers(1, 5))), tried + 1
         tile = (random.integers(0, random.integers(1, 9), shape) * 28).astype(np.uint8)
-        code = native.encode(contexts.given(is_primed=True), tile, int(random.integers(1, 2 * tile.size)))
+        kind = int(random.integers(contexts.PRIMED, contexts.SURE + 1))
+        how = {"is_sure": kind == contexts.SURE}
+        code = native.encode(contexts.given(kind), tile, int(random.integers(1, 2 * tile.size)), **how)
         data = bytearray(random.bytes(random.integers(0, 200)) if code is None else code)
         for at in random.integers(0, max(len(data), 1), random.integers(0, 3) if data else 0):
             data[at] = random.integers(256)
-        shown, size = native.decode(contexts.given(is_primed=True), bytes(data), shape)
+        shown, size = native.decode(contexts.given(kind), bytes(data), shape, **how)
         same += size == len(data) and np.array_equal(shown, tile)
     print(f"{tried} codes by contexts, {same} of them unchanged")  # noqa: T201
     if not same:

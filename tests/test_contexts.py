@@ -20,7 +20,7 @@ from lgcodec.models.machines.native import library
 
 ROOT = Path(__file__).parents[1]
 Tile = NDArray[np.uint8]
-GIVEN = contexts.given(is_primed=True)
+KINDS = (contexts.OLDEST, contexts.PRIMED, contexts.SURE)
 needs_native = pytest.mark.skipif(not native.is_available(), reason="no native library")
 
 
@@ -37,6 +37,18 @@ def drawings(draw: st.DrawFn) -> Tile:
     return tile
 
 
+def encoded(tile: Tile, kind: int = contexts.SURE) -> bytes | None:
+    return native.encode(contexts.given(kind), tile, 2 * tile.size + 64, is_sure=kind == contexts.SURE)
+
+
+def decoded(data: bytes, shape: tuple[int, int, int], kind: int = contexts.SURE) -> tuple[Tile, int]:
+    return native.decode(contexts.given(kind), data, shape, is_sure=kind == contexts.SURE)
+
+
+def method(kind: int = contexts.SURE) -> contexts.Contexts:
+    return contexts.Contexts("contexts", kind)
+
+
 def picture() -> Tile:
     """Frames, text-like marks and a ramp: 40 x 60."""
     random = np.random.default_rng(3)
@@ -51,16 +63,15 @@ def picture() -> Tile:
 
 @needs_native
 @settings(max_examples=25)
-@given(drawings(), st.booleans())
-def test_both_make_the_same_bytes_and_read_them(tile: Tile, is_primed: bool) -> None:
-    tables = contexts.given(is_primed=is_primed)
-    code = native.encode(tables, tile, 2 * tile.size + 64)
+@given(drawings(), st.sampled_from(KINDS))
+def test_both_make_the_same_bytes_and_read_them(tile: Tile, kind: int) -> None:
+    code = encoded(tile, kind)
     assert code is not None
-    shown, meant = contexts.run(tile.shape, tile, None, is_primed=is_primed)
+    shown, meant = contexts.run(tile.shape, tile, None, kind)
     assert code == meant
     np.testing.assert_array_equal(shown, tile)
-    np.testing.assert_array_equal(contexts.run(tile.shape, None, code, is_primed=is_primed)[0], tile)
-    read, size = native.decode(tables, code, tile.shape)
+    np.testing.assert_array_equal(contexts.run(tile.shape, None, code, kind)[0], tile)
+    read, size = decoded(code, tile.shape, kind)
     assert size == len(code)
     np.testing.assert_array_equal(read, tile)
 
@@ -70,38 +81,39 @@ def test_each_instruction_set_makes_the_same_bytes(monkeypatch: pytest.MonkeyPat
     codes = set()
     for name in library.available():
         monkeypatch.setenv("LGCODEC_INSTRUCTIONS", name)
-        codes.add(native.encode(GIVEN, picture(), 7200))
+        codes.add(encoded(picture()))
     assert len(codes) == 1
 
 
-@pytest.mark.parametrize("is_primed", [False, True])
-def test_the_text_of_the_format_is_enough(is_primed: bool) -> None:
-    first = (ROOT / "codec" / "contexts.weights").read_bytes() if is_primed else None
+@pytest.mark.parametrize(("kind", "first"), list(zip(KINDS, (None, "contexts.weights", "sure.weights"), strict=True)))
+def test_the_text_of_the_format_is_enough(kind: int, first: str | None) -> None:
+    weights = None if first is None else (ROOT / "codec" / first).read_bytes()
     for tile in (picture(), picture()[:9, :30, :1], np.ascontiguousarray(picture()[20:, 35:, :2])):
-        _, code = contexts.run(tile.shape, tile, None, is_primed=is_primed)
-        assert reference_contexts.decode(code, *tile.shape, first) == tile.tobytes()
+        _, code = contexts.run(tile.shape, tile, None, kind)
+        shown = reference_contexts.decode(code, *tile.shape, weights, is_sure=kind == contexts.SURE)
+        assert shown == tile.tobytes()
 
 
 @pytest.mark.parametrize("with_native", [True, False])
 def test_a_stream_is_exactly_its_tile(monkeypatch: pytest.MonkeyPatch, with_native: bool) -> None:
     if with_native and not native.is_available():
         pytest.skip("no native library")
-    method, tile = contexts.Contexts(is_primed=True), np.ascontiguousarray(picture()[:20, :30])
-    _, code = contexts.run(tile.shape, tile, None, is_primed=True)
+    tile = np.ascontiguousarray(picture()[:20, :30])
+    _, code = contexts.run(tile.shape, tile, None, contexts.SURE)
     monkeypatch.setattr(native, "is_available", lambda: with_native)
-    np.testing.assert_array_equal(method.decode(code, tile.shape), tile)
+    np.testing.assert_array_equal(method().decode(code, tile.shape), tile)
     for more in (b"\0", b"ab"):  # cut ones may be codes of other tiles
         with pytest.raises(FormatError):
-            method.decode(code + more, tile.shape)
+            method().decode(code + more, tile.shape)
     with pytest.raises(FormatError, match="channels"):
-        method.decode(code, (20, 30, 6))
+        method().decode(code, (20, 30, 6))
 
 
 @needs_native
-@given(st.binary(max_size=300), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4))
-def test_any_bytes_show_the_same(data: bytes, height: int, width: int, channels: int) -> None:
-    shown, size = native.decode(GIVEN, data, (height, width, channels))
-    meant, code = contexts.run((height, width, channels), None, data, is_primed=True)
+@given(st.binary(max_size=300), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.sampled_from(KINDS[1:]))
+def test_any_bytes_show_the_same(data: bytes, height: int, width: int, channels: int, kind: int) -> None:
+    shown, size = decoded(data, (height, width, channels), kind)
+    meant, code = contexts.run((height, width, channels), None, data, kind)
     np.testing.assert_array_equal(shown, meant)
     assert size == len(code)
 
@@ -109,9 +121,10 @@ def test_any_bytes_show_the_same(data: bytes, height: int, width: int, channels:
 def test_tables_are_those_of_the_format() -> None:
     found = b"".join(table.astype("<i8").tobytes() for table in contexts.tables())
     assert hashlib.sha256(found).hexdigest()[:16] == "944960a0c6b4b387"
-    first = (ROOT / "codec" / "contexts.weights").read_bytes()
-    assert hashlib.sha256(first).hexdigest() in (ROOT / "codec" / "FORMAT.md").read_text()
-    kept = [np.abs(w).max() for w in contexts.weights(is_primed=True)]
+    for first in ("contexts.weights", "sure.weights"):
+        digest = hashlib.sha256((ROOT / "codec" / first).read_bytes()).hexdigest()
+        assert digest in (ROOT / "codec" / "FORMAT.md").read_text()
+    kept = [np.abs(w).max() for kind in KINDS for w in contexts.weights(kind)]
     assert max(kept) <= contexts.MOST_WEIGHT
 
 
@@ -129,7 +142,7 @@ def test_drawings_are_smaller_than_by_any_other_method() -> None:
 def test_what_repeats_takes_a_thousandth_of_a_bit() -> None:
     tile = np.zeros((64, 64, 3), np.uint8)
     tile[::2] = 9
-    _, code = contexts.run(tile.shape, tile, None, is_primed=True)
+    _, code = contexts.run(tile.shape, tile, None, contexts.SURE)
     assert len(code) < 40
 
 
@@ -137,7 +150,7 @@ def test_what_is_slow_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
     shape, code = (100, 200, 1), b""  # zeros, by the first candidates alone
     monkeypatch.setattr(library, "available", lambda: ())
     choose.say_once.cache_clear()
-    contexts.Contexts(is_primed=True).decode(code, shape)
+    method(contexts.PRIMED).decode(code, shape)
     choose.say_once.cache_clear()
     assert "graphics take minutes a megapixel" in caplog.text
     assert "not compiled" in caplog.text
@@ -146,7 +159,13 @@ def test_what_is_slow_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
 @needs_native
 def test_what_was_learned_before_helps_small_drawings() -> None:
     tile = np.ascontiguousarray(picture()[:, :42])
-    plainly, primed = (native.encode(contexts.given(is_primed=is_primed), tile, 9999) for is_primed in (False, True))
-    assert plainly is not None
-    assert primed is not None
-    assert len(primed) < 0.95 * len(plainly)
+    plainly, primed = (len(encoded(tile, kind) or b"") for kind in (contexts.OLDEST, contexts.PRIMED))
+    assert 0 < primed < 0.95 * plainly
+
+
+@needs_native
+def test_questions_that_are_not_asked_save_bits_where_colours_are_noise() -> None:
+    random = np.random.default_rng(6)
+    tile = (random.normal(9, 2, (60, 80, 1)).astype(np.uint8) * 3).repeat(3, axis=2)
+    older, newer = (len(encoded(tile, kind) or b"") for kind in KINDS[1:])
+    assert 0 < newer < 0.97 * older

@@ -24,7 +24,7 @@ every_method = pytest.mark.parametrize("method", METHODS.values(), ids=lambda me
 
 
 def test_wire_ids_never_change() -> None:
-    names = ("model", "raw", "solid", "deflate", "lzma", "webp", "png", "contexts", "primed contexts")
+    names = ("model", "raw", "solid", "deflate", "lzma", "webp", "png", "contexts", "primed contexts", "sure contexts")
     assert dict(enumerate(names)) == plain.NAMES
 
 
@@ -56,7 +56,7 @@ def test_any_bytes_give_a_tile_or_our_error(method: plain.Method, data: bytes, s
 
 @every_method
 def test_truncated_tile_is_refused(method: plain.Method) -> None:
-    if method.name in ("webp", "contexts", "primed contexts"):
+    if method.name in ("webp", "contexts", "primed contexts", "sure contexts"):
         pytest.skip("a truncated stream may be one of another tile; the file's CRC tells")
     tile = np.random.default_rng(1).integers(0, 255, (9, 7, 3)).astype(np.uint8)
     code = method.encode(np.full_like(tile, 3) if method.name == "solid" else tile, 3)

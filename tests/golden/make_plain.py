@@ -67,7 +67,8 @@ def drawings() -> dict[str, NDArray[Any]]:
 def by(method: str, image: NDArray[Any]) -> Made:
     """Whatever an encoder would choose."""
     (wire_id,) = (wire_id for wire_id, name in plain.NAMES.items() if name == method)
-    with mock.patch.dict(plain.METHODS, {wire_id: plain.METHODS[wire_id]}, clear=True):
+    alone = mock.patch.dict(plain.METHODS, {wire_id: plain.METHODS[wire_id]}, clear=True)
+    with alone, mock.patch.object(plain, "OLDER", ()):
         return made(image)
 
 
@@ -84,4 +85,5 @@ if __name__ == "__main__":
         | {f"plain-{name}": functools.partial(by, "png", image) for name, image in png().items()}
         | {f"plain-{name}": functools.partial(by, "contexts", image) for name, image in drawings().items()}
         | {f"plain-primed-{name}": functools.partial(by, "primed contexts", x) for name, x in drawings().items()}
+        | {f"plain-sure-{name}": functools.partial(by, "sure contexts", x) for name, x in drawings().items()}
     )

@@ -7,13 +7,14 @@ enum {
     CANDIDATES = 3,
     KNOWN = ORDERS + 2,     /* inputs of the mixer of candidates */
     VIEWS = 13,             /* contexts of a bit */
-    SEEN = 2 * VIEWS + 1,   /* inputs of the mixers of bits, */
-    PADDED = 32,             /* and what vectors hold of them: the others are 0 */
+    INPUTS = 32,            /* of the mixers of bits: two for each view, 256, and one for each order but the first */
     UP = 3, SIDE = 4,       /* margins */
     MOST_CHANNELS = 4,
     SHADES = 33,            /* places of a curve */
     DOMAIN = 4096,          /* of stretched probabilities, on either side */
     MOST_SEEN = 255,        /* of an adaptive probability */
+    MOST_SURE = 15,         /* of a slot's count, where it says how sure its colour is */
+    SURE = 64000,           /* probabilities from here on are worth a question */
     MOST_WEIGHT = 1 << 22
 };
 
@@ -29,6 +30,7 @@ typedef struct {
     const uint8_t *next;      /* [2][256] */
     const uint32_t *agreeing, *differing, *counted; /* first probabilities: [64], [64], [256] */
     const int32_t *weights;   /* first ones of the mixers, one after the other: [sets][inputs] */
+    int64_t is_sure;          /* whether only sure candidates are asked for (method 9) */
 } ContextTables;
 
 typedef struct {
@@ -56,8 +58,8 @@ typedef struct {
     uint32_t *pixels;         /* [UP + 1][SIDE + width + SIDE], the last rows */
     Slot *slots;              /* [ORDERS][2**slot_bits] */
     uint8_t *groups;          /* [VIEWS][2**group_bits][16] */
-    uint32_t *trusts, *states, *curve, *bit_curve; /* adaptive probabilities */
-    Mixer candidates, by_bits, by_texture;
+    uint32_t *trusts, *states, *echoes, *curve, *bit_curve; /* adaptive probabilities */
+    Mixer candidates, by_bits, by_texture, by_echo;
 } Mixing;
 
 INLINE uint32_t mix(uint32_t a, uint32_t b) {
@@ -79,24 +81,28 @@ enum {
     CANDIDATE_SETS = CANDIDATES * (ORDERS + 1) * 32,
     BIT_SETS = MOST_CHANNELS * 256,
     TEXTURE_SETS = MOST_CHANNELS * 64,
+    ECHO_SETS = MOST_CHANNELS * 8 * ORDERS * (MOST_SURE + 1),
+    ECHOES = ORDERS * (MOST_SURE + 1) * MOST_CHANNELS * 8 * 2,
     CURVES = CANDIDATES * (ORDERS + 1) * 16 * 8,
     BIT_CURVES = MOST_CHANNELS * 256
 };
 
-static int64_t lay_out(Mixing *m, uintptr_t block, int64_t height, int64_t width) {
+static int64_t lay_out(Mixing *m, uintptr_t block, int64_t height, int64_t width, int is_sure) {
     Arena arena = {block};
-    m->slot_bits = bits_of(2 * height * width, 10, 18), m->group_bits = bits_of(height * width, 8, 17);
+    m->slot_bits = bits_of(2 * height * width, 10, is_sure ? 20 : 18), m->group_bits = bits_of(height * width, 8, is_sure ? 18 : 17);
     m->stride = width + 2 * SIDE;
     m->pixels = TAKE(&arena, uint32_t, (UP + 1) * m->stride);
     m->slots = TAKE(&arena, Slot, (int64_t)ORDERS << m->slot_bits);
     m->groups = TAKE(&arena, uint8_t, (int64_t)VIEWS * 16 << m->group_bits);
     m->trusts = TAKE(&arena, uint32_t, ORDERS * 64 * 2);
     m->states = TAKE(&arena, uint32_t, VIEWS * MOST_CHANNELS * 256);
+    m->echoes = TAKE(&arena, uint32_t, ECHOES);
     m->curve = TAKE(&arena, uint32_t, CURVES * SHADES);
     m->bit_curve = TAKE(&arena, uint32_t, BIT_CURVES * SHADES);
     m->candidates.weights = TAKE(&arena, int32_t, CANDIDATE_SETS * KNOWN);
-    m->by_bits.weights = TAKE(&arena, int32_t, BIT_SETS * PADDED);
-    m->by_texture.weights = TAKE(&arena, int32_t, TEXTURE_SETS * PADDED);
+    m->by_bits.weights = TAKE(&arena, int32_t, BIT_SETS * INPUTS);
+    m->by_texture.weights = TAKE(&arena, int32_t, TEXTURE_SETS * INPUTS);
+    m->by_echo.weights = TAKE(&arena, int32_t, ECHO_SETS * INPUTS);
     return (int64_t)(arena.at - block) + ALIGNMENT;
 }
 
@@ -108,12 +114,14 @@ static void begin(Mixing *m) {
             m->trusts[(k * 64 + n) * 2 + 1] = tables->differing[n];
         }
     for (int i = 0; i < VIEWS * MOST_CHANNELS; i++) memcpy(m->states + i * 256, tables->counted, 256 * sizeof *m->states);
+    for (int i = 0; i < ECHOES; i++) m->echoes[i] = tables->agreeing[i / (MOST_CHANNELS * 16) % (MOST_SURE + 1)];
     for (int i = 0; i < CURVES * SHADES; i++) m->curve[i] = (uint32_t)tables->squash[i % SHADES * 256 - (i % SHADES == 32)] << 16;
     for (int i = 0; i < BIT_CURVES * SHADES; i++) m->bit_curve[i] = m->curve[i % SHADES];
     const int32_t *weights = tables->weights;
     memcpy(m->candidates.weights, weights, CANDIDATE_SETS * KNOWN * sizeof *weights), weights += CANDIDATE_SETS * KNOWN;
-    memcpy(m->by_bits.weights, weights, BIT_SETS * PADDED * sizeof *weights), weights += BIT_SETS * PADDED;
-    memcpy(m->by_texture.weights, weights, TEXTURE_SETS * PADDED * sizeof *weights);
+    memcpy(m->by_bits.weights, weights, BIT_SETS * INPUTS * sizeof *weights), weights += BIT_SETS * INPUTS;
+    memcpy(m->by_texture.weights, weights, TEXTURE_SETS * INPUTS * sizeof *weights), weights += TEXTURE_SETS * INPUTS;
+    if (tables->is_sure) memcpy(m->by_echo.weights, weights, ECHO_SETS * INPUTS * sizeof *weights);
     Arithmetic *code = &m->code;
     code->low = 0, code->high = UINT32_MAX;
     if (!code->encodes)
@@ -195,11 +203,39 @@ INLINE int32_t channel(uint32_t colour, int c) { return c < 0 ? 0 : (int32_t)(co
 
 INLINE int32_t distance(int32_t a, int32_t b) { return a < b ? b - a : a - b; }
 
-/* A colour that none of the candidates is: bit by bit. */
-static uint32_t colour_of(Mixing *m, const uint32_t *near, uint32_t order, const uint32_t *candidates, int channels, uint32_t colour) {
+INLINE int sure_of(const Slot *slot) { return slot->count < MOST_SURE ? slot->count : MOST_SURE; }
+
+/* What the slots of all orders say of a bit, and how that is mixed. */
+typedef struct {
+    uint32_t *used[ORDERS];   /* NULL where a slot's colour does not begin as what is known */
+    int expected[ORDERS];
+    int order, sure;          /* the highest one that says something, from 1 on */
+} Echo;
+
+/* The inputs [ORDERS - 1] of bit 8 c + `bit` of a colour of which the channels before c, and in `node` the higher bits, are known.
+ * refused: what is known not to be the colour; slots that have it are another matter. */
+static Echo echo_of(Mixing *m, Slot *const *slots, uint32_t known, int c, int bit, int32_t node, const uint32_t *refused, int32_t *inputs) {
+    Echo echo = {0};
+    for (int k = 1; k < ORDERS; k++) {
+        const uint32_t says = slots[k]->colour, before = ((uint32_t)1 << 8 * c) - 1;
+        const int32_t own = channel(says, c) | 256;
+        inputs[k - 1] = 0;
+        if (!slots[k]->count || ((says ^ known) & before) || own >> (bit + 1) != node) continue;
+        echo.order = k, echo.sure = sure_of(slots[k]), echo.expected[k] = own >> bit & 1;
+        echo.used[k] = m->echoes + ((k * (MOST_SURE + 1) + echo.sure) * MOST_CHANNELS * 8 + 8 * c + bit) * 2 + (refused && says == *refused);
+        const int32_t x = m->tables->stretch[probability_of(*echo.used[k])];
+        inputs[k - 1] = echo.expected[k] ? x : -x;
+    }
+    return echo;
+}
+
+/* A colour, bit by bit. refused: the candidate that it is not, NULL if none was asked for. */
+static uint32_t colour_of(Mixing *m, const uint32_t *near, uint32_t order, const uint32_t *candidates, Slot *const *slots,
+                          const uint32_t *refused, int channels, uint32_t colour) {
     const ContextTables *tables = m->tables;
+    const int is_sure = (int)tables->is_sure, rate = is_sure ? 3 : 6;
     const uint32_t W = near[0], N = near[1], NW = near[2], NE = near[3], WW = near[4], NN = near[5];
-    int32_t inputs[PADDED] = {0};
+    int32_t inputs[INPUTS] = {0};
     uint32_t known = 0;
     for (int c = 0; c < channels; c++) {
         const int32_t w = channel(W, c), n = channel(N, c), ne = channel(NE, c), before = channel(known, c - 1);
@@ -210,17 +246,18 @@ static uint32_t colour_of(Mixing *m, const uint32_t *near, uint32_t order, const
         const uint32_t hashes[VIEWS] = {
             (uint32_t)within(w + before - channel(W, c - 1), 0, 255),
             (uint32_t)within(n + before - channel(N, c - 1), 0, 255),
-            mix((uint32_t)sum, (uint32_t)rest),
+            is_sure ? mix(mix(W, WW), both) : mix((uint32_t)sum, (uint32_t)rest),
             mix((uint32_t)((w + ne) / 2), (uint32_t)(rest >> 1)),
             both,
             mix((uint32_t)(within(2 * n - channel(NN, c), 0, 255) << 8 | within(2 * w - channel(WW, c), 0, 255)), (uint32_t)before),
             mix((uint32_t)likely, (uint32_t)((distance(w, channel(NW, c)) + distance(n, channel(NW, c))) >> 3)),
-            mix((uint32_t)(channel(candidates[0], c) << 8 | channel(candidates[1], c)), (uint32_t)before),
+            is_sure ? mix(mix((uint32_t)(w >> 2 << 8 | n >> 2), (uint32_t)(ne >> 2 << 8 | channel(NW, c) >> 2)), (uint32_t)before)
+                    : mix((uint32_t)(channel(candidates[0], c) << 8 | channel(candidates[1], c)), (uint32_t)before),
             mix(W, both),
             mix(N, both),
             mix(mix(W, N), both),
             mix(mix(N, NN), both),
-            mix(order, both),
+            mix(is_sure ? NE : order, both),
         };
         const int texture = (distance(w, n) < 4 ? 0 : distance(w, n) < 32 ? 1 : 2) + (distance(n, ne) < 4 ? 0 : 3);
         const int32_t value = channel(colour, c);
@@ -248,13 +285,24 @@ static uint32_t colour_of(Mixing *m, const uint32_t *near, uint32_t order, const
                 inputs[2 * k + 1] = state ? (p - 32768) >> 5 : 0;
             }
             inputs[2 * VIEWS] = 256;
-            int32_t x = mixed(&m->by_bits, tables, inputs, PADDED, c * 256 + node);
-            x = (x + mixed(&m->by_texture, tables, inputs, PADDED, c * 64 + bit * 8 + texture)) >> 1;
+            Echo echo = {0};
+            if (is_sure) echo = echo_of(m, slots, known, c, bit, node, refused, inputs + 2 * VIEWS + 1);
+            int32_t x = mixed(&m->by_bits, tables, inputs, INPUTS, c * 256 + node);
+            x += mixed(&m->by_texture, tables, inputs, INPUTS, c * 64 + bit * 8 + texture);
+            if (is_sure) {
+                x += mixed(&m->by_echo, tables, inputs, INPUTS, ((8 * c + bit) * ORDERS + echo.order) * (MOST_SURE + 1) + echo.sure);
+                x = (x + 3 * DOMAIN) / 3 - DOMAIN; /* rounds down */
+            } else {
+                x >>= 1;
+            }
             int32_t p = (3 * squash(tables, x) + refined(m->bit_curve + (c * 256 + node) * SHADES, x, &nearest) + 2) >> 2;
             int is = code_bit(&m->code, within(p, 1, 65535), value >> bit & 1);
-            teach(&m->by_bits, inputs, PADDED, is, 6);
-            teach(&m->by_texture, inputs, PADDED, is, 6);
+            teach(&m->by_bits, inputs, INPUTS, is, rate);
+            teach(&m->by_texture, inputs, INPUTS, is, rate);
+            if (is_sure) teach(&m->by_echo, inputs, INPUTS, is, rate);
             adapt(tables, nearest, is);
+            for (int k = 1; k < ORDERS; k++)
+                if (echo.used[k]) adapt(tables, echo.used[k], is == echo.expected[k]);
             for (int k = 0; k < VIEWS; k++) {
                 adapt(tables, used[k], is);
                 groups[k][inner] = tables->next[is * 256 + groups[k][inner]];
@@ -292,10 +340,10 @@ static uint32_t pixel(Mixing *m, const uint32_t *at, int channels, uint32_t colo
     }
     const uint32_t W = near[0], N = near[1];
     const int equal = (W == N) | (N == near[3]) << 1 | (W == near[2]) << 2 | (W == near[4]) << 3 | (N == near[5]) << 4;
-    const int sure = top ? slots[top - 1]->count < 15 ? slots[top - 1]->count : 15 : 0;
+    const int sure = top ? sure_of(slots[top - 1]) : 0, is_sure = (int)tables->is_sure;
     int32_t inputs[KNOWN];
-    int is = 0;
-    for (int i = 0; i < found && !is; i++) {
+    int is = 0, is_known = 0;
+    for (int i = 0; i < (is_sure ? 1 : found) && !is; i++) {
         uint32_t *used[ORDERS], *nearest;
         for (int k = 0; k < ORDERS; k++) {
             int says = slots[k]->count > 0;
@@ -309,14 +357,19 @@ static uint32_t pixel(Mixing *m, const uint32_t *at, int channels, uint32_t colo
         int32_t x = mixed(&m->candidates, tables, inputs, KNOWN, (i * (ORDERS + 1) + top) * 32 + equal);
         uint32_t *curve = m->curve + (((i * (ORDERS + 1) + top) * 16 + sure) * 8 + (equal & 7)) * SHADES;
         int32_t p = (squash(tables, x) + 3 * refined(curve, x, &nearest) + 2) >> 2;
-        is = code_bit(&m->code, within(p, 1, 65535), colour == candidates[i]);
-        teach(&m->candidates, inputs, KNOWN, is, 8 + 4 * i);
+        if (is_sure && p < SURE) {
+            colour = colour_of(m, near, hashes[4], candidates, slots, NULL, channels, colour), is_known = 1;
+            is = colour == candidates[0];
+        } else {
+            is = code_bit(&m->code, within(p, 1, 65535), colour == candidates[i]);
+        }
+        teach(&m->candidates, inputs, KNOWN, is, is_sure ? 5 : 8 + 4 * i);
         adapt(tables, nearest, is);
         for (int k = 0; k < ORDERS; k++)
             if (used[k]) adapt(tables, used[k], is);
         if (is) colour = candidates[i];
     }
-    if (!is) colour = colour_of(m, near, hashes[4], candidates, channels, colour);
+    if (!is && !is_known) colour = colour_of(m, near, hashes[4], candidates, slots, candidates, channels, colour);
     for (int k = 0; k < ORDERS; k++) {
         Slot *slot = slots[k];
         if (slot->count && slot->colour == colour) slot->count += slot->count < 255;
@@ -326,9 +379,9 @@ static uint32_t pixel(Mixing *m, const uint32_t *at, int channels, uint32_t colo
     return colour;
 }
 
-EXPORT int64_t lgcodec_contexts_room(int64_t height, int64_t width) {
+EXPORT int64_t lgcodec_contexts_room(int64_t height, int64_t width, int is_sure) {
     Mixing m = {0};
-    return lay_out(&m, 0, height, width);
+    return lay_out(&m, 0, height, width, is_sure);
 }
 
 /* Codes samples [height][width][channels], which are written where `encodes` is 0. Returns how many bytes the code has, which
@@ -337,7 +390,7 @@ EXPORT int64_t lgcodec_contexts_room(int64_t height, int64_t width) {
 EXPORT int64_t lgcodec_contexts(const ContextTables *tables, uint8_t *samples, int64_t height, int64_t width, int64_t channels,
                                 uint8_t *bytes, int64_t size, int encodes, void *block) {
     Mixing m = {.tables = tables, .code = {.bytes = bytes, .size = size, .encodes = encodes}};
-    lay_out(&m, (uintptr_t)block, height, width);
+    lay_out(&m, (uintptr_t)block, height, width, (int)tables->is_sure);
     begin(&m);
     for (int64_t y = 0; y < height; y++) {
         uint32_t *row = m.pixels + UP * m.stride + SIDE;
