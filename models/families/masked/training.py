@@ -23,7 +23,7 @@ from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.features import by_classes
 from lgcodec.models.families.masked.floats.export import export, export_flow, export_latents
 from lgcodec.models.families.masked.floats.graph import FloatGraph, Masks, bits
-from lgcodec.models.families.masked.floats.objectives import Bits, Flow, Latents, Mixture
+from lgcodec.models.families.masked.floats.objectives import Bits, Clusters, Flow, Latents, Mixture
 from lgcodec.models.families.masked.model import load
 from lgcodec.models.families.masked.network import FIRST, Graph
 from lgcodec.models.interface import ExplicitCoding
@@ -157,7 +157,8 @@ def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Ma
         prior = None if system.prior is None else system.prior()
         options: dict[str, Any] = system.objective
         posterior = system.posterior(graph.shape)
-        kind = {"normal": Latents, "bernoulli": Bits, "categorical": Mixture}[posterior.head]
+        mixture = Mixture if graph.head == "bernoulli" else Clusters
+        kind = {"normal": Latents, "bernoulli": Bits, "categorical": mixture}[posterior.head]
         return kind(prior, posterior, graph, seed, **options), []
     if system.flow is not None:
         return Flow(system.flow(graph.shape), graph, seed), []
@@ -167,9 +168,7 @@ def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Ma
     return net, [net.masks, *others]
 
 
-def exported(
-    model: Trained, card: dict[str, Any], tile: Graph | None = None, x: torch.Tensor | None = None
-) -> Weights:
+def exported(model: Trained, card: dict[str, Any], tile: Graph | None = None, x: torch.Tensor | None = None) -> Weights:
     """tile: the graph that is written, if not the one that is trained. x: pictures that flows are most exact for."""
     if isinstance(model, Latents):
         return export_latents(model, card)
