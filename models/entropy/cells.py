@@ -46,10 +46,10 @@ class Cells:
 
     @classmethod
     def even(cls, levels: int, one: int) -> Cells:
-        """Of pixels, between -1 and 1; layers read 0 as -one and the last level as one. For training's export alone."""
+        """Of pixels, between -1/2 and 1/2; layers read 0 as -one and the last level as one. For training's export."""
         top = levels - 1
         values = [(2 * v - top) * one // top for v in range(levels)]
-        return cls._of([2 * v / levels - 1 for v in range(1, levels)], values)
+        return cls._of([v / levels - 0.5 for v in range(1, levels)], values)
 
     @classmethod
     def _of(cls, edges: Sequence[float], values: Sequence[float]) -> Cells:
@@ -84,8 +84,9 @@ class Cells:
         """2**24 times the normal distribution at t."""
         t = np.clip(t + (NORMAL_RANGE << 16), 0, (2 * NORMAL_RANGE << 16) - 1)
         i, fraction = t >> 10, t & 1023
-        below = self.normal[i].astype(np.int64)
-        return below + ((self.normal[i + 1] - below) * fraction >> 10)
+        below: Int = self.normal[i].astype(np.int64)
+        below += (self.normal[i + 1] - below) * fraction >> 10
+        return below
 
     @staticmethod
     def shares(v: Int, size: int, below: Int) -> Int:

@@ -73,7 +73,7 @@ class Tables:
     def weights(self, logit: Int) -> Int:
         """A softmax. logit: int64 [K, n] in 1/32 -> int64 [K, n], sums to 2**16."""
         share = self.exponential[np.minimum(logit.max(axis=0) - logit, len(self.exponential) - 1)].astype(np.int64)
-        weight = (share << WEIGHT_BITS) // share.sum(axis=0)
+        weight: Int = (share << WEIGHT_BITS) // share.sum(axis=0)
         weight[0] += (1 << WEIGHT_BITS) - weight.sum(axis=0)
         return weight
 

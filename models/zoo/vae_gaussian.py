@@ -27,6 +27,6 @@ def graph(number: int = 0, shape: tuple[int, int] = DIGIT, hidden: int = 400, la
 
 
 SYSTEM = System(
-    "VAE, Gaussian decoder", graph, "grey", posterior=posterior, objective={"warm_up": 1000}, batch=100, rate=0.4,
+    "VAE, Gaussian decoder", graph, "grey", posterior=posterior, objective={"warm_up": 1000}, batch=100, rate=0.3,
     decay=0.0, minutes=10,
 )  # fmt: skip

@@ -33,7 +33,7 @@ class Normals:
         return result
 
     def expected(self) -> Tensor:
-        return (self.log_weight.exp() * self.mean).sum(-1)
+        return self._mixed(self.mean)
 
     def draw(self) -> Tensor:
         """A number of each mixture. Gradients reach it by the distribution function, which stays what it is for a draw
@@ -42,12 +42,12 @@ class Normals:
         with torch.no_grad():
             kinds = torch.multinomial(self.log_weight.exp().flatten(0, -2), 1).view(*self.mean.shape[:-1], 1)
             mean, ratio = (a.gather(-1, kinds)[..., 0] for a in (self.mean, self.ratio))
-            z = mean + torch.randn_like(mean) * torch.exp(-ratio)
+            z: Tensor = mean + torch.randn_like(mean) * torch.exp(-ratio)
         if not torch.is_grad_enabled():
             return z
         below = self.below(z)
         density = torch.exp(self.log(z).detach()) / math.sqrt(2 * math.pi)
-        return z - (below - below.detach()) / density
+        return z + (below.detach() - below) / density
 
     def log(self, z: Tensor) -> Tensor:
         """log of the density, plus half of log 2 pi."""
@@ -56,22 +56,24 @@ class Normals:
 
     def below(self, z: Tensor) -> Tensor:
         """The distribution function."""
-        parts = torch.special.ndtr((z[..., None] - self.mean) * torch.exp(self.ratio))
-        return (self.log_weight.exp() * parts).sum(-1)
+        return self._mixed(torch.special.ndtr((z[..., None] - self.mean) * torch.exp(self.ratio)))
+
+    def _mixed(self, each: Tensor) -> Tensor:
+        result: Tensor = (self.log_weight.exp() * each).sum(-1)
+        return result
 
     def pixel_nats(self, x: Tensor, levels: int) -> Tensor:
-        """Of pixels int64, each a cell of 2 / levels between -1 and 1, the first and last one as far as there are
+        """Of pixels int64, each a cell of 1 / levels between -1/2 and 1/2, the first and last one as far as there are
         numbers; with what a table leaves to each.
         """
-        edges = [torch.where(at, end, 2 * (x + i) / levels - 1)
+        edges = [torch.where(at, end, (x + i) / levels - 0.5)
                  for at, end, i in ((x == 0, -FAR, 0), (x == levels - 1, FAR, 1))]  # fmt: skip
         low, high = ((e[..., None] - self.mean) * torch.exp(self.ratio) for e in edges)
         turned = low + high > 0  # where differences are of small numbers
         low, high = torch.where(turned, -high, low), torch.where(turned, -low, high)
-        share = torch.special.ndtr(high) - torch.special.ndtr(low)
-        share = (self.log_weight.exp() * share).sum(-1)
+        share = self._mixed(torch.special.ndtr(high) - torch.special.ndtr(low))
         return -torch.log((1 - levels / TOTAL) * share + 1 / TOTAL)
 
     def pixels(self, levels: int) -> Tensor:
         """Pixels that were drawn, int64."""
-        return ((self.draw() + 1) * levels / 2).floor().clamp(0, levels - 1).long()
+        return ((self.draw() + 0.5) * levels).floor().clamp(0, levels - 1).long()

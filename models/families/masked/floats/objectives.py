@@ -69,6 +69,7 @@ class Latents(nn.Module):
         if posterior.head == "normal":
             self.posterior.origin = -1.0  # black: most pixels of most pictures, which would move all units together
         self.warm_up, self.step = warm_up, 0
+        self.degree: Tensor
         self.register_buffer("degree", torch.from_numpy(posterior.degree(SAMPLES)), persistent=False)
 
     def draw(self, x: Tensor, samples: int) -> tuple[Tensor, Normals]:

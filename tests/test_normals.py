@@ -1,0 +1,129 @@
+"""Normal distributions over cells, and mixtures of them: latents, and grey pixels; as integers and as floats."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+import torch
+from test_zoo import changed, graph, latents_of, net_of
+
+from lgcodec.models.entropy.cells import Cells, Normals, Posterior
+from lgcodec.models.entropy.mixture import Tables
+from lgcodec.models.errors import ModelError
+from lgcodec.models.families.masked import model
+from lgcodec.models.families.masked.floats import export, normals
+from lgcodec.models.families.masked.latent import Latents
+from lgcodec.models.families.masked.network import ONE
+from lgcodec.models.interface import Distribution
+from lgcodec.models.machines.choose import choose
+from lgcodec.models.weights import Weights
+
+CELLS = Cells.even(256, ONE)
+
+
+def shares(distribution: Distribution, n: int) -> np.ndarray:
+    """Of all pixels, [256, n], as parts of 1; pairs of symbols, high and low, multiplied."""
+    rows = [distribution.intervals(np.full(n, v)) for v in range(256)]
+    return np.array([np.prod([part.frequency / 2**24 for part in row], axis=0) for row in rows])
+
+
+def test_a_pixel_has_the_normal_distribution_around_it() -> None:
+    """Black and white have all that is beyond, and none has nothing."""
+    means, ratios = np.array([0, 50, -1023, 1023, -127]), np.array([16, 40, 0, 0, 95])
+    found = shares(Posterior(CELLS, means, ratios, np.array([5])), 5)
+    assert found.sum(axis=0) == pytest.approx(np.ones(5), abs=1e-6)
+    for j, (mean, ratio) in enumerate(zip(means, ratios, strict=True)):
+        of = NormalDist(127.5 + mean, 256 * math.exp(-ratio / 16))  # in levels
+        below = np.array([0, *(of.cdf(v + 0.5) for v in range(255)), 1])
+        assert found[:, j] == pytest.approx(np.diff(below), abs=2e-5)
+    assert found[0, 2] > 0.99
+    assert found[255, 3] > 0.99
+    assert found.min() > 0
+    assert CELLS.values[[0, 255]].tolist() == [-ONE, ONE]
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_integers_and_floats_of_a_mixture_agree(components: int) -> None:
+    rng, n, K = np.random.default_rng(1), 40, components
+    logit, mean, ratio = (rng.integers(-a, b, (c, n)) for a, b, c in ((64, 64, K - 1), (300, 300, K), (0, 60, K)))
+    weight = Tables.make().weights(np.concatenate([np.zeros((1, n), np.int64), logit]))
+    mixed = Normals(CELLS, mean, ratio, np.array([n]), weight)
+    found = shares(mixed, n)
+    out = torch.from_numpy(np.concatenate([logit / 32, mean / 256, ratio / 16]).T)
+    x = torch.arange(256)[:, None].expand(256, n)
+    as_floats = np.exp(-normals.Normals(out).pixel_nats(x, 256).numpy())
+    assert found == pytest.approx(as_floats, rel=0.02, abs=1e-5)
+    assert np.array_equal(mixed.part(np.s_[3:7]).cumulative(x[:, 3:7].numpy()), mixed.cumulative(x.numpy())[:, 3:7])
+    if K == 1:
+        assert np.array_equal(found, shares(Posterior(CELLS, mean[0], ratio[0], np.array([n])), n))
+
+
+def test_gradients_through_draws() -> None:
+    """Of one normal those of mean + noise / precision; of a mixture those of what is expected."""
+    out = torch.tensor([[0.5, 1.0]], dtype=torch.float64).repeat(100, 1).requires_grad_()
+    z = normals.Normals(out).draw()
+    (gradient,) = torch.autograd.grad(z.sum(), out)
+    assert gradient.numpy() == pytest.approx(np.stack([np.ones(100), 0.5 - z.detach().numpy()], axis=1), abs=1e-4)
+    one = torch.tensor([0.5, -1.0, 0.7, 1.0, 0.3], dtype=torch.float64, requires_grad=True)
+
+    def expected(out: torch.Tensor) -> torch.Tensor:
+        q = normals.Normals(out)
+        return (q.log_weight.exp() * (q.mean**2 + torch.exp(-2 * q.ratio))).sum()
+
+    torch.manual_seed(0)
+    value = (normals.Normals(one.expand(100_000, 5)).draw() ** 2).mean()
+    assert value.item() == pytest.approx(expected(one).item(), rel=0.02)
+    found, wanted = (torch.autograd.grad(a, one)[0].numpy() for a in (value, expected(one)))
+    assert found == pytest.approx(wanted, rel=0.05, abs=0.02)
+
+
+def test_two_layers_of_latents() -> None:
+    """The upper one follows from the lower one's draw, the lower one's prior from the upper one, and pixels from the
+    lower one alone.
+    """
+    deep, x = latents_of("dlgm", (5, 4)), torch.zeros(6, 20, dtype=torch.int64)
+    with torch.inference_mode():
+        z, q = deep.draw(x, 1)
+        upper, lower = q.mean[:, :5, 0], q.mean[:, 5:, 0]
+        assert len(lower.unique(dim=0)) == 1  # of the same picture
+        assert len(upper.unique(dim=0)) == 6
+        assert deep.draw(x, 3)[0].shape == (18, 10)
+        changed_upper = z + torch.tensor([1.0] * 5 + [0.0] * 5)
+        priors = [normals.Normals(deep.prior(a)).mean[..., 0] for a in (z, changed_upper)]
+        assert torch.equal(priors[0][:, :5], priors[1][:, :5])
+        assert not torch.equal(priors[0][:, 5:], priors[1][:, 5:])
+        said = [deep.likelihood(x, given=2 * a) for a in (z, changed_upper, z + 1)]
+    assert torch.equal(said[0], said[1])
+    assert not torch.equal(said[0], said[2])
+
+
+def test_graphs_that_say_nothing_of_pixels_are_refused() -> None:
+    machine = choose(machine="numpy")
+    good = export.export_latents(latents_of("vae_gaussian", (5, 4)), {})
+    Latents(good, machine.executor)
+    latent = Weights("masked", good.config["posterior"], {
+        name.removeprefix("posterior."): a for name, a in good.tensors.items() if name.startswith("posterior.")
+    }, {})  # fmt: skip
+    model.load(export.export(net_of(graph("vae_gaussian", (5, 4))), {}), machine)
+    shift = {**good.config["likelihood"], "head": "shift"}
+    nodes = [*shift["nodes"][:-1], {**shift["nodes"][-1], "channels": 1}]
+    smaller = {name: a[: len(a) // 2] for name, a in good.tensors.items() if name.startswith("likelihood.4.")}
+    with pytest.raises(ModelError, match="pixels"):
+        model.load(latent, machine)
+    with pytest.raises(ModelError, match="fit"):
+        Latents(changed(good, {"likelihood": {**shift, "nodes": nodes}}, **smaller), machine.executor)
+    broken = good.tensors["likelihood.table.edges"]
+    for tables in (
+        {"likelihood.table.edges": broken[::-1]},
+        {"likelihood.table.edges": broken[:-1]},
+        {"likelihood.table.edges": broken * 100},
+        {"likelihood.table.normal": good.tensors["likelihood.table.normal"] * 2},
+        {"likelihood.table.precision": -good.tensors["likelihood.table.precision"]},
+    ):
+        with pytest.raises(ModelError, match="tables"):
+            Latents(changed(good, None, **tables), machine.executor)
+    with pytest.raises(ModelError):
+        Latents(changed(good, {"likelihood": {**good.config["likelihood"], "components": 2}}), machine.executor)
