@@ -10,16 +10,19 @@ import pytest
 import torch
 from test_zoo import changed, graph, latents_of, net_of
 
+from lgcodec.coding import likelihood as likelihood_of
 from lgcodec.models.entropy.cells import Cells, Normals, Posterior
 from lgcodec.models.entropy.mixture import Tables
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked import model
-from lgcodec.models.families.masked.floats import export, normals
+from lgcodec.models.families.masked.floats import export, normals, objectives
 from lgcodec.models.families.masked.latent import Latents
 from lgcodec.models.families.masked.network import ONE
 from lgcodec.models.interface import Distribution
 from lgcodec.models.machines.choose import choose
+from lgcodec.models.machines.numpy.stack import Stack
 from lgcodec.models.weights import Weights
+from lgcodec.models.zoo.build import GIVEN, SAMPLES, Build
 
 CELLS = Cells.even(256, ONE)
 
@@ -80,24 +83,44 @@ def test_gradients_through_draws() -> None:
     assert found == pytest.approx(wanted, rel=0.05, abs=0.02)
 
 
-def test_two_layers_of_latents() -> None:
-    """The upper one follows from the lower one's draw, the lower one's prior from the upper one, and pixels from the
-    lower one alone.
-    """
-    deep, x = latents_of("dlgm", (5, 4)), torch.zeros(6, 20, dtype=torch.int64)
+def test_latents_by_degrees() -> None:
+    """A posterior's second latent follows from the draw of its first one, and what is trained is what a file takes."""
+    pixels, order = np.zeros(9, np.int32), np.arange(2, dtype=np.int32)
+    posterior, likelihood = Build((1, 2), order, 9), Build((3, 3), pixels, 2)
+    posterior.add("dense", [GIVEN, SAMPLES], 5)
+    likelihood.add("dense", [GIVEN], 1)
+    net = objectives.Latents(None, posterior.normal(12, 2), likelihood.bits())
+    torch.manual_seed(1)
+    for p in net.parameters():
+        p.data += 0.3 * torch.randn_like(p)
+    x = np.random.default_rng(1).integers(0, 2, (3000, 9))
     with torch.inference_mode():
-        z, q = deep.draw(x, 1)
-        upper, lower = q.mean[:, :5, 0], q.mean[:, 5:, 0]
-        assert len(lower.unique(dim=0)) == 1  # of the same picture
-        assert len(upper.unique(dim=0)) == 6
-        assert deep.draw(x, 3)[0].shape == (18, 10)
-        changed_upper = z + torch.tensor([1.0] * 5 + [0.0] * 5)
-        priors = [normals.Normals(deep.prior(a)).mean[..., 0] for a in (z, changed_upper)]
-        assert torch.equal(priors[0][:, :5], priors[1][:, :5])
-        assert not torch.equal(priors[0][:, 5:], priors[1][:, 5:])
-        said = [deep.likelihood(x, given=2 * a) for a in (z, changed_upper, z + 1)]
-    assert torch.equal(said[0], said[1])
-    assert not torch.equal(said[0], said[2])
+        z, q = net.draw(torch.from_numpy(x[:1]), 6)
+        assert z.shape == (6, 2)
+        assert [len(q.mean[:, i].unique(dim=0)) for i in (0, 1)] == [1, 6]
+        elbo = net.bound(torch.from_numpy(x)).mean().item() / math.log(2)
+    run = Latents(export.export_latents(net, {}), choose(machine="numpy").executor)
+    tile = x.reshape(1, -1, 3).astype(np.int16)
+    bits = likelihood_of.code_length(run.latent([tile.shape]), [tile], Stack(likelihood_of.noise(20000, 0))) / len(x)
+    assert bits == pytest.approx(elbo, rel=0.02)
+
+
+def test_two_layers_of_latents() -> None:
+    """Of DLGM, z1 is linear in its own noise, given the upper layer's, and pixels follow from z1 alone."""
+    g = latents_of("dlgm", (5, 4)).likelihood
+    z = torch.zeros(3, 10)
+    z[1, :5] = 1.0  # the upper layer's
+    z[2, 5:] = 1.0
+    with torch.inference_mode():
+        nodes = g._nodes(torch.zeros(3, 20, dtype=torch.int64), g.masks, 2 * z)
+    upper, lower, net, z1 = (nodes[i][:, 0] for i in (4, 5, 6, 7))
+    for of_row, changed_by in ((upper, 1), (lower, 2), (net, 1)):
+        others = 3 - changed_by
+        assert not torch.allclose(of_row[changed_by], of_row[0], atol=1e-3)
+        assert torch.allclose(of_row[others], of_row[0], atol=1e-3)
+    assert not torch.equal(z1[1], z1[0])
+    assert not torch.equal(z1[2], z1[0])
+    assert [node.inputs for node in g.graph.nodes[-2:]] == [(7,), (8,)]
 
 
 def test_graphs_that_say_nothing_of_pixels_are_refused() -> None:

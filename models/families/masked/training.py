@@ -133,14 +133,16 @@ def information(model: Latents, x: NDArray[np.uint8]) -> list[float | None]:
     torch.manual_seed(SEED)
     least = model.information()
     most = model.terms(torch.from_numpy(x.reshape(len(x), -1).astype(np.int64)))[0].sum(1).mean().item()
-    return [None if least is None else round(least, 2), round(most, 2)]
+    return [None if least is None else round(max(0.0, least), 2), round(most, 2)]
 
 
 def optimisers(model: Trained, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the windows' and cells' matrices but the last one's, AdamW for all else; each with its peak rate."""
+    """Muon for the windows' and cells' matrices but the last one's, AdamW for all else, lone numbers among it; each
+    with its peak rate.
+    """
     nets = [module for module in model.modules() if isinstance(module, FloatGraph)]
     nodes = [(net, i, node) for net in nets for i, node in enumerate(net.graph.nodes[:-1], FIRST)]
-    hidden = [net.weights[str(i)] for net, i, node in nodes if node.kind in ("window", "cell")]
+    hidden = [w for net, i, node in nodes if node.kind in ("window", "cell") and (w := net.weights[str(i)]).numel() > 1]
     ids = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in ids]
     result: list[tuple[torch.optim.Optimizer, float]] = [
@@ -168,7 +170,9 @@ def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Ma
     return net, [net.masks, *others]
 
 
-def exported(model: Trained, card: dict[str, Any], tile: Graph | None = None, x: torch.Tensor | None = None) -> Weights:
+def exported(
+    model: Trained, card: dict[str, Any], tile: Graph | None = None, x: torch.Tensor | None = None
+) -> Weights:
     """tile: the graph that is written, if not the one that is trained. x: pictures that flows are most exact for."""
     if isinstance(model, Latents):
         return export_latents(model, card)

@@ -121,6 +121,7 @@ class FloatGraph(nn.Module):
                 inputs, outputs = len(graph.inputs_limit(i)), len(graph.ends(i)[0])
                 gain = 0.1 if node is graph.nodes[-1] else 1.0
                 drawn = torch.randn(outputs, inputs, generator=generator)
+                drawn = drawn if drawn.numel() > 1 else torch.ones(1, 1)  # the identity
                 self.weights[str(i)] = nn.Parameter(gain * inputs**-0.5 * drawn)
                 self.biases[str(i)] = nn.Parameter(torch.zeros(outputs))
             if node.kind == "table":

@@ -64,15 +64,18 @@ class Normals:
 
     def pixel_nats(self, x: Tensor, levels: int) -> Tensor:
         """Of pixels int64, each a cell of 1 / levels between -1/2 and 1/2, the first and last one as far as there are
-        numbers; with what a table leaves to each.
+        numbers. A table leaves something to each; not so in training, as gradients would not reach what is far out.
         """
         edges = [torch.where(at, end, (x + i) / levels - 0.5)
                  for at, end, i in ((x == 0, -FAR, 0), (x == levels - 1, FAR, 1))]  # fmt: skip
         low, high = ((e[..., None] - self.mean) * torch.exp(self.ratio) for e in edges)
         turned = low + high > 0  # where differences are of small numbers
         low, high = torch.where(turned, -high, low), torch.where(turned, -low, high)
-        share = self._mixed(torch.special.ndtr(high) - torch.special.ndtr(low))
-        return -torch.log((1 - levels / TOTAL) * share + 1 / TOTAL)
+        low, high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
+        log = torch.logsumexp(self.log_weight + high + torch.log(-torch.expm1(low - high)), dim=-1)
+        if torch.is_grad_enabled():
+            return -log
+        return -torch.log((1 - levels / TOTAL) * log.exp() + 1 / TOTAL)
 
     def pixels(self, levels: int) -> Tensor:
         """Pixels that were drawn, int64."""
