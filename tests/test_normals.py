@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 import torch
-from test_zoo import changed, graph, latents_of, net_of
+from test_zoo import changed, descend, graph, latents_of, net_of
 
 from lgcodec.coding import likelihood as likelihood_of
+from lgcodec.models import zoo
 from lgcodec.models.entropy.cells import Cells, Normals, Posterior
 from lgcodec.models.entropy.mixture import Tables
 from lgcodec.models.errors import ModelError
-from lgcodec.models.families.masked import model
+from lgcodec.models.families.masked import model, training
 from lgcodec.models.families.masked.floats import export, normals, objectives
 from lgcodec.models.families.masked.latent import Latents
 from lgcodec.models.families.masked.network import ONE
@@ -150,3 +152,22 @@ def test_graphs_that_say_nothing_of_pixels_are_refused() -> None:
             Latents(changed(good, None, **tables), machine.executor)
     with pytest.raises(ModelError):
         Latents(changed(good, {"likelihood": {**good.config["likelihood"], "components": 2}}), machine.executor)
+
+
+def test_clusters_of_grey_pictures_are_found() -> None:
+    """Each kind of picture is one component's, and a net tells which, so that a file takes little more than -log p."""
+    rng = np.random.default_rng(3)
+    kinds = rng.integers(0, 256, (8, 20))
+    x = torch.from_numpy(np.clip(kinds[np.arange(320) % 8] + rng.normal(0, 9, (320, 20)), 0, 255).round().astype(int))
+    system = zoo.system("mixture_gaussian")
+    small = replace(system, posterior=lambda shape: system.posterior(shape, 30, 16))
+    net, _ = training.build(small, system.graph(0, (5, 4), 16), 0)
+    torch.manual_seed(1)
+    descend(net, x)
+    with torch.inference_mode():
+        nats = net.nats_of_each(x)
+        found = nats.argmin(1).numpy()
+        bound, exact = (net.bound(x, n).mean().item() for n in (1, 2))
+    assert all(len(set(found[kind::8]) & set(found) - set(np.delete(found, np.s_[kind::8]))) for kind in range(8))
+    assert exact < 0.9 * 20 * math.log(256)
+    assert exact <= bound < 1.02 * exact

@@ -27,4 +27,4 @@ def graph(number: int = 0, shape: tuple[int, int] = DIGIT, components: int = 64)
     return g.normal(8)
 
 
-SYSTEM = System("Mixture of 64 Gaussians", graph, "grey", posterior=posterior, batch=50, rate=4, minutes=8)
+SYSTEM = System("Mixture of 64 Gaussians", graph, "grey", posterior=posterior, batch=64, rate=1.5, minutes=7)

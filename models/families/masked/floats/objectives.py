@@ -178,9 +178,25 @@ class Mixture(Latents):
 
 
 class Clusters(Mixture):
-    """The same of grey pixels, normal ones. Their posterior is no linear one: a net learns it, of the true one, which
-    is what components learn by (as in expectation-maximisation, of a batch at a time).
+    """The same of grey pixels, normal ones. Their posterior is no linear one: a net learns to classify by the true one,
+    which is what components learn by (as in expectation-maximisation, of a batch at a time). In other words, of its
+    divergence from the true one: the other way around, a net that is sure of a wrong one stays so.
     """
+
+    def __init__(self, *graphs: Any, **options: Any) -> None:
+        super().__init__(*graphs, **options)
+        self.begun: Tensor
+        self.register_buffer("begun", torch.tensor(False))
+
+    @torch.no_grad()
+    def begin(self, x: Tensor) -> None:
+        """Each component begins at a picture, so that none is the best one of all pictures, or of none."""
+        K, graph = self.posterior.graph.levels, self.likelihood.graph
+        (weight,) = self.likelihood.weights.values()
+        mean, precision = weight.view(-1, 2, K).unbind(1)  # [units, K]
+        mean.copy_(x[torch.arange(K) % len(x)].T / graph.levels - 0.5)
+        precision.fill_(1.0)
+        self.begun.fill_(True)
 
     def nats_of_each(self, x: Tensor) -> Tensor:
         """-log p(x | k), [B, K]: what black pixels take, and what others take beyond."""
@@ -207,9 +223,11 @@ class Clusters(Mixture):
         return math.log(nats.shape[1]) - torch.logsumexp(-nats, dim=1)
 
     def loss(self, x: Tensor) -> Tensor:
+        if not self.begun:
+            self.begin(x)
         nats, q = self.nats_of_each(x), self.log_posterior(x)
         true = torch.log_softmax(-nats.detach(), dim=1)
-        gap = (q.exp() * (q - true)).sum(1)
+        gap = (true.exp() * (true - q)).sum(1)
         exact = math.log(nats.shape[1]) - torch.logsumexp(-nats, dim=1)
         return (exact + gap).mean() / (x.shape[1] * math.log(2))
 
