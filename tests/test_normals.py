@@ -66,6 +66,18 @@ def test_integers_and_floats_of_a_mixture_agree(components: int) -> None:
         assert np.array_equal(found, shares(Posterior(CELLS, mean[0], ratio[0], np.array([n])), n))
 
 
+def test_gradients_of_pixels_far_out() -> None:
+    """They bring the normal nearer, however far it is."""
+    out = torch.tensor([[m, r] for m in (-4.0, -0.5, 0.0, 4.0) for r in (0.0, 5.9)]).repeat(256, 1, 1).requires_grad_()
+    x = torch.arange(256)[:, None].expand(256, 8)
+    nats = normals.Normals(out).pixel_nats(x, 256)
+    (gradient,) = torch.autograd.grad(nats.sum(), out)
+    assert nats.isfinite().all()
+    assert gradient.isfinite().all()
+    assert (gradient[1:255, :2, 0] < 0).all()
+    assert (gradient[1:255, 6:, 0] > 0).all()
+
+
 def test_gradients_through_draws() -> None:
     """Of one normal those of mean + noise / precision; of a mixture those of what is expected."""
     out = torch.tensor([[0.5, 1.0]], dtype=torch.float64).repeat(100, 1).requires_grad_()

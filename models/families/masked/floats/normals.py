@@ -12,7 +12,7 @@ from lgcodec.models.entropy.cells import RATIO_UNIT
 from lgcodec.models.families.masked.network import RATIO_LIMIT
 from lgcodec.models.interface import TOTAL
 
-FAR = 1e3  # of an edge beyond all others
+FAR = 1e2  # of an edge beyond all others; log_ndtr has gradients down to -46000 scales
 
 
 class Normals:
@@ -72,7 +72,8 @@ class Normals:
         turned = low + high > 0  # where differences are of small numbers
         low, high = torch.where(turned, -high, low), torch.where(turned, -low, high)
         low, high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
-        log = torch.logsumexp(self.log_weight + high + torch.log(-torch.expm1(low - high)), dim=-1)
+        apart = (low - high).clamp(max=-1e-4)  # so much at least, but for rounding of large numbers
+        log = torch.logsumexp(self.log_weight + high + torch.log(-torch.expm1(apart)), dim=-1)
         if torch.is_grad_enabled():
             return -log
         return -torch.log((1 - levels / TOTAL) * log.exp() + 1 / TOTAL)
