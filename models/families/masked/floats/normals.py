@@ -62,9 +62,9 @@ class Normals:
         result: Tensor = (self.log_weight.exp() * each).sum(-1)
         return result
 
-    def pixel_nats(self, x: Tensor, levels: int) -> Tensor:
+    def pixel_nats(self, x: Tensor, levels: int, least: float = 1 / TOTAL) -> Tensor:
         """Of pixels int64, each a cell of 1 / levels between -1/2 and 1/2, the first and last one as far as there are
-        numbers. A table leaves something to each; not so in training, as gradients would not reach what is far out.
+        numbers. least: what a table leaves to each; with 0, gradients reach what is far out, too.
         """
         edges = [torch.where(at, end, (x + i) / levels - 0.5)
                  for at, end, i in ((x == 0, -FAR, 0), (x == levels - 1, FAR, 1))]  # fmt: skip
@@ -74,9 +74,7 @@ class Normals:
         low, high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
         apart = (low - high).clamp(max=-1e-4)  # so much at least, but for rounding of large numbers
         log = torch.logsumexp(self.log_weight + high + torch.log(-torch.expm1(apart)), dim=-1)
-        if torch.is_grad_enabled():
-            return -log
-        return -torch.log((1 - levels / TOTAL) * log.exp() + 1 / TOTAL)
+        return -torch.log((1 - levels * least) * log.exp() + least) if least else -log
 
     def pixels(self, levels: int) -> Tensor:
         """Pixels that were drawn, int64."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - as the field calls it
 from lgcodec.models.families.masked.floats.graph import FloatGraph, Means, bits, drawn
 from lgcodec.models.families.masked.floats.normals import Normals
 from lgcodec.models.families.masked.network import FIRST, SAMPLES, Graph
+from lgcodec.models.interface import TOTAL
 
 TYPICAL = 140.0  # nats of a picture
 
@@ -199,13 +200,16 @@ class Clusters(Mixture):
         self.begun.fill_(True)
 
     def nats_of_each(self, x: Tensor) -> Tensor:
-        """-log p(x | k), [B, K]: what black pixels take, and what others take beyond."""
+        """-log p(x | k), [B, K]: what black pixels take, and what others take beyond. In training as of densities: a
+        picture that a table would call impossible under all components belongs to the nearest one, and moves it.
+        """
+        least = 0.0 if torch.is_grad_enabled() else 1 / TOTAL
         levels, K = self.likelihood.graph.levels, self.posterior.graph.levels
         given = torch.eye(K)
         out = self.likelihood(given.new_zeros(K, x.shape[1]).long(), given=given).movedim(0, 1)  # [units, K, 2]
-        black = Normals(out).pixel_nats(x.new_zeros(x.shape[1], 1), levels)
+        black = Normals(out).pixel_nats(x.new_zeros(x.shape[1], 1), levels, least)
         rows, units = x.nonzero(as_tuple=True)
-        others = Normals(out.index_select(0, units)).pixel_nats(x[rows, units, None], levels)
+        others = Normals(out.index_select(0, units)).pixel_nats(x[rows, units, None], levels, least)
         beyond = others - black.index_select(0, units)
         return black.sum(0) + black.new_zeros(len(x), K).index_add(0, rows, beyond)
 
