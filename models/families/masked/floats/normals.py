@@ -12,7 +12,7 @@ from lgcodec.models.entropy.cells import RATIO_UNIT
 from lgcodec.models.families.masked.network import RATIO_LIMIT
 from lgcodec.models.interface import TOTAL
 
-FAR = 1e2  # of an edge beyond all others; log_ndtr has gradients down to -46000 scales
+FAR = 3e4  # scales; below -46340, log_ndtr has no gradient
 
 
 class Normals:
@@ -67,8 +67,8 @@ class Normals:
         numbers. least: what a table leaves to each; with 0, gradients reach what is far out, too.
         """
         edges = [torch.where(at, end, (x + i) / levels - 0.5)
-                 for at, end, i in ((x == 0, -FAR, 0), (x == levels - 1, FAR, 1))]  # fmt: skip
-        low, high = ((e[..., None] - self.mean) * torch.exp(self.ratio) for e in edges)
+                 for at, end, i in ((x == 0, -1e2, 0), (x == levels - 1, 1e2, 1))]  # fmt: skip
+        low, high = (((e[..., None] - self.mean) * torch.exp(self.ratio)).clamp(-FAR, FAR) for e in edges)
         turned = low + high > 0  # where differences are of small numbers
         low, high = torch.where(turned, -high, low), torch.where(turned, -low, high)
         low, high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
