@@ -490,11 +490,11 @@ def test_files_of_own_weights(name: str, tmp_path: Path) -> None:
 
 
 def page_of_text() -> np.ndarray:
-    """Slanted, with rough edges: bool [300, 400]."""
+    """Large letters, slanted, with rough edges: bool [300, 400]."""
     sheet = Image.new("L", (400, 300), 255)
-    for y in range(10, 280, 24):
+    for y in range(10, 280, 44):
         words = "".join(chr(97 + (y * i * i + 7 * i) % 26) if i % 6 else " " for i in range(1, 40))
-        ImageDraw.Draw(sheet).text((12, y), words, fill=0, font=ImageFont.load_default(16))
+        ImageDraw.Draw(sheet).text((12, y), words, fill=0, font=ImageFont.load_default(32))
     noise = np.random.default_rng(0).normal(128, 25, (300, 400))
     turned: np.ndarray = np.asarray(sheet.rotate(0.7, Image.Resampling.BICUBIC, fillcolor=255))
     return turned > noise
@@ -502,7 +502,7 @@ def page_of_text() -> np.ndarray:
 
 def test_pages_of_text_go_by_their_own_model() -> None:
     """Without being asked to, in fewer bytes than CCITT G4 and PNG; parts of them come back, too."""
-    page = page_of_text()[:100]  # of all of it, contexts would learn enough
+    page = page_of_text()
     g4, png = io.BytesIO(), io.BytesIO()
     Image.fromarray(page).save(g4, "TIFF", compression="group4")
     Image.fromarray(page).save(png, "PNG", optimize=True)
