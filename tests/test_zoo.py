@@ -103,7 +103,9 @@ def test_classes_are_an_adaptation(tmp_path: Path) -> None:
     assert model.choices == [bytes([i]) for i in range(10)]
     pictures = codec.sample(40, (7, 7), label=3)
     assert not np.array_equal(pictures, codec.sample(40, (7, 7)))
-    data = file_of(model, np.concatenate(pictures))
+    with mock.patch("lgcodec.coding.explicit.push_program", wraps=explicit.push_program) as calls:
+        data = file_of(model, np.concatenate(pictures))
+    assert calls.call_count == 12  # each choice, of all squares that it is tried on at once, and the file
     assert container.read(data).header.model.adaptation == b"\3"
     assert np.array_equal(codec.decompress(data), np.concatenate(pictures))
     few = pictures[:10]
