@@ -228,7 +228,8 @@ class FloatGraph(nn.Module):
             a.transpose(1, 2) if ok and j != SAMPLES else self._near(a, masks.sources[i, j], masks.of[i, j])
             for ok, j, a in zip(is_here, node.inputs, inputs, strict=True)
         ]
-        by_unit = torch.cat(rows, dim=-1).transpose(0, 1)  # [units, B, inputs]
+        whole = torch.cat(rows, dim=-1) if len(rows) > 1 else rows[0]
+        by_unit = whole.transpose(0, 1)  # [units, B, inputs]
         weight, bias = self.weights[str(i)], self.biases[str(i)].view(-1, 1, node.channels)
         each = weight.view(len(by_unit), 1, node.channels, -1)
         # products of matrices with one column are slower, there and back
