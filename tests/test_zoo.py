@@ -657,9 +657,10 @@ def test_graphs_that_need_too_much_are_refused(monkeypatch: pytest.MonkeyPatch) 
         next(iter(Program(schedule(g), [(1, 1000, 2)]).steps()))
 
 
-def test_an_order_is_data() -> None:
+@pytest.mark.parametrize("name", ["order_agnostic", "nade"])
+def test_an_order_is_data(name: str) -> None:
     """The same weights in another order: the net was told that what it does not know is zero."""
-    a, b = (graph("order_agnostic", (5, 4), number) for number in (0, 1))
+    a, b = (graph(name, (5, 4), number) for number in (0, 1))
     net = net_of(a)
     x = pictures(a, 5, 4)
     bits = []

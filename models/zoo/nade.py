@@ -25,5 +25,5 @@ def graph(number: int = 0, shape: tuple[int, int] = DIGIT, hidden: int = 500) ->
 
 
 SYSTEM = System(
-    "NADE, 500 hidden", graph, "bits", published="88.33 nats (Larochelle & Murray 2011)", batch=100, minutes=30,
+    "NADE, 500 hidden", graph, "bits", published="88.33 nats (Larochelle & Murray 2011)", batch=25, minutes=40,
 )  # fmt: skip
