@@ -176,7 +176,8 @@ def _answers(requests: dict[int, Request], chain: bool) -> Iterator[tuple[int, A
 def _at_once(model: ImageModel, items: Sequence[Any]) -> int:
     """How many items, tiles or their streams, one call is given: of small ones as many as `batch` large ones have
     rows."""
-    (_, rows, columns), (width, height) = np.max([item.shape for item in items], axis=0).tolist(), model.tile
+    rows, columns = (max(int(item.shape[axis]) for item in items) for axis in (1, 2))
+    width, height = model.tile
     area = max(columns, width) * -(-rows // model.unit) * model.unit
     return model.batch * max(1, width * height // area)
 
