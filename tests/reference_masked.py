@@ -201,7 +201,7 @@ class Decoder:
         heads = {
             "bernoulli": [(-1023, 1023)],
             "categorical": n * [(-4095, 4095)],
-            "normal": [(-1023, 1023), (0, 95)],
+            "normal": (K - 1) * [(-4095, 4095)] + K * [(-1023, 1023)] + K * [(0, 95)],
             "shift": [(-(self.config["levels"] // 2), self.config["levels"] // 2)],
             "mixture": K * [(-4095, 4095)] + K * [(-32767, 32767)] + K * [(0, 160)],
         }
@@ -268,15 +268,18 @@ class Decoder:
         K, A = self.config["components"], self.config["levels"]
         if v in (0, A):
             return TOTAL if v else 0
-        if self.config["head"] == "normal":
-            edges, normal, precision = (self.tensors[f"table.{name}"] for name in ("edges", "normal", "precision"))
-            t = ((edges[v - 1] - 256 * o[0]) * precision[o[1]] >> 14) + (1 << 19)
-            i, f = divmod(clip(t, 0, (1 << 20) - 1), 1 << 10)
-            return v + ((TOTAL - A) * (normal[i] + ((normal[i + 1] - normal[i]) * f >> 10)) >> 24)
-        share = [self.E[min(max(o[:K]) - a, 383)] for a in o[:K]]
+        M, logits = 0, [0, *o[: K - 1]] if self.config["head"] == "normal" else o[:K]
+        share = [self.E[min(max(logits) - a, 383)] for a in logits]
         weight = [(a << 16) // sum(share) for a in share]
         weight[0] += (1 << 16) - sum(weight)
-        M, table = 0, self.tensors["table.sigmoid"]
+        if self.config["head"] == "normal":
+            edges, normal, precision = (self.tensors[f"table.{name}"] for name in ("edges", "normal", "precision"))
+            for j in range(K):
+                t = ((edges[v - 1] - 256 * o[K - 1 + j]) * precision[o[2 * K - 1 + j]] >> 14) + (1 << 19)
+                i, f = divmod(clip(t, 0, (1 << 20) - 1), 1 << 10)
+                M += weight[j] * (normal[i] + ((normal[i + 1] - normal[i]) * f >> 10))
+            return v + ((TOTAL - A) * (M >> 16) >> 24)
+        table = self.tensors["table.sigmoid"]
         for j in range(K):
             mean, scale = 64 * (A // 2) + o[K + j], self.tensors["table.inverse"][o[2 * K + j]]
             i, f = divmod(clip((64 * v - 32 - mean) * scale + (1 << 24), 0, (1 << 25) - 1), 1 << 14)

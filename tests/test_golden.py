@@ -16,7 +16,7 @@ from lgcodec import Codec, colour, container, inspect, plain, readers, sets
 from lgcodec.container import Header
 from lgcodec.fields import Reader
 from lgcodec.image import MODES
-from lgcodec.models import registry
+from lgcodec.models import registry, weights
 from lgcodec.models.families.masked import network as masked
 from lgcodec.models.interface import OWN
 
@@ -123,6 +123,15 @@ def test_golden_files_cover_the_format() -> None:
     chained = [header.content.chain for name, header in tiled.items() if name.startswith("set-") and header.is_chained]
     assert [chain.length > 0 for chain in chained] == [True, False, False]
     assert any(header.is_chained for name, header in found.items() if "/" not in name)
+
+
+def test_heads_of_golden_files() -> None:
+    """Files by own weights of the masked family are of bits, and of cells: of latents, and of pixels."""
+    named = {header.model.digest for header in headers().values() if header.model is not None}
+    own = [weights.read(path.read_bytes(), path.stem) for path in GOLDEN.glob("*.safetensors")]
+    graphs = [w.config for w in own if w.digest()[:16] in named and w.family == "masked"]
+    kinds = {(name, part["head"]) for g in graphs for name, part in ({"": g} if "head" in g else g).items()}
+    assert kinds >= {("", "bernoulli"), ("prior", "normal"), ("posterior", "normal"), ("likelihood", "normal")}
 
 
 def test_adaptations_of_golden_files_cover_the_format(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,13 @@ class Tables:
         sigmoid = self.sigmoid.astype(np.int64)
         return np.stack([sigmoid, np.diff(sigmoid, append=0)], axis=1).reshape(-1)
 
+    def weights(self, logit: Int) -> Int:
+        """A softmax. logit: int64 [K, n] in 1/32 -> int64 [K, n], sums to 2**16."""
+        share = self.exponential[np.minimum(logit.max(axis=0) - logit, len(self.exponential) - 1)].astype(np.int64)
+        weight: Int = (share << WEIGHT_BITS) // share.sum(axis=0)
+        weight[0] += (1 << WEIGHT_BITS) - weight.sum(axis=0)
+        return weight
+
     @classmethod
     def make(cls) -> Tables:
         """For training's export alone."""
@@ -115,12 +122,9 @@ class Mixture:
         """logit [K, n] in 1/32; mean [K, n] in 1/64; log_scale [K, n] in 1/16 from -4, 0..160. counts: None for one
         stream.
         """
-        last = len(tables.exponential) - 1
-        share = tables.exponential[np.minimum(logit.max(axis=0) - logit, last)].astype(np.int64)
-        weight = (share << WEIGHT_BITS) // share.sum(axis=0)
-        weight[0] += (1 << WEIGHT_BITS) - weight.sum(axis=0)
         counts = np.array([logit.shape[1]]) if counts is None else counts
-        return cls(tables, weight, mean, tables.inverse[log_scale].astype(np.int64), size, origin, counts, edges)
+        inverse = tables.inverse[log_scale].astype(np.int64)
+        return cls(tables, tables.weights(logit), mean, inverse, size, origin, counts, edges)
 
     def part(self, rows: slice) -> Mixture:
         weight, mean, inverse = self.weight[:, rows], self.mean[:, rows], self.inverse[:, rows]

@@ -61,9 +61,11 @@ class Build:
         """The last node has a logit for each level."""
         return self._graph(levels, "categorical", 1)
 
-    def normal(self, bits: int) -> Graph:
-        """The last node has mean and precision of a sample, a latent that is one of 2**bits cells."""
-        return self._graph(1 << bits, "normal", 1)
+    def normal(self, bits: int, components: int = 1) -> Graph:
+        """The last node has the parameters of so many normals, of a sample that is one of 2**bits cells: a latent, or a
+        grey pixel of 8 bits. These are a logit for each but the first, then means, then precisions.
+        """
+        return self._graph(1 << bits, "normal", components)
 
     def shift(self) -> Graph:
         """The last node has a shift of each grey sample: a step of a flow."""

@@ -15,11 +15,13 @@ from lgcodec.models.zoo.build import DIGIT, GIVEN, Build
 BITS = 12  # of a latent's cell
 
 
-def posterior(shape: tuple[int, int] = DIGIT, hidden: int = 400, latents: int = 20, depth: int = 1) -> Graph:
-    """Each latent given the picture alone: one step."""
+def posterior(
+    shape: tuple[int, int] = DIGIT, hidden: int = 400, latents: int = 20, depth: int = 1, mixed: int = 1
+) -> Graph:
+    """Each latent given the picture alone: one step. mixed: so many normals."""
     g = Build((1, latents), np.zeros(latents, np.int32), math.prod(shape), {"hidden": np.zeros(hidden, np.int32)})
-    g.add("dense", [_hidden(g, depth)], 2)
-    return g.normal(BITS)
+    g.add("dense", [_hidden(g, depth)], 3 * mixed - 1)
+    return g.normal(BITS, mixed)
 
 
 def graph(

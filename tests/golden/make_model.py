@@ -1,7 +1,8 @@
 """Makes golden files of the causal and the masked family: `python tests/golden/make_model.py NAME...`. See README.md.
 
 The models are tiny ones of random weights, so that the files outlive every training: `tiny`, and `classes`, which has
-all that is optional but learning. The shipped ones have that. `bits` and `kinds` are of the masked family.
+all that is optional but learning. The shipped ones have that. `bits` and `kinds` are of the masked family, `normals`
+one with latents and pixels that are mixtures of normals.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal.floats import Causal, export
 from lgcodec.models.families.masked.floats import export as masked_export
 from lgcodec.models.families.masked.floats import graph as masked_floats
+from lgcodec.models.families.masked.floats.objectives import Latents
 from lgcodec.models.weights import Weights
-from lgcodec.models.zoo.build import Build, raster
+from lgcodec.models.zoo.build import GIVEN, SAMPLES, Build, raster
 
 TINY = causal.Config(width=16, depth=2, hidden=16, components=2, rows=3, left=4, reach=4, limit=1023)
 CLASSES = replace(TINY, width=8, depth=1, hidden=8, rows=2, context=3, grid=1, classes=3)
@@ -112,10 +114,30 @@ def kinds_weights() -> Made:
     return written(masked_export.export(net, {}))
 
 
+def normals_weights() -> Made:
+    """Of the masked family, for grey pictures: latents of a prior, the second given the first, and then the pixels."""
+    torch.manual_seed(24)
+    order, pixels = np.arange(2, dtype=np.int32), np.zeros(30, np.int32)
+    prior, posterior, likelihood = Build((1, 2), order), Build((1, 2), order, 30), Build((6, 5), pixels, 2)
+    prior.add("dense", [SAMPLES], 8)
+    posterior.add("dense", [GIVEN, SAMPLES], 8)
+    likelihood.add("dense", [GIVEN], 5)
+    model = Latents(prior.normal(6, 3), posterior.normal(6, 3), likelihood.normal(8, 2), 1)
+    for p in model.parameters():
+        p.data += 0.3 * torch.randn_like(p)
+    return written(masked_export.export_latents(model, {}))
+
+
 def coded_bits(model: str, seed: int) -> Made:
     image = np.random.default_rng(seed).random((13, 5)) < 0.3
     with model_alone():
         return kept(Codec(HERE / model).compress(image), image)
+
+
+def coded_normals() -> Made:
+    image = picture(13, 5, 25)[..., 1]
+    with model_alone():
+        return kept(Codec(HERE / "normals.safetensors", origin="none").compress(image), image)
 
 
 OF_CLASSES = HERE / "classes.safetensors"
@@ -136,6 +158,8 @@ CASES: dict[str, Callable[[], Made]] = {  # some tiles are cut to one column or 
     "masked-bits": lambda: coded_bits("bits.safetensors", 23),
     "kinds": kinds_weights,
     "masked-kinds": lambda: coded_bits("kinds.safetensors", 25),
+    "normals": normals_weights,
+    "masked-normals": coded_normals,
     "model-best-adapted": lambda: coded(picture(6, 9, 9), 2, (9, 6), "best", adapted=True),
 }
 

@@ -42,9 +42,8 @@ def by_moment(scores: Tensor, moment: Tensor) -> Tensor:
 @torch.no_grad()
 def latents(model: Latents, x: Tensor) -> Tensor:
     """The means of the posterior's normal latents, [B, latents]. x: int64 [B, units]."""
-    given = model.likelihood.seen[x]
-    means: Tensor = model.posterior(given.new_zeros(len(x), model.likelihood.graph.given), given=given)[..., 0]
-    return means
+    _, posterior = model.draw(x, 1)
+    return posterior.expected()
 
 
 def by_classes(net: FloatGraph, x: Tensor) -> Tensor:

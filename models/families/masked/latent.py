@@ -5,9 +5,9 @@
     prior       a picture of latents, given nothing; without a graph all cells are as likely, which is standard normal
 
 A latent is a cell of the normal distribution, or one of a few categories, or a bit: then the likelihood is given a
-number for each category, 1 for the one that it is. All three may be autoregressive. A prior that is is what others call
-an inverse autoregressive flow in the posterior (Chen et al. 2017, section 3.2); a likelihood that sees pixels makes a
-PixelVAE of it, or a lossy autoencoder.
+number for each category, 1 for the one that it is. A cell may be said by a mixture of normals. All three may be
+autoregressive. A prior that is is what others call an inverse autoregressive flow in the posterior (Chen et al. 2017,
+section 3.2); a likelihood that sees pixels makes a PixelVAE of it, or a lossy autoencoder.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Latents:
             fits = fits and prior.head == posterior.head
         else:
             fits = fits and math.isqrt(posterior.levels) ** 2 == posterior.levels
-        if not fits or likelihood.head == "normal":
+        if not fits or not likelihood.is_of_pixels:
             raise ModelError("masked model: prior, posterior and likelihood do not fit together")
 
     def graph(self, name: str) -> Graph:

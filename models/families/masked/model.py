@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.flow import Flow, FlowTiles
 from lgcodec.models.families.masked.latent import Latents, LatentTiles
 from lgcodec.models.families.masked.network import Graph, Network
@@ -23,6 +24,8 @@ def load(weights: Weights, machine: Machine) -> ImageModel:
     if "flow" in weights.config:
         return load_flow(weights, machine)
     network = Network.of(weights)
+    if not network.graph.is_of_pixels:
+        raise ModelError("masked model: a graph that says nothing of pixels")
     schedule = Schedule(network, machine.executor)
 
     def program(shapes: Sequence[Shape], adaptation: bytes) -> Program:

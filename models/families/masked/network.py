@@ -210,6 +210,11 @@ class Graph:
         config = {name: getattr(self, name) for name in self.NAMES}
         return {**config, "shape": list(self.shape), "nodes": [node.written() for node in self.nodes]}
 
+    @property
+    def is_of_pixels(self) -> bool:
+        """Whether its samples can be a picture's."""
+        return self.head != "shift" and self.levels <= 256
+
     def named(self, i: int) -> str | None:
         """The name of a node's degrees; None for what is always known."""
         return self.order if i == SAMPLES else None if i < FIRST else self.nodes[i - FIRST].degrees
@@ -256,11 +261,12 @@ class Graph:
 
     def head_ends(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The same of what the head takes of a sample."""
+        K = self.components
         high = {
             "bernoulli": [LOGIT_LIMIT],
             "categorical": [SOFTMAX_LIMIT] * self.levels,
-            "mixture": np.repeat([SOFTMAX_LIMIT, MEAN_LIMIT, SCALE_LIMIT], self.components),
-            "normal": [NORMAL_LIMIT, RATIO_LIMIT],
+            "mixture": np.repeat([SOFTMAX_LIMIT, MEAN_LIMIT, SCALE_LIMIT], K),
+            "normal": np.repeat([SOFTMAX_LIMIT, NORMAL_LIMIT, RATIO_LIMIT], [K - 1, K, K]),
             "shift": [self.levels // 2],
         }[self.head]
         ends = np.array(high, np.int32)
@@ -376,7 +382,7 @@ class Tables:
 @dataclass(frozen=True)
 class Network:
     """The integers of one model, checked. layers, entries: of the nodes that have a layer or a table; cells: of normal
-    samples.
+    samples, be they latents or pixels.
     """
 
     graph: Graph

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.models.entropy import program
-from lgcodec.models.entropy.cells import Posterior
+from lgcodec.models.entropy.cells import Normals, Posterior
 from lgcodec.models.entropy.mixture import Mixture
 from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.network import (
@@ -387,7 +387,11 @@ def distribution(network: Network, out: Int, counts: Int) -> Distribution:
     if graph.head == "categorical":
         return Table(softmax(tables.mixtures.exponential, out), counts)
     if network.cells is not None:
-        return Posterior(network.cells, out[:, 0], out[:, 1], counts)
+        logit, mean, ratio = np.split(out.T, [K - 1, 2 * K - 1])
+        if K == 1:
+            return Posterior(network.cells, mean[0], ratio[0], counts)
+        weight = tables.mixtures.weights(np.concatenate([np.zeros((1, n), np.int64), logit]))
+        return Normals(network.cells, mean, ratio, counts, weight)
     logit, mean, scale = (np.ascontiguousarray(a.T) for a in (out[:, :K], out[:, K : 2 * K], out[:, 2 * K :]))
     return Mixture.of(tables.mixtures, logit, mean + 64 * (graph.levels // 2), scale, graph.levels, 0, counts)
 

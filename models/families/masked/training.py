@@ -23,7 +23,7 @@ from lgcodec.models.errors import ModelError
 from lgcodec.models.families.masked.features import by_classes
 from lgcodec.models.families.masked.floats.export import export, export_flow, export_latents
 from lgcodec.models.families.masked.floats.graph import FloatGraph, Masks, bits
-from lgcodec.models.families.masked.floats.objectives import Bits, Flow, Latents, Mixture
+from lgcodec.models.families.masked.floats.objectives import Bits, Clusters, Flow, Latents, Mixture
 from lgcodec.models.families.masked.model import load
 from lgcodec.models.families.masked.network import FIRST, Graph
 from lgcodec.models.interface import ExplicitCoding
@@ -133,14 +133,16 @@ def information(model: Latents, x: NDArray[np.uint8]) -> list[float | None]:
     torch.manual_seed(SEED)
     least = model.information()
     most = model.terms(torch.from_numpy(x.reshape(len(x), -1).astype(np.int64)))[0].sum(1).mean().item()
-    return [None if least is None else round(least, 2), round(most, 2)]
+    return [None if least is None else round(max(0.0, least), 2), round(most, 2)]
 
 
 def optimisers(model: Trained, peak: float, decay: float) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the windows' and cells' matrices but the last one's, AdamW for all else; each with its peak rate."""
+    """Muon for the windows' and cells' matrices but the last one's, AdamW for all else, lone numbers among it; each
+    with its peak rate.
+    """
     nets = [module for module in model.modules() if isinstance(module, FloatGraph)]
     nodes = [(net, i, node) for net in nets for i, node in enumerate(net.graph.nodes[:-1], FIRST)]
-    hidden = [net.weights[str(i)] for net, i, node in nodes if node.kind in ("window", "cell")]
+    hidden = [w for net, i, node in nodes if node.kind in ("window", "cell") and (w := net.weights[str(i)]).numel() > 1]
     ids = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in ids]
     result: list[tuple[torch.optim.Optimizer, float]] = [
@@ -157,7 +159,8 @@ def build(system: zoo.System, graph: Graph, seed: int) -> tuple[Trained, list[Ma
         prior = None if system.prior is None else system.prior()
         options: dict[str, Any] = system.objective
         posterior = system.posterior(graph.shape)
-        kind = {"normal": Latents, "bernoulli": Bits, "categorical": Mixture}[posterior.head]
+        mixture = Mixture if graph.head == "bernoulli" else Clusters
+        kind = {"normal": Latents, "bernoulli": Bits, "categorical": mixture}[posterior.head]
         return kind(prior, posterior, graph, seed, **options), []
     if system.flow is not None:
         return Flow(system.flow(graph.shape), graph, seed), []

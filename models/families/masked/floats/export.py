@@ -23,7 +23,7 @@ def export_latents(model: Latents, card: dict[str, Any]) -> Weights:
     """The integers of trained graphs."""
     model.finish()
     nets = {"prior": model.prior, "posterior": model.posterior, "likelihood": model.likelihood}
-    parts = {name: export(net, {}) for name, net in nets.items() if net is not None}
+    parts = {name: export(net, {}, of_latents=name != "likelihood") for name, net in nets.items() if net is not None}
     work = sum(part.card["multiply_adds"] for part in parts.values())
     return joined(parts, {**card, "multiply_adds": work})
 
@@ -37,18 +37,19 @@ def export_flow(model: Flow, card: dict[str, Any], x: Tensor | None = None) -> W
 
 
 def export(
-    net: FloatGraph, card: dict[str, Any], graph: Graph | None = None, means: Means | None = None
-) -> Weights:
+    net: FloatGraph, card: dict[str, Any], graph: Graph | None = None, means: Means | None = None, *,
+    of_latents: bool = False,
+) -> Weights:  # fmt: skip
     """The integers of a trained net. graph: in another order than its own. means: of its nodes, as `FloatGraph.means`
     gives them: dense layers, whose rounded weights are so many that they move what all pictures have in common, are
-    exact there.
+    exact there. of_latents: what normal samples are, if not pixels.
     """
     graph = graph or net.graph
     masks = Masks(graph, torch.device("cpu"))
     tensors: dict[str, NDArray[Any]] = {f"degrees.{name}": a for name, a in graph.degrees.items()}
     tensors |= Tables.make().tensors()
     if graph.head == "normal":
-        cells = Cells.make(graph.levels.bit_length() - 1)
+        cells = Cells.make(graph.levels.bit_length() - 1) if of_latents else Cells.even(graph.levels, ONE)
         tensors |= {f"table.{name}": getattr(cells, name) for name in CELLS}
     for i, node in enumerate(graph.nodes, FIRST):
         is_last = node is graph.nodes[-1]

@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - as the field calls it
 
 from lgcodec.models.entropy import mixture
 from lgcodec.models.entropy.cells import LATENT_UNIT, RATIO_UNIT
+from lgcodec.models.families.masked.floats.normals import Normals
 from lgcodec.models.families.masked.network import (
     FIRST,
     GIVEN,
@@ -133,6 +134,7 @@ class FloatGraph(nn.Module):
                 inputs, outputs = len(graph.inputs_limit(i)), len(graph.ends(i)[0])
                 gain = 0.1 if node is graph.nodes[-1] else 1.0
                 drawn = torch.randn(outputs, inputs, generator=generator)
+                drawn = drawn if drawn.numel() > 1 else torch.ones(1, 1)  # the identity
                 self.weights[str(i)] = nn.Parameter(gain * inputs**-0.5 * drawn)
                 self.biases[str(i)] = nn.Parameter(torch.zeros(outputs))
             if node.kind == "table":
@@ -141,6 +143,9 @@ class FloatGraph(nn.Module):
             K = graph.components
             last = self.biases[str(len(graph.nodes) + FIRST - 1)].data.view(-1, 3 * K)
             last[:, K : 2 * K], last[:, 2 * K :] = torch.linspace(-1, 1, K), 3.0
+        if graph.head == "normal" and (K := graph.components) > 1:
+            last = self.biases[str(len(graph.nodes) + FIRST - 1)].data.view(-1, 3 * K - 1)
+            last[:, K - 1 : 2 * K - 1] = torch.linspace(-0.5, 0.5, K)
         self.dropout = 0.0  # share of the samples that are not seen, in training
         self.origin = 0.0  # what is given counts from here on, as parameters see it
         self.marginal = False  # pictures without a class are those of any, in training
@@ -189,10 +194,10 @@ class FloatGraph(nn.Module):
         return arrays
 
     def _seen(self, x: Tensor) -> Tensor:
-        if self.graph.head == "normal":
-            return 2 * x
         if not x.is_floating_point():
             return self.seen[x]
+        if self.graph.head == "normal":  # latents
+            return 2 * x
         seen = 2 * x / (self.graph.levels - 1) - 1
         return seen + (self.seen[x.detach().round().long()] - seen.detach())
 
@@ -362,7 +367,8 @@ def _scales(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         row = np.repeat([mixture.LOGIT_UNIT, mixture.MEAN_UNIT * graph.levels / 2, mixture.LOG_SCALE_UNIT], K)
         return row, np.repeat([0.0, 0.0, 4.0 * mixture.LOG_SCALE_UNIT], K)
     if graph.head == "normal":
-        return np.array([float(LATENT_UNIT), RATIO_UNIT]), np.zeros(2)
+        row = np.repeat([float(mixture.LOGIT_UNIT), LATENT_UNIT, RATIO_UNIT], [K - 1, K, K])
+        return row, np.zeros(len(row))
     unit = {"bernoulli": LOGIT_UNIT, "categorical": mixture.LOGIT_UNIT, "shift": graph.levels / 2}[graph.head]
     size = len(graph.head_ends()[0])
     return np.full(size, float(unit)), np.zeros(size)
@@ -374,9 +380,18 @@ def bits(graph: Graph, out: Tensor, x: Tensor) -> Tensor:
         nats = F.softplus(out[..., 0]) - x * out[..., 0]
     elif graph.head == "categorical":
         nats = F.cross_entropy(out.movedim(-1, 1), x, reduction="none")
+    elif graph.head == "normal":
+        nats = Normals(out).pixel_nats(x, graph.levels)
     else:
         nats = _mixture_nats(graph, out, x.float())
     return nats / math.log(2)
+
+
+def drawn(graph: Graph, out: Tensor) -> Tensor:
+    """Pixels int64 [B, units] as the head, bits or normals, says them."""
+    if graph.head == "normal":
+        return Normals(out).pixels(graph.levels)
+    return torch.bernoulli(torch.sigmoid(out[..., 0])).long()
 
 
 def _mixture_nats(graph: Graph, out: Tensor, x: Tensor) -> Tensor:

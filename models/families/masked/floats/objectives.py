@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as the field calls it
 
-from lgcodec.models.entropy.cells import RATIO_UNIT
-from lgcodec.models.families.masked.floats.graph import FloatGraph, Means, bits
-from lgcodec.models.families.masked.network import FIRST, RATIO_LIMIT, SAMPLES, Graph
+from lgcodec.models.families.masked.floats.graph import FloatGraph, Means, bits, drawn
+from lgcodec.models.families.masked.floats.normals import Normals
+from lgcodec.models.families.masked.network import FIRST, SAMPLES, Graph
+from lgcodec.models.interface import TOTAL
 
 TYPICAL = 140.0  # nats of a picture
 
@@ -29,7 +30,6 @@ class Flow(nn.Module):
         """Bits of each picture's samples, [B, units], in the order of z. x: int64 [B, units]."""
         graph, (*_, z) = self.prior.graph, self._run(x)
         return bits(graph, self.prior(z), z if graph.head == "mixture" else z.round().long())
-
 
     def _run(self, x: Tensor) -> Iterator[Tensor]:
         """x, and what each step makes of it, as floats."""
@@ -70,24 +70,25 @@ class Latents(nn.Module):
         if posterior.head == "normal":
             self.posterior.origin = -1.0  # black: most pixels of most pictures, which would move all units together
         self.warm_up, self.step = warm_up, 0
+        self.degree: Tensor
+        self.register_buffer("degree", torch.from_numpy(posterior.degree(SAMPLES)), persistent=False)
 
-    def draw(self, x: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents of each picture, their posterior's means and log precisions, each [B samples, latents]; those of a
-        picture one after the other.
+    def draw(self, x: Tensor, samples: int) -> tuple[Tensor, Normals]:
+        """Latents of each picture, [B samples, latents], those of a picture one after the other, and their posterior;
+        degree by degree.
         """
-        given = self.likelihood.seen[x]
-        out = self.posterior(given.new_zeros(len(x), self.likelihood.graph.given), given=given)
-        mean, ratio = _normal(out.repeat_interleave(samples, 0))
-        return mean + torch.randn_like(mean) * torch.exp(-ratio), mean, ratio
+        steps = self.degree.unique()
+        each = samples if len(steps) == 1 else 1  # draws of what does not depend on a draw
+        given = self.likelihood.seen[x].repeat_interleave(samples // each, 0)
+        z = given.new_zeros(len(x) * samples, len(self.degree))
+        for t in steps:
+            q = Normals(self.posterior(z[::each], given=given).repeat_interleave(each, 0))
+            z = torch.where(self.degree == t, q.draw(), z)
+        return z, q
 
-    def nats(self, x: Tensor, z: Tensor, mean: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    def nats(self, x: Tensor, z: Tensor, q: Normals) -> tuple[Tensor, Tensor]:
         """log q(z) - log p(z) of each latent that was drawn, [B samples, latents], and -log p(x|z), [B samples]."""
-        nats = ratio - ((z - mean) * torch.exp(ratio)) ** 2 / 2
-        if self.prior is None:
-            nats = nats + z**2 / 2
-        else:
-            m, r = _normal(self.prior(z))
-            nats = nats + ((z - m) * torch.exp(r)) ** 2 / 2 - r
+        nats = q.log(z) - (-(z**2) / 2 if self.prior is None else Normals(self.prior(z)).log(z))
         x = x.repeat_interleave(len(z) // len(x), 0)
         return nats, bits(self.likelihood.graph, self.likelihood(x, given=2 * z), x).sum(1) * math.log(2)
 
@@ -105,8 +106,8 @@ class Latents(nn.Module):
         """`bound` of `samples` draws, whose gradients reach the posterior through the latents alone, by the square of
         their weights: the same on average, and the less noisy the tighter the bound (Tucker et al. 2019, IWAE-DReG).
         """
-        z, mean, ratio = self.draw(x, self.samples)
-        nats, likelihood = self.nats(x, z, mean.detach(), ratio.detach())
+        z, q = self.draw(x, self.samples)
+        nats, likelihood = self.nats(x, z, q.fixed())
         weights = (-nats.sum(1) - likelihood).view(len(x), self.samples)
         share = torch.softmax(weights.detach(), dim=1).view(-1, 1)
         if z.requires_grad:
@@ -133,11 +134,9 @@ class Latents(nn.Module):
             return None
         z = torch.randn(n, self.posterior.graph.units(SAMPLES))
         none = z.new_zeros(n, self.likelihood.graph.units(SAMPLES)).long()
-        x = torch.bernoulli(torch.sigmoid(self.likelihood(none, given=2 * z)[..., 0])).long()
-        given = self.likelihood.seen[x]
-        mean, ratio = _normal(self.posterior(none.new_zeros(z.shape), given=given))
-        log_q = ratio - ((z - mean) * torch.exp(ratio)) ** 2 / 2
-        return float((log_q + z**2 / 2).sum(1).mean())
+        x = drawn(self.likelihood.graph, self.likelihood(none, given=2 * z))
+        q = Normals(self.posterior(z, given=self.likelihood.seen[x]))
+        return float((q.log(z) + z**2 / 2).sum(1).mean())
 
     def finish(self) -> None:
         """Computes what was not trained."""
@@ -177,6 +176,72 @@ class Mixture(Latents):
         logits, (last,) = self.components().detach(), self.posterior.weights
         self.posterior.weights[last].data = logits / 2
         self.posterior.biases[last].data = (logits / 2 - F.softplus(logits)).sum(1) + TYPICAL
+
+
+class Clusters(Mixture):
+    """The same of grey pixels, normal ones. Their posterior is no linear one: a net learns to classify by the true one,
+    which is what components learn by (as in expectation-maximisation, of a batch at a time). In other words, of its
+    divergence from the true one: the other way around, a net that is sure of a wrong one stays so.
+    """
+
+    def __init__(self, *graphs: Any, **options: Any) -> None:
+        super().__init__(*graphs, **options)
+        self.begun: Tensor
+        self.register_buffer("begun", torch.tensor(False))
+
+    @torch.no_grad()
+    def begin(self, x: Tensor) -> None:
+        """Each component begins at a picture, so that none is the best one of all pictures, or of none."""
+        K, graph = self.posterior.graph.levels, self.likelihood.graph
+        (weight,) = self.likelihood.weights.values()
+        mean, precision = weight.view(-1, 2, K).unbind(1)  # [units, K]
+        mean.copy_(x[torch.arange(K) % len(x)].T / graph.levels - 0.5)
+        precision.fill_(1.0)
+        self.begun.fill_(True)
+
+    def nats_of_each(self, x: Tensor) -> Tensor:
+        """-log p(x | k), [B, K]: what black pixels take, and what others take beyond. In training as of densities: a
+        picture that a table would call impossible under all components belongs to the nearest one, and moves it.
+        """
+        least = 0.0 if torch.is_grad_enabled() else 1 / TOTAL
+        levels, K = self.likelihood.graph.levels, self.posterior.graph.levels
+        given = torch.eye(K)
+        out = self.likelihood(given.new_zeros(K, x.shape[1]).long(), given=given).movedim(0, 1)  # [units, K, 2]
+        black = Normals(out).pixel_nats(x.new_zeros(x.shape[1], 1), levels, least)
+        rows, units = x.nonzero(as_tuple=True)
+        others = Normals(out.index_select(0, units)).pixel_nats(x[rows, units, None], levels, least)
+        beyond = others - black.index_select(0, units)
+        return black.sum(0) + black.new_zeros(len(x), K).index_add(0, rows, beyond)
+
+    def log_posterior(self, x: Tensor) -> Tensor:
+        """As the net says, [B, K]."""
+        given = self.likelihood.seen[x]
+        return torch.log_softmax(self.posterior(x.new_zeros(len(x), 1), given=given)[:, 0], dim=-1)
+
+    def bound(self, x: Tensor, samples: int = 1) -> Tensor:
+        """-ELBO; of more samples, what it bounds."""
+        if samples == 1:
+            nats, likelihood = self.terms(x)
+            return nats[:, 0] + likelihood
+        nats = self.nats_of_each(x)
+        return math.log(nats.shape[1]) - torch.logsumexp(-nats, dim=1)
+
+    def loss(self, x: Tensor) -> Tensor:
+        if not self.begun:
+            self.begin(x)
+        nats, q = self.nats_of_each(x), self.log_posterior(x)
+        true = torch.log_softmax(-nats.detach(), dim=1)
+        gap = (true.exp() * (true - q)).sum(1)
+        exact = math.log(nats.shape[1]) - torch.logsumexp(-nats, dim=1)
+        return (exact + gap).mean() / (x.shape[1] * math.log(2))
+
+    def terms(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
+        nats, q = self.nats_of_each(x), self.log_posterior(x)
+        share = q.exp()
+        return (share * (q + math.log(q.shape[1]))).sum(1, keepdim=True), (share * nats).sum(1)
+
+    def finish(self) -> None:
+        """Nothing."""
 
 
 class Bits(Latents):
@@ -232,10 +297,3 @@ class Bits(Latents):
         value = cost.mean() / (x.shape[1] * math.log(2))
         gradient = (cost + score).mean() / (x.shape[1] * math.log(2))
         return value.detach() + gradient - gradient.detach()
-
-
-def _normal(out: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and log precision of latents, [B, latents], from [B, latents, 2]. Gradients pass by the ends: a latent as
-    vague as the prior could not come back otherwise."""
-    ratio = out[..., 1]
-    return out[..., 0], ratio + (ratio.clamp(0, RATIO_LIMIT / RATIO_UNIT) - ratio).detach()
