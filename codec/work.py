@@ -167,9 +167,19 @@ def _answers(requests: dict[int, Request], chain: bool) -> Iterator[tuple[int, A
             yield from zip(places, first.answer(same), strict=True)
             continue
         items = [item for request in same for item in request.items]
-        results = iter([result for batch in batches(items, first.model.batch) for result in first.answer(batch)])
+        size = _at_once(first.model, items)
+        results = iter([result for batch in batches(items, size) for result in first.answer(batch)])
         for place, request in zip(places, same, strict=True):
             yield place, [next(results) for _ in request.items]
+
+
+def _at_once(model: ImageModel, items: Sequence[Any]) -> int:
+    """How many items, tiles or their streams, one call is given: of small ones as many as `batch` large ones have
+    rows."""
+    rows, columns = (max(int(item.shape[axis]) for item in items) for axis in (1, 2))
+    width, height = model.tile
+    area = max(columns, width) * -(-rows // model.unit) * model.unit
+    return model.batch * max(1, width * height // area)
 
 
 def run_in_windows(

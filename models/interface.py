@@ -256,7 +256,7 @@ class ImageModel:
     """What `codec/` asks of a model of images.
 
     digest: 32 bytes, SHA-256 of the integers that decide bits. coding: how tiles become streams. stack: makes the
-    stacks of its programs, from words or none. batch: how many tiles one call should be given.
+    stacks of its programs, from words or none. batch: how many of the largest tiles one call should be given.
     planes: C of the tiles it was trained on. tile: width and height of the largest tile it should be given; larger:
     likewise, in images that have many of these, largest first; unit: a tile's sides are multiples of this where the
     image allows.

@@ -212,12 +212,13 @@ class Decoder:
         inputs, n = [values[i] for i in node["inputs"]], node["channels"]
         T, s = self.tensors["table.gate.tanh"], self.tensors["table.gate.sigmoid"]
         ends = self.ends(number, node)
-        if node["kind"] == "window":
+        own = slice(u * n, u * n + n) if node["kind"] in ("local", "dense") else slice(None)
+        if node["kind"] in ("window", "local"):
             near = [self.around(a, node, u, i) for a, i in zip(inputs, node["inputs"], strict=True)]
-            y = self.layer(number, [v for units in near for unit in units for v in unit])
+            y = self.layer(number, [v for units in near for unit in units for v in unit], own)
             return [clip(v, *end) for v, end in zip(y, ends, strict=True)]
-        if node["kind"] == "dense":
-            y = self.layer(number, [v for a in inputs for unit in a for v in unit], slice(u * n, u * n + n))
+        if node["kind"] in ("dense", "tied"):
+            y = self.layer(number, [v for a in inputs for unit in a for v in unit], own)
             return [clip(v, *end) for v, end in zip(y, ends, strict=True)]
         if node["kind"] == "table":
             index = sum((near[0] > 0) << k for k, near in enumerate(self.around(inputs[0], node, u, 0)))

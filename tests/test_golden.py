@@ -17,6 +17,7 @@ from lgcodec.container import Header
 from lgcodec.fields import Reader
 from lgcodec.image import MODES
 from lgcodec.models import registry, weights
+from lgcodec.models.families.masked import network as masked
 from lgcodec.models.interface import OWN
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -152,6 +153,15 @@ def test_adaptations_of_golden_files_cover_the_format(monkeypatch: pytest.Monkey
     assert kinds >= {("causal", False, known) for known in (None, 1, 2, 255)} | {("causal", True, None)}
     assert ("flow", False, None) in kinds
     assert halved, "no adaptation leaves the exact range"
+
+
+def test_graphs_of_golden_files_cover_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes of every kind."""
+    monkeypatch.setenv("LGCODEC_WEIGHTS", str(GOLDEN))
+    models = {(of.wire_id, of.digest) for header in headers().values() if (of := header.model) is not None}
+    networks = [registry.load(registry.find(*model), machine="numpy").network for model in models]
+    graphs = [network.graph for network in networks if isinstance(network, masked.Network)]
+    assert {node.kind for graph in graphs for node in graph.nodes} == set(masked.KINDS)
 
 
 def test_golden_files_are_of_models() -> None:

@@ -35,6 +35,7 @@ from lgcodec.models.machines.choose import choose
 from lgcodec.models.machines.numpy.stack import Stack
 from lgcodec.models.weights import Weights
 from lgcodec.models.zoo import bits, vae
+from lgcodec.models.zoo.build import Build, raster
 
 SMALL = {"width": 8, "hidden": 20, "depth": 2, "mixed": 3, "latents": 5, "components": 16}
 
@@ -102,7 +103,9 @@ def test_classes_are_an_adaptation(tmp_path: Path) -> None:
     assert model.choices == [bytes([i]) for i in range(10)]
     pictures = codec.sample(40, (7, 7), label=3)
     assert not np.array_equal(pictures, codec.sample(40, (7, 7)))
-    data = file_of(model, np.concatenate(pictures))
+    with mock.patch("lgcodec.coding.explicit.push_program", wraps=explicit.push_program) as calls:
+        data = file_of(model, np.concatenate(pictures))
+    assert calls.call_count == 12  # each choice, of all squares that it is tried on at once, and the file
     assert container.read(data).header.model.adaptation == b"\3"
     assert np.array_equal(codec.decompress(data), np.concatenate(pictures))
     few = pictures[:10]
@@ -585,6 +588,62 @@ def test_hostile_graphs_are_refused() -> None:
         Network.of(Weights(good.family, good.config, {k: a for k, a in good.tensors.items() if k != "4.bias"}, {}))
 
 
+def test_hostile_layers_of_all_units_and_of_each_are_refused() -> None:
+    good = export.export(net_of(graph("nade", (5, 4))), {})
+    tied, local = good.config["nodes"]
+    for nodes in (
+        [{**tied, "kind": "dense"}, local],
+        [{**tied, "kind": "window"}, local],
+        [{**tied, "inputs": [0, 0]}, local],
+        [{**tied, "inputs": [3]}, local],
+        [{**tied, "channels": 1 << 13}, local],
+        [{**tied, "channels": 21}, local],
+        [tied, {**local, "kind": "window"}],
+        [tied, {**local, "kind": "dense"}],
+        [tied, {**local, "kind": "tied"}],
+        [tied, {**local, "channels": 2}],
+        [tied, {**local, "grid": [5, 5]}],
+        [tied, {**local, "offsets": []}],
+        [tied, {**local, "offsets": [[0, 0], [0, -1]]}],
+        [tied, {**local, "inputs": [2]}],
+        [tied],
+    ):
+        with pytest.raises(ModelError):
+            Network.of(changed(good, {"nodes": nodes}))
+    for name in ("3.weight", "4.weight"):
+        weight = good.tensors[name]
+        for bad in (weight[:-1], weight[:, :-1], weight.astype(np.int32), weight * 0 + 32767):
+            with pytest.raises(ModelError):
+                Network.of(changed(good, **{name: bad}))
+
+
+def test_layers_of_all_units_and_of_each_in_any_graph() -> None:
+    """Several units of one degree, inputs of several kinds, places around a unit: as the format's decoder has them."""
+    shape = (4, 3)
+    g = Build(shape, raster(shape) // 2, 1, {"late": raster(shape)[::-1].copy(), "few": np.array([0, 3, 3], np.int32)})
+    seen = g.window([0, 1], 3, ((0, -1), (-1, 0)))
+    late = g.add("tied", [0, seen, 2], 4, "late")
+    few = g.add("tied", [seen, 0, 1], 2, "few", low=0)
+    near = g.add("local", [seen, late, 0], 2, offsets=((0, 0), (0, -1), (1, 1)), grid=shape)
+    last = g.add("dense", [near, few], 2)
+    g.add("local", [last, late], 1, offsets=((0, 0),), grid=shape)
+    g = g.bits()
+    assert difference(g, net_of(g)) < 0.015
+    weights, x = export.export(net_of(g), {}), pictures(g, 5, 4)
+    for machine in ("numpy", "torch"):
+        program = Program(Schedule(Network.of(weights), choose(machine=machine).executor), [x.shape], b"\0")
+        words = explicit.push_program(program, [x])[0].words
+        assert np.array_equal(explicit.pop_program(program, [words])[0], x)
+        decoder = reference_masked.Decoder(weights.config, {key: a.tolist() for key, a in weights.tensors.items()})
+        assert decoder.decode(words.astype("<u4").tobytes(), 5, 4, b"\0") == x[0].tolist()
+
+
+def test_gradients_of_running_sums() -> None:
+    torch.manual_seed(1)
+    x, w, bias = (torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((3, 6), (6, 4), (4,)))
+    assert torch.autograd.gradcheck(lambda *a: floats._Sums.apply(*a, [2, 0, 3, 1], -200, 150, False), (x, w, bias))
+
+
 def test_inputs_of_other_units_lie_on_a_grid() -> None:
     g = graph("pixelcnnpp_scales", (6, 6))
     coarse = next(i for i, node in enumerate(g.nodes) if node.grid == (3, 3))
@@ -605,9 +664,10 @@ def test_graphs_that_need_too_much_are_refused(monkeypatch: pytest.MonkeyPatch) 
         next(iter(Program(schedule(g), [(1, 1000, 2)]).steps()))
 
 
-def test_an_order_is_data() -> None:
+@pytest.mark.parametrize("name", ["order_agnostic", "nade"])
+def test_an_order_is_data(name: str) -> None:
     """The same weights in another order: the net was told that what it does not know is zero."""
-    a, b = (graph("order_agnostic", (5, 4), number) for number in (0, 1))
+    a, b = (graph(name, (5, 4), number) for number in (0, 1))
     net = net_of(a)
     x = pictures(a, 5, 4)
     bits = []

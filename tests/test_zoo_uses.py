@@ -26,9 +26,10 @@ def every(g: floats.Graph) -> torch.Tensor:
     return torch.from_numpy(np.array(list(product(range(g.levels), repeat=math.prod(g.shape)))))
 
 
-def test_fisher_scores_of_all_pictures_are_zero_on_the_average() -> None:
+@pytest.mark.parametrize("name", ["made", "nade"])
+def test_fisher_scores_of_all_pictures_are_zero_on_the_average(name: str) -> None:
     """E of the gradient of log p(x) is 0 under p itself, and each score says how p changes."""
-    g = graph("made", (2, 3))
+    g = graph(name, (2, 3))
     net, x = net_of(g), every(g)
 
     def shares() -> torch.Tensor:

@@ -1,8 +1,8 @@
 """Makes golden files of the causal and the masked family: `python tests/golden/make_model.py NAME...`. See README.md.
 
 The models are tiny ones of random weights, so that the files outlive every training: `tiny`, and `classes`, which has
-all that is optional but learning. The shipped ones have that. `bits` is one of the masked family, `normals` one with
-latents and pixels that are mixtures of normals.
+all that is optional but learning. The shipped ones have that. `bits` and `kinds` are of the masked family, `normals`
+one with latents and pixels that are mixtures of normals.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lgcodec.models.families.masked.floats import export as masked_export
 from lgcodec.models.families.masked.floats import graph as masked_floats
 from lgcodec.models.families.masked.floats.objectives import Latents
 from lgcodec.models.weights import Weights
-from lgcodec.models.zoo.build import GIVEN, SAMPLES, Build
+from lgcodec.models.zoo.build import GIVEN, SAMPLES, Build, raster
 
 TINY = causal.Config(width=16, depth=2, hidden=16, components=2, rows=3, left=4, reach=4, limit=1023)
 CLASSES = replace(TINY, width=8, depth=1, hidden=8, rows=2, context=3, grid=1, classes=3)
@@ -94,6 +94,26 @@ def bits_weights() -> Made:
     return written(masked_export.export(masked_floats.FloatGraph(graph, 1), {}))
 
 
+def kinds_weights() -> Made:
+    """Of the masked family, for pictures of bits, with nodes of every kind."""
+    shape, left = (5, 4), ((0, -1), (-1, 0))
+    g = Build(shape, raster(shape) // 2, 0, {"hidden": np.arange(1, 7, dtype=np.int32)})
+    seen = g.window([0, 1], 6, left)
+    state = g.add("cell", [seen], 6, offsets=left, grid=shape)
+    gated = g.gate(g.window([seen, state], 8), 4)
+    q, k, v = (g.window(gated, 4) for _ in range(3))
+    total = g.sum(gated, g.add("attend", [q, k, v], 4, heads=2))
+    known = [g.add("table", [0], 2, offsets=left, grid=shape), g.add("tied", [0, total], 3, low=0)]
+    hidden = g.add("dense", [0, 1], 1, "hidden", low=0)
+    near = g.add("local", [total, *known], 2, offsets=((0, 0), (0, -1)), grid=shape)
+    g.add("dense", [hidden, near], 1)
+    torch.manual_seed(24)
+    net = masked_floats.FloatGraph(g.bits(), 1)
+    for p in net.parameters():
+        p.data += 0.2 * torch.randn_like(p)
+    return written(masked_export.export(net, {}))
+
+
 def normals_weights() -> Made:
     """Of the masked family, for grey pictures: latents of a prior, the second given the first, and then the pixels."""
     torch.manual_seed(24)
@@ -108,10 +128,10 @@ def normals_weights() -> Made:
     return written(masked_export.export_latents(model, {}))
 
 
-def coded_bits() -> Made:
-    image = np.random.default_rng(23).random((13, 5)) < 0.3
+def coded_bits(model: str, seed: int) -> Made:
+    image = np.random.default_rng(seed).random((13, 5)) < 0.3
     with model_alone():
-        return kept(Codec(HERE / "bits.safetensors").compress(image), image)
+        return kept(Codec(HERE / model).compress(image), image)
 
 
 def coded_normals() -> Made:
@@ -135,7 +155,9 @@ CASES: dict[str, Callable[[], Made]] = {  # some tiles are cut to one column or 
     "model-classes-grey": lambda: coded(picture(9, 11, 7)[..., 0], 1, (11, 9), OF_CLASSES, b"\xff", adapted=True),
     "model-default-adapted": lambda: coded(picture(7, 9, 8), 7, (9, 7), "default", adapted=True),
     "bits": bits_weights,
-    "masked-bits": coded_bits,
+    "masked-bits": lambda: coded_bits("bits.safetensors", 23),
+    "kinds": kinds_weights,
+    "masked-kinds": lambda: coded_bits("kinds.safetensors", 25),
     "normals": normals_weights,
     "masked-normals": coded_normals,
     "model-best-adapted": lambda: coded(picture(6, 9, 9), 2, (9, 6), "best", adapted=True),

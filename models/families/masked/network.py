@@ -16,7 +16,9 @@ Both directions run this loop. Arrays hold integers, in 1/128 where they are act
 
     window   a layer over the units at some offsets (dilated, of any shape) on a grid of units; inputs may be finer or
              coarser ones
+    local    the same, with weights of its own for each unit
     dense    a layer over all units, with weights of its own for each unit
+    tied     the same, with one unit's weights for all: what is new to a unit is added to what those before it had read
     table    an entry of a table, whose index are the bits of the samples at some offsets
     gate     tanh(a) sigmoid(b), of the first and second half of the channels
     attend   softmax(q k) v over the units known: inputs q, k, v
@@ -55,8 +57,12 @@ SCORE_BITS = 10  # of q k, below 1/32
 MAX_UNITS, MAX_CHANNELS, MAX_NODES, MAX_OFFSETS, MAX_DEGREE = 1 << 16, 1 << 12, 256, 256, 1 << 20
 MAX_MEMORY = 1 << 24  # activations of one picture
 MAX_WORK = 1 << 36  # multiply-adds of one picture
-KINDS = ("window", "dense", "table", "gate", "attend", "cell", "add")
-LAYERS = ("window", "dense", "cell")
+KINDS = ("window", "local", "dense", "tied", "table", "gate", "attend", "cell", "add")
+LAYERS = ("window", "local", "dense", "tied", "cell")
+AROUND = ("window", "local", "table")  # what reads the units at some offsets
+WHOLE = ("dense", "tied")  # what reads all units
+LAST = (*AROUND, *WHOLE)
+OWN = ("local", "dense")  # what has weights of its own for each unit
 CELLS = ("edges", "values", "normal", "precision")
 LEVELS = {  # of each head
     "bernoulli": (2,), "categorical": range(3, 257), "mixture": range(16, 257, 16), "normal": (64, 256, 1024, 4096),
@@ -139,7 +145,7 @@ class Graph:
         for i, node in enumerate(self.nodes, FIRST):
             self._check(i, node)
         last = self.nodes[-1]
-        if last.degrees != self.order or last.kind not in KINDS[:3] or last.channels != len(self.head_ends()[0]):
+        if last.degrees != self.order or last.kind not in LAST or last.channels != len(self.head_ends()[0]):
             raise ModelError("masked model: the last node is not what the head needs")
         if self.memory() > MAX_MEMORY or sum(map(self.work, range(FIRST, len(self.nodes) + FIRST))) > MAX_WORK:
             raise ModelError("masked model: the graph needs too much memory or work")
@@ -155,13 +161,13 @@ class Graph:
         need(1 <= node.channels <= MAX_CHANNELS, "too many channels, or none")
         need(-32767 <= node.low <= node.high <= 32767, "ends beyond 16 bits")
         units, sizes = len(self.degrees[node.degrees]), [self.channels(j) for j in node.inputs]
-        if node.kind in ("window", "cell", "table"):
+        if node.kind in (*AROUND, "cell"):
             need(1 <= len(node.offsets) <= MAX_OFFSETS, "too many offsets, or none")
             need(len(set(node.offsets)) == len(node.offsets), "an offset that is there twice")
             need(all(abs(d) <= MAX_UNITS for offset in node.offsets for d in offset), "offsets beyond their limit")
             need(math.prod(node.grid) == units and min(node.grid) > 0, "a grid that does not hold its units")
             need(units * len(node.offsets) <= 1 << 22, "too many offsets")
-        if node.kind in ("window", "table"):
+        if node.kind in AROUND:
             fits = (self.units(j) in (units, math.prod(self.grid(j))) for j in node.inputs)
             need(all(fits), "inputs with other units, on no grid")
         if node.kind == "table":
@@ -182,6 +188,8 @@ class Graph:
             need(1 <= node.heads <= node.channels and node.channels % node.heads == 0, "heads that do not divide it")
             need(self.named(node.inputs[1]) == self.named(node.inputs[2]), "keys and values with other degrees")
             need(units * self.units(node.inputs[1]) <= 1 << 22, "too many pairs")
+        if node.kind == "tied":
+            need(units * node.channels <= 1 << 22, "too many channels of units")
         if node.kind == "cell":
             need(node.channels % 2 == 0 and len(node.inputs) == 1 and len(node.offsets) <= 2, "malformed")
 
@@ -243,10 +251,10 @@ class Graph:
         """The lowest and highest value of what a node's layer makes, int32 [outputs]."""
         node = self.nodes[i - FIRST]
         if node is self.nodes[-1]:
-            count = self.units(i) if node.kind == "dense" else 1
+            count = self.units(i) if node.kind in OWN else 1
             low, high = (np.tile(end, count) for end in self.head_ends())
             return low, high
-        times = {"dense": self.units(i), "cell": (3 + len(node.offsets)) / 2}.get(node.kind, 1)
+        times = self.units(i) if node.kind in OWN else (3 + len(node.offsets)) / 2 if node.kind == "cell" else 1
         n = int(times * node.channels)
         low_, high_ = (-LIMIT, LIMIT) if node.kind == "cell" else (node.low, node.high)
         return np.full(n, low_, np.int32), np.full(n, high_, np.int32)
@@ -268,8 +276,8 @@ class Graph:
     def inputs_limit(self, i: int) -> NDArray[np.int32]:
         """The largest absolute value of each input of a node's layer, int32 [inputs]."""
         node = self.nodes[i - FIRST]
-        times = {"window": len(node.offsets), "cell": 1}
-        parts = [np.tile(self.limit(j), times.get(node.kind, self.units(j))) for j in node.inputs]
+        times = 1 if node.kind == "cell" else len(node.offsets)
+        parts = [np.tile(self.limit(j), self.units(j) if node.kind in WHOLE else times) for j in node.inputs]
         states = [np.full(node.channels // 2, ONE, np.int32)] * (len(node.offsets) if node.kind == "cell" else 0)
         return np.concatenate(parts + states)
 
@@ -280,14 +288,17 @@ class Graph:
             return 2 * self.units(i) * self.units(node.inputs[1]) * node.channels
         if node.kind not in LAYERS:
             return self.units(i) * node.channels
-        sizes = sum(self.channels(j) * (self.units(j) if node.kind == "dense" else 1) for j in node.inputs)
+        sizes = sum(self.channels(j) * (self.units(j) if node.kind in WHOLE else 1) for j in node.inputs)
         if node.kind == "cell":
             return self.units(i) * 5 * node.channels // 2 * (sizes + node.channels)
+        if node.kind == "tied":
+            return node.channels * (sizes + self.units(i))
         return self.units(i) * node.channels * sizes * max(1, len(node.offsets))
 
     def memory(self) -> int:
         """Activations of one picture."""
-        return sum(self.units(i) * node.channels for i, node in enumerate(self.nodes, FIRST) if not self.is_local(i))
+        kept = sum(self.units(i) * node.channels for i, node in enumerate(self.nodes, FIRST) if not self.is_local(i))
+        return kept + sum(node.channels for node in self.nodes if node.kind == "tied")
 
     def grid(self, i: int) -> tuple[int, int]:
         """Rows and columns of a node's units; (0, 0) where they lie on none."""
@@ -313,7 +324,8 @@ class Graph:
         for node in self.nodes[max(i + 1 - FIRST, 0) :]:
             if i in node.inputs:
                 own = node.kind in ("gate", "add", "cell") or (node.kind == "attend" and i not in node.inputs[1:])
-                if not (own or (node.kind == "window" and node.offsets == ((0, 0),))) or node.degrees != self.named(i):
+                here = node.kind in ("window", "local") and node.offsets == ((0, 0),)
+                if not (own or here) or node.degrees != self.named(i):
                     return False
         return i >= FIRST and self.nodes[i - FIRST].kind != "cell"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from lgcodec.models.families.masked.network import (
     LOGIT_LIMIT,
     NORMAL_LIMIT,
     ONE,
+    OWN,
     PLACES,
     SAMPLES,
     SCORE_BITS,
@@ -31,7 +33,7 @@ from lgcodec.models.families.masked.network import (
     Network,
 )
 from lgcodec.models.interface import TOTAL, Distribution, IntArray, Table
-from lgcodec.models.layers.integer import Executor, Layer
+from lgcodec.models.layers.integer import EXACT, Executor, Layer
 
 Shape = tuple[int, int, int]
 Tile = NDArray[np.int16]
@@ -77,12 +79,15 @@ class Blocks:
 
 
 class Task(NamedTuple):
-    """A node's units of one degree. fan: the inputs of one of them; layer: loaded, or the units that `attend` knows."""
+    """A node's units of one degree. fan: the inputs of one of them; layer: loaded, for each unit where these are read
+    one by one, or the units that `attend` knows; new: of each input of `tied`, the units that no degree before read.
+    """
 
     node: int
     at: Int
     fan: int
     layer: Any
+    new: tuple[Int, ...] = ()
 
 
 class Schedule:
@@ -100,17 +105,22 @@ class Schedule:
         self.tasks: dict[int, list[Task]] = {}
         for i, node in enumerate(graph.nodes, FIRST):
             whole = executor.load(network.layers[i]) if node.kind in ("window", "cell") else None
-            for t, at in _by_degree(graph.degree(i)):
+            arrivals = _arrivals(graph, i) if node.kind == "tied" else itertools.repeat(())
+            for (t, at), new in zip(_by_degree(graph.degree(i)), arrivals, strict=False):
                 layer, fan = whole, 1
                 if node.kind in LAYERS:
                     fan = network.layers[i].weight.shape[1]
-                if node.kind == "dense":
-                    rows = (at[:, None] * node.channels + np.arange(node.channels)).ravel()
-                    layer = executor.load(_rows(network.layers[i], rows))
+                if node.kind in OWN:
+                    rows = at[:, None] * node.channels + np.arange(node.channels)
+                    parts = rows if node.kind == "local" else rows.reshape(1, -1)
+                    layer = [executor.load(_rows(network.layers[i], part)) for part in parts]
+                if node.kind == "tied":
+                    some = any(map(len, new))
+                    layer = executor.load(_columns(graph, network.layers[i], node.inputs, new)) if some else None
                 if node.kind == "attend":
                     layer = np.flatnonzero(graph.degree(node.inputs[1]) <= t)
                     fan = len(layer) * node.heads
-                self.tasks.setdefault(t, []).append(Task(i, at, fan, layer))
+                self.tasks.setdefault(t, []).append(Task(i, at, fan, layer, new))
         self.samples = dict(_by_degree(graph.degree(SAMPLES)))
         self.degrees = sorted({*self.tasks, *self.samples})
 
@@ -137,6 +147,26 @@ def _by_degree(degree: Int) -> Iterator[tuple[int, Int]]:
     yield from zip(values.tolist(), np.split(order, starts[1:]), strict=True)
 
 
+def _arrivals(graph: Graph, i: int) -> Iterator[tuple[Int, ...]]:
+    """For each degree of node i, ascending: of each input, the units that it reads and no degree before."""
+    values, parts = np.unique(graph.degree(i)), []
+    for j in graph.nodes[i - FIRST].inputs:
+        first = np.searchsorted(values, graph.degree(j) + (j == SAMPLES))
+        order = np.argsort(first, kind="stable")
+        parts.append(np.split(order, np.searchsorted(first[order], np.arange(1, len(values) + 1)))[:-1])
+    yield from zip(*parts, strict=True)
+
+
+def _columns(graph: Graph, layer: Layer, inputs: Sequence[int], units: Sequence[Int]) -> Layer:
+    """Of a layer of all units of its inputs, what some of them add to its sums."""
+    parts, start = [], 0
+    for j, some in zip(inputs, units, strict=True):
+        parts.append((start + some[:, None] * graph.channels(j) + np.arange(graph.channels(j))).ravel())
+        start += graph.units(j) * graph.channels(j)
+    at, none = np.concatenate(parts), np.zeros_like(layer.bias)
+    return Layer(layer.weight[:, at], none, none, layer.limit[at], none - EXACT, none + EXACT)
+
+
 def _rows(layer: Layer, at: Int) -> Layer:
     return Layer(layer.weight[at], layer.bias[at], layer.shift[at], layer.limit, layer.low[at], layer.high[at])
 
@@ -158,6 +188,11 @@ class Memory:
         if given is not None:
             self.nodes[GIVEN][:-1, :, 0] = given.T
         self.now: dict[int, NDArray[Any]] = {}
+        self.sums: dict[int, NDArray[np.float32]] = {}  # of tied nodes, integers below 2**24, [N, channels]
+        for i, node in enumerate(graph.nodes, FIRST):
+            if node.kind == "tied":
+                bias = self.network.layers[i].bias.astype(np.float32)
+                self.sums[i] = np.broadcast_to(bias, (N, node.channels)).copy()
 
     def step(self, t: int) -> None:
         """Computes the units of degree t."""
@@ -196,12 +231,28 @@ class Memory:
     def _window(self, task: Task, part: slice) -> NDArray[np.float32]:
         return self._apply(task.layer, [self._around(i, task, part) for i in self._node(task).inputs])
 
+    def _local(self, task: Task, part: slice) -> NDArray[np.float32]:
+        near = [self._around(i, task, part) for i in self._node(task).inputs]
+        rows = enumerate(task.layer)
+        return np.concatenate([self._apply(layer, [a[k : k + 1] for a in near]) for k, layer in rows])
+
     def _dense(self, task: Task, part: slice) -> NDArray[np.float32]:
-        whole = (self.nodes[i][:-1, part] for i in self._node(task).inputs)  # [units, N, channels]
-        parts = [a.swapaxes(0, 1).reshape(1, a.shape[1], -1) for a in whole]
-        y = self._apply(task.layer, parts)[0]  # [N, n * channels]
+        y = self._apply(task.layer[0], [self._row(i, np.s_[:-1], part) for i in self._node(task).inputs])[0]
         result: NDArray[np.float32] = y.reshape(len(y), len(task.at), -1).swapaxes(0, 1)
         return result
+
+    def _row(self, i: int, units: Any, part: slice) -> NDArray[Any]:
+        """Some units of node i one after the other, [1, N, units * channels]."""
+        a = self.nodes[i][units, part]  # [units, N, channels]
+        return a.swapaxes(0, 1).reshape(1, a.shape[1], -1)
+
+    def _tied(self, task: Task, part: slice) -> NDArray[np.float32]:
+        total, layer = self.sums[task.node][part], self.network.layers[task.node]
+        if task.layer is not None:
+            pairs = zip(self._node(task).inputs, task.new, strict=True)
+            total += self._apply(task.layer, [self._row(i, new, part) for i, new in pairs])[0]
+        y = np.clip(np.floor(total / (1 << layer.shift).astype(np.float32)), layer.low, layer.high)
+        return np.broadcast_to(y, (len(task.at), *y.shape))
 
     def _table(self, task: Task, part: slice) -> NDArray[np.int16]:
         bits = self._around(SAMPLES, task, part) > 0

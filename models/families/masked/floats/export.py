@@ -68,9 +68,12 @@ def export(
             bias = bias - net.origin * weight @ np.concatenate(reads)
         if (mask := masks.dense.get(i)) is not None:
             weight = weight * mask.numpy()
-        if node.kind == "window":
+        if node.kind in ("window", "tied"):
             used = [masks.of[i, j].numpy().any(axis=0).repeat(graph.channels(j)) for j in node.inputs]
             weight = weight * np.concatenate(used)
+        if node.kind == "local":
+            each = [masks.of[i, j].numpy().repeat(graph.channels(j), axis=1) for j in node.inputs]
+            weight = weight * np.concatenate(each, axis=1).repeat(node.channels, axis=0)
         typical = None
         if means is not None and node.kind == "dense":
             typical = ONE * np.concatenate([means[j].ravel() for j in node.inputs])

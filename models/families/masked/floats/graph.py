@@ -25,6 +25,7 @@ from lgcodec.models.families.masked.network import (
     PLACES,
     SAMPLES,
     SCORE_BITS,
+    WHOLE,
     Graph,
     Int,
 )
@@ -46,10 +47,14 @@ class Masks:
         self.sources: dict[tuple[int, int], Tensor] = {}
         self.shared: dict[int, list[int] | None] = {}  # of windows whose mask is the same everywhere: what it leaves
         self.levels: dict[int, list[tuple[Int, Int]]] = {}  # of cells
+        self.new: dict[int, tuple[list[Int], Int]] = {}  # of tied layers: the inputs new at each degree; units' degrees
         for i, node in enumerate(graph.nodes, FIRST):
             own, allowed = graph.degree(i)[:, None], {}
-            if node.kind in ("dense", "attend"):
+            if node.kind in (*WHOLE, "attend"):
                 allowed = {j: _allowed(j, graph.degree(j)[None], own) for j in node.inputs}
+            if node.kind == "tied":
+                self.new[i] = _new(own[:, 0], np.concatenate(
+                    [allowed[j].repeat(graph.channels(j), axis=1) for j in node.inputs], axis=1))  # fmt: skip
             if node.kind == "dense":
                 read = [a.repeat(graph.channels(j), axis=1) for j, a in allowed.items()]
                 mask = np.concatenate(read, axis=1).repeat(node.channels, axis=0)
@@ -83,6 +88,14 @@ def _shared(
         return None
     box = math.prod(max(d) - min(d) + 1 for d in zip(*(offsets[k] for k in some), strict=True))
     return some if box <= SPARSE * len(some) else None
+
+
+def _new(own: Int, read: NDArray[np.bool_]) -> tuple[list[Int], Int]:
+    """Which inputs no unit of a lower degree reads, for each degree of units that read [units, inputs]; and the number
+    of each unit's degree, int64 [units]."""
+    _, first, number = np.unique(own, return_index=True, return_inverse=True)
+    at = np.where(read.any(axis=0), read[first].argmax(axis=0), -1)
+    return [np.flatnonzero(at == k) for k in range(len(first))], number
 
 
 def _levels(sources: Int, allowed: NDArray[np.bool_]) -> list[tuple[Int, Int]]:
@@ -171,7 +184,7 @@ class FloatGraph(nn.Module):
         arrays[GIVEN] = (given - self.origin)[:, None]
         for i, node in enumerate(self.graph.nodes[:-1], FIRST):
             y = getattr(self, f"_{node.kind}")(i, node, [arrays[j] for j in node.inputs], masks)
-            if node.kind in ("window", "dense", "add"):
+            if node.kind in ("window", "local", "dense", "add"):
                 y = _rounded(y.clamp(node.low / ONE, node.high / ONE))
             arrays[i] = y
         i, node = len(self.graph.nodes) + FIRST - 1, self.graph.nodes[-1]
@@ -213,6 +226,30 @@ class FloatGraph(nn.Module):
         padded = F.pad(a, (0, 1)).transpose(1, 2)  # [B, units + 1, C]
         near: Tensor = padded.index_select(1, sources).unflatten(1, tuple(mask.shape))
         return (near * mask[..., None]).flatten(2)
+
+    def _local(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
+        is_here = [node.offsets == ((0, 0),) and masks.graph.named(j) == node.degrees for j in node.inputs]
+        rows = [
+            a.transpose(1, 2) if ok and j != SAMPLES else self._near(a, masks.sources[i, j], masks.of[i, j])
+            for ok, j, a in zip(is_here, node.inputs, inputs, strict=True)
+        ]
+        whole = torch.cat(rows, dim=-1) if len(rows) > 1 else rows[0]
+        by_unit = whole.transpose(0, 1)  # [units, B, inputs]
+        weight, bias = self.weights[str(i)], self.biases[str(i)].view(-1, 1, node.channels)
+        each = weight.view(len(by_unit), 1, node.channels, -1)
+        # products of matrices with one column are slower, there and back
+        y: Tensor = bias + (by_unit[:, :, None] * each).sum(-1)
+        return y.permute(1, 2, 0)
+
+    def _tied(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
+        new, number = masks.new[i]
+        order, sizes = np.concatenate(new), [len(at) for at in new]
+        with torch.autocast(inputs[0].device.type, enabled=False):  # sums of many terms
+            rows = torch.cat([a.float().transpose(1, 2).flatten(1) for a in inputs], dim=1)[:, order]
+            parts = rows, self.weights[str(i)].T[order], self.biases[str(i)]
+            y: Tensor = _Sums.apply(*parts, sizes, node.low, node.high, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+        in_order = np.array_equal(number, np.arange(len(sizes)))
+        return (y if in_order else y[number]).permute(1, 2, 0)
 
     def _dense(self, i: int, node: Any, inputs: list[Tensor], masks: Masks) -> Tensor:
         rows = torch.cat([a.transpose(1, 2).flatten(1) for a in inputs], dim=1)
@@ -281,6 +318,46 @@ class _Rounded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient
+
+
+class _Sums(torch.autograd.Function):
+    """x [B, inputs] w [inputs, C] + bias [C] of the first inputs, so many of them as the first of `sizes` say, the
+    first two, .. -> what activations become of it, [sizes, B, C]. The sums of one step are still in the cache, where
+    autograd would keep them all.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, w: Tensor, bias: Tensor, sizes: list[int], low: int, high: int, is_rounded: bool
+    ) -> Tensor:
+        total, result = bias.expand(len(x), -1) * ONE, []
+        for a, b in zip(x.split(sizes, 1), (w * ONE).split(sizes), strict=True):
+            total = torch.addmm(total, a, b)
+            y = total.clamp(low, high)
+            result.append((torch.round(y) if is_rounded else y) / ONE)
+        return torch.stack(result)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        x, w, _, ctx.sizes, low, high, _ = inputs
+        ctx.ends = low / ONE, high / ONE
+        ctx.save_for_backward(x, w, output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, w, output = ctx.saved_tensors
+        low, high = ctx.ends
+        total, of_x, of_w = torch.zeros_like(gradient[0]), [], []
+        parts = zip(x.split(ctx.sizes, 1), w.split(ctx.sizes), gradient, output, strict=True)
+        for a, b, g, y in reversed(list(parts)):
+            total = total + torch.ops.aten.hardtanh_backward(g, y, low, high)
+            of_w.append(a.T @ total)
+            if ctx.needs_input_grad[0]:
+                of_x.append(total @ b.T)
+        into_x = torch.cat(of_x[::-1], dim=1) if of_x else None
+        return into_x, torch.cat(of_w[::-1]), total.sum(0), None, None, None, None
 
 
 def _scales(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
