@@ -130,6 +130,7 @@ def test_grey_in_three_channels_is_coded_once(codec: Codec) -> None:
     assert lgcodec.inspect(data).transform == "grey"
 
 
+@pytest.mark.usefixtures("model_alone")
 def test_palette_of_greys_goes_through_the_model() -> None:
     image = Image.fromarray(255 - texture(128, 256))
     image.putpalette(bytes(np.repeat(np.arange(255, -1, -1), 3).astype(np.uint8)))

@@ -10,12 +10,15 @@ native library, where there is one, runs the same loops.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.boxes import Box
-from lgcodec.models.machines.native import origins as native
+
+if TYPE_CHECKING:
+    from lgcodec.models.machines.native import origins as loops
 
 Plane = NDArray[np.uint8]
 Samples = NDArray[np.uint8]
@@ -33,8 +36,10 @@ class Conversion:
 
     def convert(self, y: Plane, c1: Plane, c2: Plane) -> Samples:
         """RGB [H, W, 3] of planes [H, W]."""
-        if native.is_available():
-            return native.convert(self.native(), y, c1, c2)
+        from lgcodec.models.machines.native import origins as loops  # most files have no origin
+
+        if loops.is_available():
+            return loops.convert(self.native(), y, c1, c2)
         rgb = np.empty((*y.shape, 3), np.uint8)
         light = self.light[y]
         for k in range(3):
@@ -44,8 +49,10 @@ class Conversion:
             rgb[..., k] = np.clip(value, 0, 255, out=value)
         return rgb
 
-    def native(self) -> native.Conversion:
-        return native.conversion((self.light, self.first, self.second), self.shift)
+    def native(self) -> loops.Conversion:
+        from lgcodec.models.machines.native import origins as loops
+
+        return loops.conversion((self.light, self.first, self.second), self.shift)
 
 
 @dataclass(frozen=True)
@@ -93,17 +100,25 @@ class Enlargement:
 
     def enlarge(self, x: Plane) -> Plane:
         """uint8 [h, w] to [h * rows.by, w * columns.by]."""
-        if native.is_available():
-            return native.enlarge(self.native(), x, 0, 0, len(x) * self.rows.by, x.shape[1] * self.columns.by)
-        out = self.columns.sums(self.rows.sums(x.astype(np.int32)).T).T
-        height, width = out.shape
-        bias = np.array(self.bias, np.int32)
-        out = out + np.tile(bias, ((height + 1) // 2, (width + 1) // 2))[:height, :width]
-        return (out >> self.shift).astype(np.uint8)
+        return self.part(x, 0, 0, len(x) * self.rows.by, x.shape[1] * self.columns.by)
 
-    def native(self) -> native.Enlargement:
+    def part(self, x: Plane, top: int, left: int, height: int, width: int) -> Plane:
+        """Rows top.. and columns left.. of the enlarged plane: uint8 [height, width]."""
+        from lgcodec.models.machines.native import origins as loops
+
+        if loops.is_available():
+            return loops.enlarge(self.native(), x, top, left, height, width)
+        out = self.columns.sums(self.rows.sums(x.astype(np.int32)).T).T
+        rows, columns = out.shape
+        bias = np.array(self.bias, np.int32)
+        out = out + np.tile(bias, ((rows + 1) // 2, (columns + 1) // 2))[:rows, :columns]
+        return (out >> self.shift).astype(np.uint8)[top : top + height, left : left + width]
+
+    def native(self) -> loops.Enlargement:
+        from lgcodec.models.machines.native import origins as loops
+
         rows, columns = ((axis.by, axis.unit, axis.even, axis.odd) for axis in (self.rows, self.columns))
-        return native.enlargement(rows, columns, [*self.bias[0], *self.bias[1]], self.shift)
+        return loops.enlargement(rows, columns, [*self.bias[0], *self.bias[1]], self.shift)
 
     def turned(self) -> Enlargement:
         """The same with rows for columns."""
@@ -154,9 +169,7 @@ class Rendering:
         left, top, _, _ = self.chroma_box(box)
         x0, y0, x1, y1 = box
         y, x = self.top + y0 - top * self.enlargement.rows.by, self.left + x0 - left * self.enlargement.columns.by
-        if native.is_available():
-            return native.enlarge(self.enlargement.native(), plane, y, x, y1 - y0, x1 - x0)
-        return self.enlargement.enlarge(plane)[y : y + y1 - y0, x : x + x1 - x0]
+        return self.enlargement.part(plane, y, x, y1 - y0, x1 - x0)
 
 
 def _needed(axis: Axis, offset: int, start: int, stop: int, size: int) -> tuple[int, int]:
