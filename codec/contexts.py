@@ -9,7 +9,7 @@ Where everything repeats, a pixel takes a thousandth of a bit.
 
 Older files (OLDEST, PRIMED) asked for three candidates, sure or not, and had other contexts.
 
-This is the meaning, slow; contexts.c is the same, at 0.3 to ten megapixels a second. FORMAT.md has it in words.
+This is the meaning, slow; contexts.c is the same, at 0.2 to ten megapixels a second. FORMAT.md has it in words.
 """
 
 from __future__ import annotations
