@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from lgcodec.models.registry import Record
 
 EXPECTED = (LgcodecError, OSError, MemoryError)  # what a file or a machine can cause; anything else is a bug
-# Megapixels a second that decoding makes on two cores: of models by name, of others by family, of plain methods.
+# Megapixels a second that two cores decode: of models by name, of others by family, of plain methods and of contexts.
 SPEEDS = {"best": 0.5, "causal": 1.2, "vqvae": 1.3, "flow": 4.0, "vae": 0.6, "continuous": 0.05, "coefficients": 8.0}
-PLAIN_SPEED = 20.0
+PLAIN_SPEED, CONTEXTS_SPEED = 20.0, 1.0
 DELAY = 1.0  # seconds before a bar appears
 current: str | None = None  # the file in hand
 
@@ -249,7 +249,7 @@ def needs(info: Info) -> str:
     """The memory and the time that decoding takes, roughly."""
     from lgcodec.models.registry import RECORDS
 
-    speed = PLAIN_SPEED
+    speed = CONTEXTS_SPEED if info.is_mixed else PLAIN_SPEED
     if info.model_id is not None:
         record = next((record for record in RECORDS if record.wire_id == info.model_id), None)
         speed = 0.5 if record is None else SPEEDS.get(record.name, SPEEDS.get(record.family, 0.5))

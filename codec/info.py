@@ -15,6 +15,7 @@ from lgcodec.files import Data, bytes_of, opened
 from lgcodec.metadata import Chunk
 
 _PROCESS, _MODEL = 40 << 20, 160 << 20  # bytes, as measured on 0.4 megapixels
+_TABLES, _TABLES_OF_A_PIXEL = 105 << 20, 400  # of context mixing, at most
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,14 @@ class Info:
 
     @property
     def memory(self) -> int:
-        """Bytes that a process takes to decode it, roughly: the pixels twice, the file, a model, and Python."""
-        return _PROCESS + self.file_bytes + self.pixels * (2 * self.channels + 6) + _MODEL * (self.model_id is not None)
+        """Bytes that a process takes to decode it, roughly: the pixels twice, the file, tables, a model, and Python."""
+        tables = min(_TABLES, _TABLES_OF_A_PIXEL * self.pixels) * self.is_mixed + _MODEL * (self.model_id is not None)
+        return _PROCESS + self.file_bytes + self.pixels * (2 * self.channels + 6) + tables
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether context mixing has coded a part of it."""
+        return any("contexts" in method for method in self.methods)
 
     @property
     def bpsp(self) -> float:

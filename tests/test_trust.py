@@ -8,6 +8,7 @@ import multiprocessing
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +313,10 @@ def test_memory_and_time_are_announced() -> None:
     small, large = (lgcodec.inspect(lgcodec.compress(np.zeros((side, side), np.uint8))) for side in (8, 2000))
     assert large.memory - small.memory >= 2000 * 2000
     assert "MB" in report.needs(large)
+    mixed = lgcodec.inspect(lgcodec.compress(screenshot("RGB"), model=FakeModel()))
+    plainly = replace(mixed, methods={"png": 1})
+    assert (mixed.is_mixed, plainly.is_mixed) == (True, False)
+    assert 0 < mixed.memory - plainly.memory <= 400 * mixed.pixels
 
 
 # -- load -------------------------------------------------------------------------------------------------------------
