@@ -22,6 +22,7 @@ import lgcodec
 from lgcodec.cli import files, report
 from lgcodec.errors import InputError
 from lgcodec.models.optional import needs
+from lgcodec.models.parallel import cores
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -158,7 +159,7 @@ def pool_of(jobs: int, scheduler: str | None) -> Iterator[Pool]:
         with Client(scheduler, timeout=PATIENCE) as client:
             yield Cluster(client)
         return
-    processes = Processes(jobs or os.cpu_count() or 1)
+    processes = Processes(jobs or cores())
     try:
         yield processes
     finally:

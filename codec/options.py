@@ -11,6 +11,7 @@ import numpy as np
 from lgcodec import container
 from lgcodec.errors import InputError, too_large
 from lgcodec.models.interface import CoefficientCoding, ImageModel
+from lgcodec.models.parallel import cores
 
 if TYPE_CHECKING:
     from lgcodec.container import ModelReference
@@ -64,7 +65,7 @@ class Options:
 
     def workers(self) -> int:
         """How many threads work on tiles."""
-        return self.threads or os.cpu_count() or 1
+        return self.threads or cores()
 
     def suited(self, picture: Picture) -> Options:
         """These, with the model of single bits for images of them, where no model was chosen."""

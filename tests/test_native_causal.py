@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lgcodec.models import registry
+from lgcodec.models import parallel, registry
 from lgcodec.models.adaptation import deltas
 from lgcodec.models.entropy.mixture import Mixture, Tables
 from lgcodec.models.entropy.program import push_value
@@ -30,6 +33,7 @@ from lgcodec.models.machines.native.products import packed
 from lgcodec.models.machines.numpy.executor import NumpyExecutor
 from lgcodec.models.machines.numpy.learning import Learner, mixture_errors
 from lgcodec.models.machines.numpy.stack import Stack
+from lgcodec.models.parallel import together
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 if not library.available():
@@ -38,6 +42,7 @@ if not library.available():
 from test_causal import GROWN, KINDS, SMALL, Shape, Tile, draw_deltas, random_weights, tile_of  # noqa: E402
 from test_learning import draw_mixture  # noqa: E402
 
+from lgcodec.models.families.causal import on_native  # noqa: E402
 from lgcodec.models.families.causal.on_native import NativeCausal  # noqa: E402
 
 TABLES = Tables.make()
@@ -118,6 +123,68 @@ def test_words_are_those_of_numpy(name: str, shape: Shape, instructions: str) ->
     assert [stream.ideal_bits for stream in streams] == pytest.approx(bits)
     again = coder.decode([shape] * len(tiles), words, adaptation, sides)
     assert all(np.array_equal(a, b) for a, b in zip(again, tiles, strict=True))
+
+
+@pytest.mark.parametrize("workers", [2, 3, 8])
+@pytest.mark.parametrize("name", CASES)
+def test_crews_write_the_same_words(
+    name: str, workers: int, instructions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_native, "_FEWEST_ROWS", 1)
+    coder, adaptation = NativeCausal(network_of(name), workers), CASES[name][2]
+    for shape in SHAPES:
+        (tile, *_), (words, *_), _ = known(name, shape)
+        sides = [side_of(network_of(name), shape)]
+        assert coder.encode([tile], adaptation, sides)[0].words.tolist() == words.tolist()
+        assert np.array_equal(coder.decode([shape], [words], adaptation, sides)[0], tile)
+
+
+def test_a_crew_of_a_whole_tile_is_refused_what_is_no_stream() -> None:
+    tile = tile_of("noise", (3, 70, 140), 0)
+    coder = NativeCausal(network_of("learns"), 2)
+    words = coder.encode([tile], b"")[0].words
+    with pytest.raises(ModelError, match="exactly its tile"):
+        coder.decode([tile.shape], [np.append(words, np.uint32(1))], b"")
+    with pytest.raises(ModelError, match="sizes or values"):
+        coder.encode([tile + np.int16(300)], b"")
+
+
+def test_all_threads_of_a_crew_begin_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Barrier(4)
+    assert together(4, lambda worker: (gate.wait(timeout=60), worker)[1]) == [0, 1, 2, 3]
+    submit, begun = ThreadPoolExecutor.submit, []
+
+    def no_third(pool: ThreadPoolExecutor, function: Any, worker: int) -> Any:
+        if worker == 3:
+            raise RuntimeError("can't start new thread")
+        return submit(pool, function, worker)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", no_third)
+    with pytest.raises(RuntimeError, match="new thread"):
+        together(4, begun.append)
+    assert begun == []
+
+
+def test_cores_are_those_that_a_container_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_QUOTA", tmp_path / "cpu.max")
+    free = parallel.cores()
+    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _: range(7), raising=False)
+    for quota, count in (("max 100000", 7), ("250000 100000", 3), ("50000 100000", 1), ("nonsense", 7)):
+        (tmp_path / "cpu.max").write_text(quota)
+        assert parallel.cores() == count
+    assert free >= 1
+
+
+def test_threads_are_divided_among_tiles() -> None:
+    coder = NativeCausal(network_of("small"), 5)
+
+    def crews(*shapes: Shape) -> list[int]:
+        return coder._each(lambda workers: workers, shapes)
+
+    assert crews((3, 500, 500)) == [5]
+    assert crews((3, 500, 500), (3, 500, 500)) == [2, 2]
+    assert crews((1, 96, 500), (3, 500, 40)) == [2, 1]  # of which fronts have 96 and 20 rows
+    assert crews(*[(3, 500, 500)] * 7) == [1, 1, 1, 1, 1, 2, 2]
 
 
 def test_other_streams_are_refused_or_hold_another_tile(instructions: str) -> None:

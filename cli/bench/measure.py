@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-import os
 import platform
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ from lgcodec.cli import files
 from lgcodec.cli.bench.contenders import Contender, Learned
 from lgcodec.cli.bench.jpegs import FileRow
 from lgcodec.errors import InputError, IntegrityError, LgcodecError
+from lgcodec.models.parallel import cores
 from lgcodec.readers.whole import decoding
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ def environment(threads: int | None, device: str) -> Environment:
         python=platform.python_version(),
         numpy=version("numpy"),
         cpu=_cpu(),
-        cores=os.cpu_count() or 1,
-        threads=threads or os.cpu_count() or 1,
+        cores=cores(),
+        threads=threads or cores(),
         device=device,
         date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%MZ"),
     )

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from lgcodec.models.errors import ModelError
+from lgcodec.models.parallel import cores
 
 if TYPE_CHECKING:
     from lgcodec.models.interface import NewStack
@@ -128,7 +129,7 @@ def choose(device: str = "auto", machine: str | None = None, threads: int | None
         raise ModelError(f"machine {machine}: {reason}")
     # Before torch may be loaded: its threads otherwise spin while they wait, ten times slower beside other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    return _built(machine, threads or os.cpu_count() or 1)
+    return _built(machine, threads or cores())
 
 
 def missing(machine: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lgcodec.models import families
 from lgcodec.models.adaptation.adapter import adapter
-from lgcodec.models.families.causal.network import CHANNELS, LARGER_TILES, TILE, Network
+from lgcodec.models.families.causal.network import CHANNELS, LARGEST_TILE, LEARNING_TILE, TILE, Network
 from lgcodec.models.families.causal.program import Program
 from lgcodec.models.interface import ExplicitCoding, ImageModel, Shape, TileCoder
 from lgcodec.models.machines.choose import Machine, choose
@@ -23,8 +23,8 @@ def load(weights: Weights, machine: Machine) -> ImageModel:
         stack=machine.stack,
         batch=coding.fast.batch if coding.fast else 16,
         planes=CHANNELS,
-        tile=LARGER_TILES[0] if config.learning and not config.rest else TILE,
-        larger=LARGER_TILES if config.rest else (),
+        tile=TILE if not config.learning else LEARNING_TILE if config.rest else LARGEST_TILE,
+        larger=(LARGEST_TILE,) if config.rest else (),
         unit=8 if config.grid else 1,
         choices=network.choices(),
         adapt=adapter("causal", network, coding, machine.threads),

@@ -40,8 +40,8 @@ Tile = NDArray[np.int16]
 # Where the online predictors' own errors are looked at.
 ERRORS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, -1), (-2, 1))
 # The most that tiles have, width and height. What a tile's weights learned is lost at its end: those that learn have
-# larger tiles in large images, and where every front teaches in all, as large as a file may have them.
-TILE, LARGER_TILES = (1024, 256), ((2048, 1024), (2048, 512), (1024, 512))
+# larger tiles, in very large images and where every front teaches as large as a file may have them.
+TILE, LEARNING_TILE, LARGEST_TILE = (1024, 256), (2048, 512), (2048, 1024)
 CHANNELS, WINDOWS = 3, len(online.WINDOWS)
 LOWEST = np.array(online.LOW)[:, None, None]
 DIFFERENCE_LIMIT = 2047  # neighbours less anchor, Q3

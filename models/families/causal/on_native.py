@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lgcodec.models.families.causal import network as causal
 from lgcodec.models.families.causal.network import Network, Side
-from lgcodec.models.interface import Intervals, Stream
+from lgcodec.models.interface import Intervals, Shape, Stream
 from lgcodec.models.machines.choose import Machine
 from lgcodec.models.machines.native import library
 from lgcodec.models.machines.native.library import pointer, rounded
 from lgcodec.models.machines.native.mixtures import tables
 from lgcodec.models.machines.native.products import packed
 from lgcodec.models.machines.native.stack import NativeStack, ideal_bits
-from lgcodec.models.parallel import each
+from lgcodec.models.parallel import each, together
+
+T = TypeVar("T")
 
 _EXTRAS = 4  # inputs of heads beside h, in pairs
+_MOST_WORKERS = 32  # at a tile, in crew.h
+_FEWEST_ROWS = 32  # of a front, for each worker: below that they would wait for each other more than they work
 
 
 class _Causal(ctypes.Structure):
@@ -38,6 +43,12 @@ class _Causal(ctypes.Structure):
 
 class _Side(ctypes.Structure):
     _fields_ = (("picture", ctypes.c_void_p), ("features", ctypes.c_void_p))
+
+
+class _Crew(ctypes.Structure):
+    """crew.h's Crew."""
+
+    _fields_ = (("workers", ctypes.c_int64), ("arrived", ctypes.c_int32), ("round", ctypes.c_int32))
 
 
 def _order(config: causal.Config) -> NDArray[np.int64]:
@@ -72,7 +83,7 @@ def load(network: Network, machine: Machine) -> NativeCausal:
 
 
 class NativeCausal:
-    """interface.TileCoder for the causal family; tiles run on as many threads as asked for."""
+    """interface.TileCoder for the causal family; tiles run on as many threads as asked for, one or more each."""
 
     def __init__(self, network: Network, threads: int) -> None:
         self.network, self.threads, self.batch = network, threads, 2 * threads
@@ -111,8 +122,18 @@ class NativeCausal:
         net.kept = (known, mixtures, compand)  # the library sees addresses alone
         return net
 
+    def _each(self, function: Callable[..., T], shapes: Sequence[Shape], *items: Sequence[Any]) -> list[T]:
+        """function(workers, item, ..) for each tile: a thread each, and those left over share the threads."""
+        alone, rest = len(shapes) // self.threads * self.threads, len(shapes) % self.threads
+        results = each(self.threads, function, [1] * alone, *(part[:alone] for part in items))
+        if rest:
+            rows = [min(height, (width + 1) // 2) for _, height, width in shapes[alone:]]
+            crews = [max(1, min(self.threads // rest, n // _FEWEST_ROWS, _MOST_WORKERS)) for n in rows]
+            results += each(rest, function, crews, *(part[alone:] for part in items))
+        return results
+
     def _run(
-        self, tile: NDArray[np.int16], stack: library.Stack, adaptation: bytes, side: Side | None,
+        self, tile: NDArray[np.int16], stack: library.Stack, adaptation: bytes, side: Side | None, workers: int,
         shares: NDArray[np.uint32] | None = None,
     ) -> None:  # fmt: skip
         """Codes a tile whose symbols' shares are wanted, or else one that is popped from the stack."""
@@ -123,37 +144,44 @@ class NativeCausal:
                 raise ValueError("what is known of a tile has its height and width")
             parts = (np.ascontiguousarray(side.padded()), np.ascontiguousarray(side.features))
             known = ctypes.byref(_Side(*(pointer(part, np.int16) for part in parts)))
-        block = np.zeros(max(self.library.lgcodec_causal_room(net, *shape), 0), np.uint8)
+        crew = _Crew(workers=workers)
+        block = np.zeros(max(self.library.lgcodec_causal_room(net, *shape, ctypes.c_int64(workers)), 0), np.uint8)
         targets = (None, None) if shares is None else [pointer(part, np.uint32) for part in shares]
         given = (pointer(tile, np.int16), known, *targets, ctypes.byref(stack), pointer(block, np.uint8))
-        library.check(self.library.lgcodec_causal(net, *shape, *given))
+
+        def one(worker: int) -> int:
+            code: int = self.library.lgcodec_causal(net, *shape, *given, ctypes.byref(crew), ctypes.c_int64(worker))
+            return code
+
+        for code in together(workers, one):
+            library.check(code)
 
     def encode(
         self, tiles: Sequence[NDArray[np.int16]], adaptation: bytes, sides: Sequence[Side | None] = ()
     ) -> list[Stream]:
         """sides: what is known of each tile, where the network wants that."""
 
-        def one(tile: NDArray[np.int16], side: Side | None) -> Stream:
+        def one(workers: int, tile: NDArray[np.int16], side: Side | None) -> Stream:
             shares, stack = np.empty((2, 2 * tile.size), np.uint32), NativeStack()
-            self._run(np.ascontiguousarray(tile), stack.struct, adaptation, side, shares)
+            self._run(np.ascontiguousarray(tile), stack.struct, adaptation, side, workers, shares)
             starts, frequencies = shares
             stack.push(Intervals(starts, frequencies, np.array([len(starts)])))
             return Stream(stack.words(), ideal_bits(frequencies))
 
-        return each(self.threads, one, tiles, sides or [None] * len(tiles))
+        return self._each(one, [tile.shape for tile in tiles], tiles, sides or [None] * len(tiles))
 
     def decode(
-        self, shapes: Sequence[tuple[int, int, int]], words: Sequence[NDArray[np.uint32]], adaptation: bytes,
+        self, shapes: Sequence[Shape], words: Sequence[NDArray[np.uint32]], adaptation: bytes,
         sides: Sequence[Side | None] = (),
     ) -> list[NDArray[np.int16]]:  # fmt: skip
         """Raises ModelError where a stream is not exactly one tile."""
 
-        def one(shape: tuple[int, int, int], stream: NDArray[np.uint32], side: Side | None) -> NDArray[np.int16]:
+        def one(workers: int, shape: Shape, stream: NDArray[np.uint32], side: Side | None) -> NDArray[np.int16]:
             tile, stack = np.zeros(shape, np.int16), NativeStack(stream)
-            self._run(tile, stack.struct, adaptation, side)
+            self._run(tile, stack.struct, adaptation, side, workers)
             return tile
 
-        return each(self.threads, one, shapes, words, sides or [None] * len(shapes))
+        return self._each(one, shapes, shapes, words, sides or [None] * len(shapes))
 
 
 def features(x: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:

@@ -209,7 +209,7 @@ static int code(Coder *c, int64_t n, int64_t size, int64_t origin, const int32_t
     }
     if (c->room - c->at < 2 * n) return WRONG_SIZES;
     for (int64_t j = 0; j < n; j++) c->scratch[j] = c->values[j] - (int32_t)origin;
-    mixtures_shares(m, c->scratch, n, c->starts + c->at, c->frequencies + c->at);
+    mixtures_shares(m, c->scratch, n, n, c->starts + c->at, c->frequencies + c->at);
     c->at += 2 * n;
     return FINE;
 }

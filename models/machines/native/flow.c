@@ -230,7 +230,7 @@ static int code(Work *t, int64_t c, int64_t n) {
         ends += t->samples[j] <= low || t->samples[j] >= high;
     }
     if (t->room - t->at < 2 * n + 3 * ends) return WRONG_SIZES;
-    mixtures_shares(&t->mixtures, t->values, n, t->starts + t->at, t->frequencies + t->at);
+    mixtures_shares(&t->mixtures, t->values, n, n, t->starts + t->at, t->frequencies + t->at);
     t->at += 2 * n;
     for (int64_t i = 0; i < ends; i++) {
         int32_t excess = t->scratch[i];

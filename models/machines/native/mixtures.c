@@ -81,7 +81,7 @@ INLINE i32v within(i32v c, i32v base, const f64v scale[2]) {
     return i32_of(q[0], q[1]);
 }
 
-void mixtures_shares(const Mixtures *m, const int32_t *values, int64_t n, uint32_t *starts, uint32_t *frequencies) {
+void mixtures_shares(const Mixtures *m, const int32_t *values, int64_t n, int64_t apart, uint32_t *starts, uint32_t *frequencies) {
     const i32v size = spread_i32((int32_t)m->size);
     for (int64_t j = 0; j < n; j += LANES) {
         i32v v = load_i32v(values + j), first = v & ~(LOW - 1), c[4];
@@ -99,7 +99,7 @@ void mixtures_shares(const Mixtures *m, const int32_t *values, int64_t n, uint32
         f64v scale[2] = {(double)(TOTAL - LOW) / f64_half(span, 0), (double)(TOTAL - LOW) / f64_half(span, 1)};
         i32v start = within(c[2], c[0], scale) + within_high, end = within(c[3], c[0], scale) + within_high + 1;
         i32v parts[4] = {c[0], span, start, end - start};
-        uint32_t *targets[4] = {starts + j, frequencies + j, starts + n + j, frequencies + n + j};
+        uint32_t *targets[4] = {starts + j, frequencies + j, starts + apart + j, frequencies + apart + j};
         int64_t left = n - j < LANES ? n - j : LANES;
         UNROLL for (int i = 0; i < 4; i++) memcpy(targets[i], &parts[i], (size_t)left * sizeof(int32_t));
     }
@@ -308,7 +308,7 @@ void mixtures_of(const int32_t *q, int64_t stride, const int32_t *centre, const 
 }
 
 EXPORT void lgcodec_shares(const Mixtures *m, const int32_t *values, int64_t n, uint32_t *starts, uint32_t *frequencies) {
-    mixtures_shares(m, values, n, starts, frequencies);
+    mixtures_shares(m, values, n, n, starts, frequencies);
 }
 
 EXPORT void lgcodec_pop_mixtures(const Mixtures *m, Stack *stack, int64_t n, int32_t *values, int32_t *scratch) {

@@ -66,8 +66,8 @@ typedef struct {
  */
 void mixtures_of(const int32_t *q, int64_t stride, const int32_t *centre, const int32_t *shift, int64_t n, Mixtures *m);
 
-/* The shares of values less the origin, [n + SLACK]: of n high symbols, then of n low ones, [2 n] each. */
-void mixtures_shares(const Mixtures *m, const int32_t *values, int64_t n, uint32_t *starts, uint32_t *frequencies);
+/* The shares of values less the origin, [n + SLACK]: of n high symbols, and `apart` behind them of n low ones. */
+void mixtures_shares(const Mixtures *m, const int32_t *values, int64_t n, int64_t apart, uint32_t *starts, uint32_t *frequencies);
 
 /* Pops n values less the origin. values, scratch: [n + SLACK], [6 (n + SLACK)]. */
 void mixtures_pop(const Mixtures *m, Stack *stack, int64_t n, int32_t *values, int32_t *scratch);

@@ -99,13 +99,18 @@ INLINE void keep(double *block, int i, i64v lanes, f64v v, f64v old) {
     store_f64v(block + i * WIDE, select_f64(lanes, v, old));
 }
 
-/* Solver.predict's first half: what a block inherits. v, error: what the last front taught; it is added here, and not
- * before, which saves a pass over the states.
+/* What the last front taught a block: neighbours, and the error of their local mean. */
+typedef struct {
+    const double *v, *error;
+} Taught;
+
+/* Solver.predict's first half: what a block inherits of its own state and of the one before it. What was taught is added
+ * here, and not before, which saves a pass over the states.
  */
-INLINE void inherit(double *state, const double *v, const double *error, i64v lanes, const Window window) {
+INLINE void inherit(double *state, Taught taught, const double *before, Taught above_it, i64v lanes, const Window window) {
     const int taps = window.taps, moment = taps * (taps + 1) / 2, weight = moment + taps;
-    const double *before = state - (weight + taps) * WIDE, *v_before = v - TAPS * WIDE;
-    f64v own[TAPS], above[TAPS], old, new, e = load_f64v(error), e_above = above_of(error - WIDE, 0, e);
+    const double *v = taught.v, *v_before = above_it.v;
+    f64v own[TAPS], above[TAPS], old, new, e = load_f64v(taught.error), e_above = above_of(above_it.error, 0, e);
     UNROLL for (int i = 0; i < taps; i++) own[i] = load(v, i), above[i] = above_of(v_before, i, own[i]);
     UNROLL for (int i = 0; i < taps; i++) {
         f64v scaled = own[i] * SQUARE, scaled_above = above[i] * SQUARE;
@@ -159,17 +164,48 @@ INLINE void look(Solvers *s, const Front *front, int64_t block, int64_t c, const
     }
 }
 
-void solvers_predict(Solvers *s, const Front *front, int64_t c) {
+void edge_lay_out(Edge *edge, Arena *arena) {
+    edge->states[0] = TAKE(arena, double, CHANNELS * coefficients_of(FEW.taps) * WIDE);
+    edge->states[1] = TAKE(arena, double, CHANNELS * coefficients_of(MANY.taps) * WIDE);
+    edge->v = TAKE(arena, double, CHANNELS * TAPS * WIDE);
+    edge->error = TAKE(arena, double, CHANNELS * WIDE);
+    edge->coupling = TAKE(arena, double, COUPLED * WIDE);
+}
+
+INLINE void copy_block(double *to, const double *from, int64_t numbers) {
+    memcpy(to, from, (size_t)(numbers * WIDE) * sizeof *to);
+}
+
+void copy_edge(const Solvers *s, const Front *part, const Edge *edge) {
+    int64_t block = (part->low + 1) / WIDE - 1, few = coefficients_of(FEW.taps), many = coefficients_of(MANY.taps);
+    if (!part->n) return;
+    for (int64_t c = 0; c < s->channels; c++) {
+        int64_t at = c * s->slots + block * WIDE;
+        copy_block(edge->states[0] + c * few * WIDE, s->states[0] + at * few, few);
+        copy_block(edge->states[1] + c * many * WIDE, s->states[1] + at * many, many);
+        copy_block(edge->v + c * TAPS * WIDE, s->v + at * TAPS, TAPS);
+        copy_block(edge->error + c * WIDE, s->error + at, 1);
+    }
+    copy_block(edge->coupling, s->coupling + block * WIDE * COUPLED, COUPLED);
+}
+
+void solvers_predict(Solvers *s, const Front *front, int64_t c, const Edge *edge) {
     const f64v low = spread_f64(c ? -2040 : 0), high = spread_f64(2040);
     int64_t places[TAPS];
     for (int i = 0; i < TAPS; i++) places[i] = DY[i] * s->stride + DX[i];
     FOR_BLOCKS_DOWNWARD(front, block) {
         i64v lanes = lanes_of(front, block);
         int64_t slot = c * s->slots + block * WIDE;
-        double *few = s->states[0] + coefficients_of(FEW.taps) * slot;
-        double *many = s->states[1] + coefficients_of(MANY.taps) * slot, *v = s->v + TAPS * slot;
-        inherit(few, v, s->error + slot, lanes, FEW);
-        inherit(many, v, s->error + slot, lanes, MANY);
+        int64_t sizes[WINDOWS] = {coefficients_of(FEW.taps), coefficients_of(MANY.taps)};
+        double *few = s->states[0] + sizes[0] * slot, *many = s->states[1] + sizes[1] * slot, *v = s->v + TAPS * slot;
+        const double *few_above = few - sizes[0] * WIDE, *many_above = many - sizes[1] * WIDE;
+        Taught taught = {v, s->error + slot}, above = {v - TAPS * WIDE, s->error + slot - WIDE};
+        if (edge && block == (front->low + 1) / WIDE) {
+            few_above = edge->states[0] + c * sizes[0] * WIDE, many_above = edge->states[1] + c * sizes[1] * WIDE;
+            above = (Taught){edge->v + c * TAPS * WIDE, edge->error + c * WIDE};
+        }
+        inherit(few, taught, few_above, above, lanes, FEW);
+        inherit(many, taught, many_above, above, lanes, MANY);
         look(s, front, block, c, places);
         f64v reference = load_f64v(s->reference + slot);
         double *p = s->predictions + slot;
@@ -210,12 +246,13 @@ void solvers_learn(Solvers *s, const Front *front, int64_t c, const int16_t *til
     }
 }
 
-void coupling_merge(Solvers *s, const Front *front) {
+void coupling_merge(Solvers *s, const Front *front, const Edge *edge) {
     FOR_BLOCKS_DOWNWARD(front, block) {
         i64v lanes = lanes_of(front, block);
         double *state = s->coupling + COUPLED * WIDE * block;
+        const double *before = edge && block == (front->low + 1) / WIDE ? edge->coupling : state - COUPLED * WIDE;
         for (int i = 0; i < COUPLED; i++) {
-            f64v old = load(state, i), above = above_of(state - COUPLED * WIDE, i, old);
+            f64v old = load(state, i), above = above_of(before, i, old);
             keep(state, i, lanes, floor_f64((old + above) * COUPLING_DECAY), old);
         }
     }
@@ -280,8 +317,8 @@ EXPORT void lgcodec_features(const int16_t *tile, int64_t channels, int64_t heig
     for (int64_t t = 0; t < width + 2 * (height - 1); t++) {
         Front front = front_of(t, height, width);
         for (int64_t c = 0; c < channels; c++) {
-            solvers_predict(&s, &front, c);
-            if (c == 0 && channels == CHANNELS) coupling_merge(&s, &front);
+            solvers_predict(&s, &front, c, NULL);
+            if (c == 0 && channels == CHANNELS) coupling_merge(&s, &front, NULL);
             if (c) coupling_expect(&s, &front, c);
             solvers_learn(&s, &front, c, tile);
             int64_t first = rows_at(&s, &front, c);

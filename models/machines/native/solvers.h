@@ -29,6 +29,13 @@ typedef struct {
     double *known;           /* [CHANNELS][slots]: these errors */
 } Solvers;
 
+/* What stands above the first row of a part of a front, as the front before left it: copies of the block before the part's
+ * first one, which others move at the same time.
+ */
+typedef struct {
+    double *states[WINDOWS], *v, *error, *coupling; /* as those of Solvers, [channels] blocks, or one */
+} Edge;
+
 /* The front of t; n may be 0. */
 Front front_of(int64_t t, int64_t height, int64_t width);
 
@@ -36,14 +43,17 @@ Front front_of(int64_t t, int64_t height, int64_t width);
 void solvers_lay_out(Solvers *solvers, Arena *arena, int64_t channels, int64_t height, int64_t width);
 void solvers_begin(Solvers *solvers);
 
-/* Predicts channel c of a front. */
-void solvers_predict(Solvers *solvers, const Front *front, int64_t c);
+void edge_lay_out(Edge *edge, Arena *arena);
+void copy_edge(const Solvers *solvers, const Front *part, const Edge *edge);
+
+/* Predicts channel c of a front, or of a part of it that is given with its edge and begins with a block of rows. */
+void solvers_predict(Solvers *solvers, const Front *front, int64_t c, const Edge *edge);
 
 /* Takes the values of channel c from a tile [channels][height][width]. */
 void solvers_learn(Solvers *solvers, const Front *front, int64_t c, const int16_t *tile);
 
 /* coupling_merge begins a front, coupling_expect tells channel c = 1 or 2, coupling_learn ends the front. */
-void coupling_merge(Solvers *solvers, const Front *front);
+void coupling_merge(Solvers *solvers, const Front *front, const Edge *edge);
 void coupling_expect(Solvers *solvers, const Front *front, int64_t c);
 void coupling_learn(Solvers *solvers, const Front *front);
 
