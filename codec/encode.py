@@ -23,7 +23,7 @@ from lgcodec.models.interface import ImageModel, LatentCoding, Stream, Tile
 from lgcodec.models.parallel import each
 from lgcodec.options import Options, is_tile
 from lgcodec.origins.origin import Inverted
-from lgcodec.plan import Plan, may_be_smaller, modelled, plans, without_model
+from lgcodec.plan import Plan, may_be_smaller, modelled, plans, webp_size, without_model
 from lgcodec.work import Encode, EncodeChain, Meter, Progress, Request, batches, bytes_of_words
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _CLEAR = 0.7  # of what squares of the image promise: learning makes the rest of
 _SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its classes, are tried on
 # Pixels of an image that is looked at before a model codes all of it, how many squares of it, bits that say nothing.
 _LARGE, _MORE_SQUARES, _SLACK = 1 << 18, 16, 512
+_MIDDLE = 128  # side of the square that says whether context mixing, which is slow where little repeats, may be shorter
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 _CHAINED = Stream(np.zeros(0, np.uint32), 0.0)  # stands for a tile whose bits are in a chain
 
@@ -70,6 +71,8 @@ def encode(
     latent = tried[-1].uses_model and isinstance(options.load().coding, LatentCoding)
     if latent and chain and len(tried) > 1:  # what is in a common chain cannot be left out again
         tried = [likely(picture, options)]
+    if len(tried) > 1 and not latent and not (yield from _is_graphic(picture, tried[-1], options)):
+        tried = tried[-1:]
     meter = Meter(progress, picture.area, len(tried) + options.verify)
     digest, quick = digest_of(picture.strips()), replace(options, effort=1)
     files: list[bytes] = []
@@ -94,7 +97,9 @@ def encode(
         unfitted, files = len(made[0]), files + made
     is_open = not chain and all(plan.uses_model for plan in tried)
     if is_open and (options.effort == _SURE or may_be_smaller(picture, unfitted, is_part=is_part)):
-        files += yield from encode_plan(picture, without_model(picture), digest, quick, meter)
+        is_graphic = yield from _is_graphic(picture, modelled(picture, options), options)
+        if is_graphic or webp_size(picture) < unfitted:
+            files += yield from encode_plan(picture, without_model(picture), digest, quick, meter)
     best = min(files, key=len)
     if options.verify:
         yield from check(picture, best, options, meter)
@@ -156,6 +161,22 @@ def _is_clear(pictures: Sequence[Picture], size: int, options: Options) -> Gener
         area = sum(tile[..., 0].size for tile in tiles)
         bits += sum(stream.ideal_bits for stream in streams) / area * picture.area
     return 8 * size < _CLEAR * bits
+
+
+def _is_graphic(picture: Picture, plan: Plan, options: Options) -> Generator[Request, Any, bool]:
+    """Whether context mixing takes less of an image's middle than the model of this plan, and so perhaps of all of it:
+    from there to the whole, what both take differs by a tenth. With the most effort, and of small images, it is tried.
+    """
+    model = options.load()
+    is_one = plan.uses_model and len(plan.components) == 1 and picture.mode.levels == 256 and picture.palette() is None
+    is_worth = picture.area >= 4 * _MIDDLE**2 and options.effort < _SURE
+    if not (is_one and is_worth) or isinstance(model.coding, LatentCoding):
+        return True
+    (box,) = boxes.squares(picture.width, picture.height, _MIDDLE, 1)
+    tile = plan.components[0].take(picture.samples(box))
+    (stream,) = yield Encode(model, b"", [colour.forward(tile, plan.transform)])
+    code = plain.METHODS[plain.CONTEXTS].encode(tile, options.effort)
+    return code is None or 8 * len(code) < stream.ideal_bits
 
 
 def _needs_no_model(picture: Picture, plan: Plan, size: int, options: Options) -> Generator[Request, Any, bool]:

@@ -86,6 +86,11 @@ def may_be_smaller(picture: Picture, size: int, *, is_part: bool = False) -> boo
     return all(size / picture.area > share * _webp_rate(picture, side, n) for n in counts)
 
 
+def webp_size(picture: Picture) -> float:
+    """What WebP takes of an image, in bytes; infinitely many where it cannot."""
+    return _webp_rate(picture, max(picture.width, picture.height), 1) * picture.area
+
+
 def _webp_rate(picture: Picture, side: int, count: int) -> float:
     """What WebP takes of about `count` squares of an image, in bytes a pixel: infinitely many where it cannot."""
     places = boxes.squares(picture.width, picture.height, side, count)
