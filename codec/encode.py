@@ -172,8 +172,7 @@ def _is_graphic(picture: Picture, plan: Plan, options: Options) -> Generator[Req
     is_worth = picture.area >= 4 * _MIDDLE**2 and options.effort < _SURE
     if not (is_one and is_worth) or isinstance(model.coding, LatentCoding):
         return True
-    (box,) = boxes.squares(picture.width, picture.height, _MIDDLE, 1)
-    tile = plan.components[0].take(picture.samples(box))
+    tile = plan.components[0].take(picture.samples(boxes.middle(picture.width, picture.height, _MIDDLE)))
     (stream,) = yield Encode(model, b"", [colour.forward(tile, plan.transform)])
     code = plain.METHODS[plain.CONTEXTS].encode(tile, options.effort)
     return code is None or 8 * len(code) < stream.ideal_bits

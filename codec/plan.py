@@ -88,7 +88,8 @@ def may_be_smaller(picture: Picture, size: int, *, is_part: bool = False) -> boo
 
 def webp_size(picture: Picture) -> float:
     """What WebP takes of an image, in bytes; infinitely many where it cannot."""
-    return _webp_rate(picture, max(picture.width, picture.height), 1) * picture.area
+    code = plain.METHODS[plain.WEBP].encode(picture.samples((0, 0, picture.width, picture.height)), 1)
+    return math.inf if code is None else len(code)
 
 
 def _webp_rate(picture: Picture, side: int, count: int) -> float:
