@@ -71,7 +71,7 @@ def encode(
     latent = tried[-1].uses_model and isinstance(options.load().coding, LatentCoding)
     if latent and chain and len(tried) > 1:  # what is in a common chain cannot be left out again
         tried = [likely(picture, options)]
-    if len(tried) > 1 and not latent and not (yield from _is_graphic(picture, tried[-1], options)):
+    if len(tried) > 1 and tried[-1].uses_model and not (yield from _is_graphic(picture, options)):
         tried = tried[-1:]
     meter = Meter(progress, picture.area, len(tried) + options.verify)
     digest, quick = digest_of(picture.strips()), replace(options, effort=1)
@@ -97,7 +97,7 @@ def encode(
         unfitted, files = len(made[0]), files + made
     is_open = not chain and all(plan.uses_model for plan in tried)
     if is_open and (options.effort == _SURE or may_be_smaller(picture, unfitted, is_part=is_part)):
-        is_graphic = yield from _is_graphic(picture, modelled(picture, options), options)
+        is_graphic = yield from _is_graphic(picture, options)
         if is_graphic or webp_size(picture) < unfitted:
             files += yield from encode_plan(picture, without_model(picture), digest, quick, meter)
     best = min(files, key=len)
@@ -163,19 +163,32 @@ def _is_clear(pictures: Sequence[Picture], size: int, options: Options) -> Gener
     return 8 * size < _CLEAR * bits
 
 
-def _is_graphic(picture: Picture, plan: Plan, options: Options) -> Generator[Request, Any, bool]:
-    """Whether context mixing takes less of an image's middle than the model of this plan, and so perhaps of all of it:
-    from there to the whole, what both take differs by a tenth. With the most effort, and of small images, it is tried.
+def _is_graphic(picture: Picture, options: Options) -> Generator[Request, Any, bool]:
+    """Whether context mixing may be shorter than the model, by an image's middle. Of small images, and with the most
+    effort, that is found out by coding them.
     """
-    model = options.load()
-    is_one = plan.uses_model and len(plan.components) == 1 and picture.mode.levels == 256 and picture.palette() is None
-    is_worth = picture.area >= 4 * _MIDDLE**2 and options.effort < _SURE
-    if not (is_one and is_worth) or isinstance(model.coding, LatentCoding):
+    if picture.mode.levels != 256 or picture.palette() is not None:
+        return True
+    plan, model = modelled(picture, options), options.load()
+    is_latent, is_small = isinstance(model.coding, LatentCoding), not _is_worth_a_look(picture.area, options)
+    if len(plan.components) > 1 or is_latent or is_small:
         return True
     tile = plan.components[0].take(picture.samples(boxes.middle(picture.width, picture.height, _MIDDLE)))
-    (stream,) = yield Encode(model, b"", [colour.forward(tile, plan.transform)])
-    code = plain.METHODS[plain.CONTEXTS].encode(tile, options.effort)
-    return code is None or 8 * len(code) < stream.ideal_bits
+    (wins,) = yield from _contexts_win([tile], plan, model)
+    return bool(wins)
+
+
+def _is_worth_a_look(area: int, options: Options) -> bool:
+    return area >= 4 * _MIDDLE**2 and options.effort < _SURE
+
+
+def _contexts_win(middles: Sequence[Samples], plan: Plan, model: ImageModel) -> Generator[Request, Any, list[bool]]:
+    """Whether context mixing takes less than the model of middles, and so perhaps of all that is around: from there to
+    the whole, what both take differs by a tenth.
+    """
+    streams = yield Encode(model, b"", [colour.forward(tile, plan.transform) for tile in middles])
+    codes = [plain.METHODS[plain.CONTEXTS].encode(tile, plain.HASTE) for tile in middles]
+    return [code is None or 8 * len(code) < s.ideal_bits for code, s in zip(codes, streams, strict=True)]
 
 
 def _needs_no_model(picture: Picture, plan: Plan, size: int, options: Options) -> Generator[Request, Any, bool]:
@@ -309,8 +322,13 @@ def code(
     for batch in batches(list(tile_boxes(picture.width, picture.height, *size)), model.batch if model else 1):
         tiles = [component.take(picture.samples(box)) for box in batch]
         cheap: list[Code | None] = [None] * len(tiles)
-        if not chains:
-            cheap = each(options.workers(), lambda tile, alone=model is None: _cheap(tile, alone, options), tiles)
+        if model is None:
+            cheap = list(each(options.workers(), lambda tile: plain.encode(tile, options.effort), tiles))
+        elif not chains:
+            tried = yield from _promising(tiles, plan, model, options)
+            some = each(options.workers(), lambda tile: plain.encode(tile, plain.HASTE), [tiles[i] for i in tried])
+            for i, code in zip(tried, some, strict=True):
+                cheap[i] = code
         wanted = [i for i, code in enumerate(cheap) if code is None or not plain.is_final(code[0])]
         coded: dict[int, Stream] = {}
         if model is not None and wanted:
@@ -363,11 +381,19 @@ def _squares(picture: Picture, plan: Plan, unit: int = 1) -> list[Samples]:
     return [plan.components[0].take(picture.samples(box)) for box in places]
 
 
-def _cheap(tile: Samples, alone: bool, options: Options) -> Code | None:
-    """A plain code, None where a model is there as well and sure to be better."""
-    if alone:
-        return plain.encode(tile, options.effort)
-    return plain.encode(tile, plain.HASTE) if plain.is_promising(tile) else None
+def _promising(
+    tiles: Sequence[Samples], plan: Plan, model: ImageModel, options: Options
+) -> Generator[Request, Any, list[int]]:
+    """Which tiles are worth a plain code where there is a model as well."""
+    tried = [i for i, tile in enumerate(tiles) if plain.is_promising(tile)]
+    large = [i for i in tried if _is_worth_a_look(tiles[i][..., 0].size, options) and plan.transform != colour.BITS]
+    if large:
+        places = [boxes.middle(tiles[i].shape[1], tiles[i].shape[0], _MIDDLE) for i in large]
+        middles = [tiles[i][y0:y1, x0:x1] for i, (x0, y0, x1, y1) in zip(large, places, strict=True)]
+        wins = yield from _contexts_win(middles, plan, model)
+        lost = {i for i, win in zip(large, wins, strict=True) if not win}
+        tried = [i for i in tried if i not in lost]
+    return tried
 
 
 def _add_shortest(body: Body, tile: Samples, cheap: Code | None, coded: Stream | None) -> None:

@@ -158,7 +158,7 @@ def test_four_cheap_squares_of_a_large_photograph_are_no_reason_to_try_all_of_it
 def test_contexts_get_all_of_an_image_whose_middle_they_code_well(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They take seconds where little repeats, which smooth photographs are known by only once a model has coded some."""
+    """They take seconds where little repeats, which nothing but coding a part tells of smooth photographs."""
     tried: list[tuple[int, ...]] = []
     contexts = plain.METHODS[plain.CONTEXTS]
 
@@ -169,15 +169,18 @@ def test_contexts_get_all_of_an_image_whose_middle_they_code_well(
             tried.append(tile.shape[:2])
             return contexts.encode(tile, effort)
 
+        def decode(self, data: bytes, shape: Any) -> Any:
+            return contexts.decode(data, shape)
+
     monkeypatch.setitem(plain.METHODS, plain.CONTEXTS, Watched())
     monkeypatch.setattr(plain, "is_promising", lambda tile: True)
     y, x = np.indices(size)
-    grain = np.random.default_rng(0).normal(0, 1.5, (*size, 3))
+    grain = np.random.default_rng(0).normal(0, 3, (*size, 3))
     smooth = (128 + 60 * np.sin(x / 40 + y / 50)[..., None] + grain).clip(0, 255).astype(np.uint8)
     drawing = np.where((x // 9 + y // 7)[..., None] % 3 == 0, np.uint8([200, 30, 90]), np.uint8([20, 60, 140]))
-    for image, whole in ((smooth, size[0] * size[1] < 4 * 128**2), (drawing, True)):
+    for image, whole in ((smooth, False), (drawing, True)):
         tried.clear()
-        data = Codec("fast", origin="none", threads=1, verify=False).compress(image)
+        data = Codec(origin="none", threads=1, verify=False).compress(image)
         assert np.array_equal(lgcodec.decompress(data), image)
         assert (size in tried) == whole
         assert whole or (min(128, size[0]), min(128, size[1])) in tried
