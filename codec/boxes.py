@@ -33,13 +33,6 @@ def even(side: int, most: int, unit: int) -> int:
     return side if count == 1 else -(-side // (count * unit)) * unit
 
 
-def middle(width: int, height: int, side: int) -> Box:
-    """The box of at most side x side pixels in the middle of an image."""
-    w, h = min(side, width), min(side, height)
-    x, y = (width - w) // 2, (height - h) // 2
-    return x, y, x + w, y + h
-
-
 def squares(width: int, height: int, side: int, count: int, unit: int = 1) -> list[Box]:
     """About `count` boxes of at most side x side pixels, spread evenly over an image, at multiples of `unit`."""
     w, h = min(side, width), min(side, height)

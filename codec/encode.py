@@ -37,7 +37,7 @@ _CLEAR = 0.7  # of what squares of the image promise: learning makes the rest of
 _SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its classes, are tried on
 # Pixels of an image that is looked at before a model codes all of it, how many squares of it, bits that say nothing.
 _LARGE, _MORE_SQUARES, _SLACK = 1 << 18, 16, 512
-_MIDDLE = 128  # side of the square that says whether context mixing, which is slow where little repeats, may be shorter
+_ANYWAY = 1 << 16  # pixels that context mixing, which is slow where little repeats, gets without a look at squares
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 _CHAINED = Stream(np.zeros(0, np.uint32), 0.0)  # stands for a tile whose bits are in a chain
 
@@ -164,7 +164,7 @@ def _is_clear(pictures: Sequence[Picture], size: int, options: Options) -> Gener
 
 
 def _is_graphic(picture: Picture, options: Options) -> Generator[Request, Any, bool]:
-    """Whether context mixing may be shorter than the model, by an image's middle. Of small images, and with the most
+    """Whether context mixing may be shorter than the model, by squares of an image. Of small images, and with the most
     effort, that is found out by coding them.
     """
     if picture.mode.levels != 256 or picture.palette() is not None:
@@ -173,22 +173,33 @@ def _is_graphic(picture: Picture, options: Options) -> Generator[Request, Any, b
     is_latent, is_small = isinstance(model.coding, LatentCoding), not _is_worth_a_look(picture.area, options)
     if len(plan.components) > 1 or is_latent or is_small:
         return True
-    tile = plan.components[0].take(picture.samples(boxes.middle(picture.width, picture.height, _MIDDLE)))
-    (wins,) = yield from _contexts_win([tile], plan, model)
-    return bool(wins)
+    places = _some_squares(picture.width, picture.height)
+    squares = [plan.components[0].take(picture.samples(box)) for box in places]
+    return bool((yield from _contexts_win([squares], plan, model))[0])
 
 
 def _is_worth_a_look(area: int, options: Options) -> bool:
-    return area >= 4 * _MIDDLE**2 and options.effort < _SURE
+    return area >= _ANYWAY and options.effort < _SURE
 
 
-def _contexts_win(middles: Sequence[Samples], plan: Plan, model: ImageModel) -> Generator[Request, Any, list[bool]]:
-    """Whether context mixing takes less than the model of middles, and so perhaps of all that is around: from there to
-    the whole, what both take differs by a tenth.
+def _some_squares(width: int, height: int) -> list[boxes.Box]:
+    """A sixteenth of the pixels, or a few."""
+    count = width * height // (16 * _SIDE**2)
+    return boxes.squares(width, height, _SIDE, min(max(count, _SQUARES), _MORE_SQUARES))
+
+
+def _contexts_win(tiles: Sequence[list[Samples]], plan: Plan, model: ImageModel) -> Generator[Request, Any, list[bool]]:
+    """Whether context mixing takes less than the model of each tile's squares, and so perhaps of all of it: from there
+    to the whole, what both take differs by a tenth.
     """
-    streams = yield Encode(model, b"", [colour.forward(tile, plan.transform) for tile in middles])
-    codes = [plain.METHODS[plain.CONTEXTS].encode(tile, plain.HASTE) for tile in middles]
-    return [code is None or 8 * len(code) < s.ideal_bits for code, s in zip(codes, streams, strict=True)]
+    planes = [colour.forward(square, plan.transform) for squares in tiles for square in squares]
+    streams = yield Encode(model, b"", planes)
+    wins, bits = [], [stream.ideal_bits for stream in streams]
+    for squares in tiles:
+        code = plain.METHODS[plain.CONTEXTS].encode(np.concatenate(squares), plain.HASTE)
+        wins.append(code is None or 8 * len(code) < model.patience * sum(bits[: len(squares)]))
+        bits = bits[len(squares) :]
+    return wins
 
 
 def _needs_no_model(picture: Picture, plan: Plan, size: int, options: Options) -> Generator[Request, Any, bool]:
@@ -319,7 +330,8 @@ def code(
     if not is_tile(size):
         model = None
     chains = model is not None and isinstance(model.coding, LatentCoding)
-    for batch in batches(list(tile_boxes(picture.width, picture.height, *size)), model.batch if model else 1):
+    count = model.batch if model else options.workers()
+    for batch in batches(list(tile_boxes(picture.width, picture.height, *size)), count):
         tiles = [component.take(picture.samples(box)) for box in batch]
         cheap: list[Code | None] = [None] * len(tiles)
         if model is None:
@@ -388,9 +400,9 @@ def _promising(
     tried = [i for i, tile in enumerate(tiles) if plain.is_promising(tile)]
     large = [i for i in tried if _is_worth_a_look(tiles[i][..., 0].size, options) and plan.transform != colour.BITS]
     if large:
-        places = [boxes.middle(tiles[i].shape[1], tiles[i].shape[0], _MIDDLE) for i in large]
-        middles = [tiles[i][y0:y1, x0:x1] for i, (x0, y0, x1, y1) in zip(large, places, strict=True)]
-        wins = yield from _contexts_win(middles, plan, model)
+        places = [_some_squares(tiles[i].shape[1], tiles[i].shape[0]) for i in large]
+        squares = [[tiles[i][y0:y1, x0:x1] for x0, y0, x1, y1 in some] for i, some in zip(large, places, strict=True)]
+        wins = yield from _contexts_win(squares, plan, model)
         lost = {i for i, win in zip(large, wins, strict=True) if not win}
         tried = [i for i in tried if i not in lost]
     return tried

@@ -15,7 +15,9 @@ from lgcodec.image import Picture, Samples
 from lgcodec.models.interface import CoefficientCoding
 from lgcodec.options import Options
 
-_PLAIN_AREA = 1 << 25  # pixels of a tile where nothing needs a model
+# Pixels of a tile where nothing needs a model: all of a screen, which often repeats itself from end to end. Context
+# mixing takes one thread for a tile, whose tables are full by then: of many pictures it takes as much in four tiles.
+_PLAIN_AREA = 1 << 23
 _PLAIN_WIDTH = (1 << 14) - 1  # the most that WebP takes
 _ANYWAY = 1 << 14  # pixels that take less time than thinking
 _PARALLEL = 12  # tiles that an image keeps where larger ones would be fewer: work for as many cores
@@ -136,7 +138,7 @@ def _plan(
 
 def _plain_tile(picture: Picture) -> tuple[int, int]:
     width = min(picture.width, _PLAIN_WIDTH)
-    return width, min(picture.height, max(1, _PLAIN_AREA // width))
+    return width, boxes.even(picture.height, max(1, _PLAIN_AREA // width), 1)
 
 
 def _transform(picture: Picture, palette: Samples | None) -> int:

@@ -262,7 +262,8 @@ class ImageModel:
     image allows.
     choices: adaptations that an encoder may try besides none, the classes of images it knows. adapt: side information
     that fits the model to tiles at an effort, from one of `choices` or none on; this choice where more would not pay.
-    levels: how many a sample has: 256, or 2 of models of bits.
+    levels: how many a sample has: 256, or 2 of models of bits. patience: the share of what the model takes that a slow
+    code must be below, where this one is for speed.
     network: what the family loaded, for whoever wants to look inside. name, wire_id: as the registry has it.
     """
 
@@ -275,6 +276,7 @@ class ImageModel:
     larger: Sequence[tuple[int, int]] = ()
     unit: int = 1
     levels: int = 256
+    patience: float = 1.0
     choices: Sequence[bytes] = ()
     adapt: Callable[[Sequence[Tile], int, bytes], bytes] = unfitted
     network: Any = None

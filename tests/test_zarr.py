@@ -189,7 +189,6 @@ def test_a_fresh_process_reads_by_entry_point(
 ) -> None:
     monkeypatch.setattr("lgcodec.encode.plans", lambda picture, options: [without_model(picture)])
     monkeypatch.setattr("lgcodec.origins.invert", lambda picture: None)
-    monkeypatch.setattr("lgcodec.plan._PLAIN_AREA", 1 << 23)  # two tiles of pixels
     array = (np.add.outer(np.arange(4096), np.arange(4096)) // 512 % 2 * 200).astype(np.uint8)
     how: dict[str, Any] = {"serializer": LgcodecCodec(effort=1), "compressors": None}
     if version == 2:
