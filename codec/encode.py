@@ -38,6 +38,7 @@ _SQUARES, _SIDE = 4, 64  # what of an image the orders of its channels, and its 
 # Pixels of an image that is looked at before a model codes all of it, how many squares of it, bits that say nothing.
 _LARGE, _MORE_SQUARES, _SLACK = 1 << 18, 16, 512
 _ANYWAY = 1 << 16  # pixels that context mixing, which is slow where little repeats, gets without a look at squares
+_NEARLY, _SOME = 1.1, 0.01  # of a model's bits for squares: what contexts take of all of them, what they save of some
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 _CHAINED = Stream(np.zeros(0, np.uint32), 0.0)  # stands for a tile whose bits are in a chain
 
@@ -189,16 +190,18 @@ def _some_squares(width: int, height: int) -> list[boxes.Box]:
 
 
 def _contexts_win(tiles: Sequence[list[Samples]], plan: Plan, model: ImageModel) -> Generator[Request, Any, list[bool]]:
-    """Whether context mixing takes less than the model of each tile's squares, and so perhaps of all of it: from there
-    to the whole, what both take differs by a tenth.
+    """Whether context mixing may take less than the model of each tile, by its squares: little more of all of them,
+    since it goes on learning, or clearly less of some, as of a window beside a photograph.
     """
     planes = [colour.forward(square, plan.transform) for squares in tiles for square in squares]
-    streams = yield Encode(model, b"", planes)
-    wins, bits = [], [stream.ideal_bits for stream in streams]
+    streams = iter((yield Encode(model, b"", planes)))
+    wins = []
     for squares in tiles:
-        code = plain.METHODS[plain.CONTEXTS].encode(np.concatenate(squares), plain.HASTE)
-        wins.append(code is None or 8 * len(code) < model.patience * sum(bits[: len(squares)]))
-        bits = bits[len(squares) :]
+        bits = [model.patience * next(streams).ideal_bits for _ in squares]
+        codes = [plain.METHODS[plain.CONTEXTS].encode(square, plain.HASTE) for square in squares]
+        sizes = [0 if code is None else 8 * len(code) for code in codes]
+        gained = sum(max(0, one - other) for one, other in zip(bits, sizes, strict=True))
+        wins.append(sum(sizes) < _NEARLY * sum(bits) or gained > _SOME * sum(bits))
     return wins
 
 
