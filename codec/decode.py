@@ -26,7 +26,7 @@ from lgcodec.origins.origin import Given, Origin
 from lgcodec.work import Coded, Decode, DecodeChain, Meter, Progress, Request, batches, run, words_of
 
 Give = Callable[[Component, Box, Samples], None]  # takes the samples of a component's tile
-_AT_ONCE = 1 << 25  # pixels of tiles by plain methods that are decoded side by side: as many as the largest one has
+AT_ONCE = 1 << 25  # pixels of tiles by plain methods that are coded side by side, or as many as one has
 Rescued = tuple[Samples, list[Box]]  # uint8 [H, W, channels], and the boxes of tiles that are damaged, which are grey
 
 
@@ -277,7 +277,7 @@ def decode_tiles(
         give(job.component, job.box, job.component.give(tile))
 
     others = [job for job in jobs if tiles.index[job.place].method != plain.MODEL]
-    for batch in batches(others, _AT_ONCE // max((area_of(job.box) for job in others), default=1)):
+    for batch in batches(others, AT_ONCE // max((area_of(job.box) for job in others), default=1)):
         each(options.workers(), finish_plain, batch)
         for job in batch:
             meter.add(job.work(header.mode.channels))

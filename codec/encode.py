@@ -333,7 +333,7 @@ def code(
     if not is_tile(size):
         model = None
     chains = model is not None and isinstance(model.coding, LatentCoding)
-    count = model.batch if model else options.workers()
+    count = model.batch if model else decode.AT_ONCE // (size[0] * size[1])
     for batch in batches(list(tile_boxes(picture.width, picture.height, *size)), count):
         tiles = [component.take(picture.samples(box)) for box in batch]
         cheap: list[Code | None] = [None] * len(tiles)
