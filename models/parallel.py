@@ -44,7 +44,8 @@ def together(workers: int, function: Callable[[int], T]) -> list[T]:
     with ThreadPoolExecutor(workers - 1) as pool:
         try:
             others = [pool.submit(one, worker) for worker in range(1, workers)]
-        except BaseException:  # no more threads here: nobody waits for one that never comes
+            first = one(0)
+        except BaseException:  # no more threads here, or an interrupt: nobody waits for one that never comes
             gate.abort()
             raise
-        return [one(0), *(other.result() for other in others)]
+        return [first, *(other.result() for other in others)]
