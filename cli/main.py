@@ -68,7 +68,7 @@ class Program(click.Group):
         except report.EXPECTED as error:
             report.complain(error)
             code = 1
-        sys.exit(code)
+        sys.exit(code if isinstance(code, int) else 0)  # of commands that return nothing
 
 
 def _is_file(argument: str) -> bool:
