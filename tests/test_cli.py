@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -84,6 +85,21 @@ def test_a_photograph_through_the_default_model(cli: Cli, tmp_path: Path) -> Non
     assert cli("verify", "photo.lgc", "-v").exit_code == 0
     assert cli("decompress", "photo.lgc", "-o", "back.webp").exit_code == 0
     np.testing.assert_array_equal(array(tmp_path / "back.webp"), photo())
+
+
+def test_commands_end_without_taking_python_apart() -> None:
+    """Which takes time, and where torch trained in several processes ended one in fourteen of them by a signal."""
+    code = """
+        import atexit, sys
+        from lgcodec.cli.main import main
+
+        atexit.register(print, "apart")
+        sys.argv = ["lgcodec", "models"]
+        main()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, check=True, text=True)
+    assert "default" in done.stdout
+    assert "apart" not in done.stdout
 
 
 def test_the_line_about_a_file(cli: Cli, image: Path) -> None:
