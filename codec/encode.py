@@ -72,7 +72,8 @@ def encode(
     latent = tried[-1].uses_model and isinstance(options.load().coding, LatentCoding)
     if latent and chain and len(tried) > 1:  # what is in a common chain cannot be left out again
         tried = [likely(picture, options)]
-    if len(tried) > 1 and tried[-1].uses_model and not (yield from _is_graphic(picture, options)):
+    loses = len(tried) > 1 and tried[-1].uses_model and not (yield from _is_graphic(picture, options))
+    if loses:
         tried = tried[-1:]
     meter = Meter(progress, picture.area, len(tried) + options.verify)
     digest, quick = digest_of(picture.strips()), replace(options, effort=1)
@@ -98,7 +99,7 @@ def encode(
         unfitted, files = len(made[0]), files + made
     is_open = not chain and all(plan.uses_model for plan in tried)
     if is_open and (options.effort == _SURE or may_be_smaller(picture, unfitted, is_part=is_part)):
-        is_graphic = yield from _is_graphic(picture, options)
+        is_graphic = not loses and (yield from _is_graphic(picture, options))
         if is_graphic or webp_size(picture) < unfitted:
             files += yield from encode_plan(picture, without_model(picture), digest, quick, meter)
     best = min(files, key=len)
